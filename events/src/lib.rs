@@ -1,0 +1,7 @@
+//! The facts of mentorlog and their bytes.
+//! Never does I/O, reads a clock or draws a random number.
+
+pub mod id;
+pub mod time;
+
+pub mod record;

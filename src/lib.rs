@@ -1,0 +1,1 @@
+//! The service: rules, ledger, writer, and the ways in and out.

@@ -1,0 +1,3 @@
+//! The program's entrance.
+
+fn main() {}
