@@ -4,4 +4,10 @@
 pub mod id;
 pub mod time;
 
+pub mod event;
+
+pub mod entry;
+
+pub mod history;
+
 pub mod record;

@@ -1,0 +1,1005 @@
+//! One struct per fact, in the past tense: what a program's ledger and the registry can say happened.
+//! Never holds a name or free text: such fields are sealed, and only their commitments are in the entry.
+//!
+//! Every instant of an occurrence stands beside its civil day in the program's zone, so that no later
+//! release of the time zone database changes a measure. Minutes are whole minutes. What is absent is empty.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{
+    B64, ErasureId, GoalId, InstallationId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
+    RoundId, SessionId, Slug, TokenId,
+};
+use crate::time::{Day, Timestamp, Zone};
+
+/// Declares a closed set of words, written in kebab-case.
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
+        }
+
+        impl $name {
+            /// Every word of the set, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word as it is written.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownWord) }
+            }
+        }
+    )*};
+}
+
+/// The text is not a word of the closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a word of this closed set")]
+pub struct UnknownWord;
+
+words! {
+    /// Whether sessions must be confirmed by the other party to count as more than logged.
+    Confirmation {
+        /// The other party is asked to confirm.
+        Required = "required",
+        /// Confirmation is welcome but not asked for.
+        Optional = "optional",
+    }
+    /// Which skills may be named.
+    Skills {
+        /// Any slug.
+        Open = "open",
+        /// Only skills defined and not retired.
+        Listed = "listed",
+    }
+    /// The arm of the study a participant is in.
+    Arm {
+        /// Takes part in the mentoring.
+        Program = "program",
+        /// Is only observed, for comparison; is never paired.
+        Comparison = "comparison",
+    }
+    /// How a session was held.
+    Mode {
+        /// In one place.
+        InPerson = "in-person",
+        /// By video call.
+        Video = "video",
+        /// By telephone.
+        Phone = "phone",
+        /// In writing.
+        Chat = "chat",
+        /// More than one of these.
+        Mixed = "mixed",
+        /// Not recorded; the default of imported sessions.
+        Unspecified = "unspecified",
+    }
+    /// Where a record comes from, when it was not recorded as it happened.
+    Origin {
+        /// Taken over from an older system or a file.
+        Imported = "imported",
+    }
+    /// Why a participant's departure from the organisation was recorded.
+    DepartureReason {
+        /// The participant resigned.
+        Voluntary = "voluntary",
+        /// The organisation ended the employment.
+        Involuntary = "involuntary",
+        /// The participant retired.
+        Retired = "retired",
+        /// Anything else.
+        Other = "other",
+    }
+    /// Who was missing at an agreed session.
+    Absent {
+        /// Only the first participant of the pair.
+        A = "a",
+        /// Only the second participant of the pair.
+        B = "b",
+        /// Both.
+        Both = "both",
+    }
+    /// What a proposal that can no longer be accepted fell to.
+    Invalidation {
+        /// A party left the program.
+        ParticipantLeft = "participant-left",
+        /// A party left the organisation.
+        ParticipantDeparted = "participant-departed",
+        /// A party's personal data were erased.
+        ParticipantErased = "participant-erased",
+        /// A party was moved to the comparison arm.
+        ArmChanged = "arm-changed",
+        /// One party blocked the other.
+        PairingBlocked = "pairing-blocked",
+        /// The program closed.
+        ProgramClosed = "program-closed",
+    }
+    /// Why a pair ended.
+    EndReason {
+        /// The goals were met.
+        GoalsMet = "goals-met",
+        /// The agreed term was completed.
+        TermCompleted = "term-completed",
+        /// The two go on as peers.
+        RedefinedAsPeers = "redefined-as-peers",
+        /// No time.
+        TimeConstraints = "time-constraints",
+        /// The two lost contact.
+        LostContact = "lost-contact",
+        /// Values did not match.
+        MismatchValues = "mismatch-values",
+        /// Skills did not match.
+        MismatchSkills = "mismatch-skills",
+        /// One withdrew inwardly.
+        Distancing = "distancing",
+        /// Expertise was missing.
+        LackOfExpertise = "lack-of-expertise",
+        /// Both found it did not fit.
+        MutualNoFit = "mutual-no-fit",
+        /// The reason is not shown; a true one may be sealed.
+        Withheld = "withheld",
+        /// Another role or another place.
+        RoleOrLocationChange = "role-or-location-change",
+        /// A party left the program.
+        LeftProgram = "left-program",
+        /// A party left the organisation.
+        LeftOrganisation = "left-organisation",
+        /// The program was closed or archived.
+        ProgramClosed = "program-closed",
+        /// The manager decided.
+        ManagerDecision = "manager-decision",
+        /// A party's personal data were erased.
+        DataErasure = "data-erasure",
+        /// The pair should never have been recorded.
+        EnteredInError = "entered-in-error",
+    }
+    /// Class of an end reason, for competing risks.
+    EndClass {
+        /// Cause 1.
+        Planned = "planned",
+        /// Cause 2.
+        EarlyVoluntary = "early-voluntary",
+        /// Cause 3.
+        EarlyExternal = "early-external",
+        /// Censored: the end says nothing about the pair.
+        Administrative = "administrative",
+        /// Removed from every measure.
+        EnteredInError = "entered-in-error",
+    }
+    /// A field of personal data that is sealed, never written.
+    PersonalField {
+        /// The name.
+        Name = "name",
+        /// The e-mail address.
+        Email = "email",
+        /// The number in the organisation's personnel system.
+        HrId = "hr-id",
+        /// The year of birth.
+        BirthYear = "birth-year",
+    }
+    /// What a token allows.
+    Role {
+        /// Posts commands.
+        Service = "service",
+        /// Replays and verifies.
+        Auditor = "auditor",
+        /// Sees suppressed figures.
+        Viewer = "viewer",
+        /// Runs a program.
+        Manager = "manager",
+        /// Reads `/metrics`.
+        Scraper = "scraper",
+        /// Runs the installation.
+        Admin = "admin",
+    }
+}
+
+impl EndReason {
+    /// The class of the reason.
+    pub const fn class(self) -> EndClass {
+        match self {
+            Self::GoalsMet | Self::TermCompleted | Self::RedefinedAsPeers => EndClass::Planned,
+            Self::TimeConstraints
+            | Self::LostContact
+            | Self::MismatchValues
+            | Self::MismatchSkills
+            | Self::Distancing
+            | Self::LackOfExpertise
+            | Self::MutualNoFit
+            | Self::Withheld => EndClass::EarlyVoluntary,
+            Self::RoleOrLocationChange | Self::LeftProgram | Self::LeftOrganisation => {
+                EndClass::EarlyExternal
+            }
+            Self::ProgramClosed | Self::ManagerDecision | Self::DataErasure => EndClass::Administrative,
+            Self::EnteredInError => EndClass::EnteredInError,
+        }
+    }
+}
+
+/// The rules in force from the event's position on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RulePolicy {
+    /// Most open pairs (active or paused) of a participant who set no capacity of their own.
+    pub capacity: u16,
+    /// Days a proposal waits for its answers.
+    pub proposal_ttl_days: u16,
+    /// Days a pair is agreed for.
+    pub term_days: u16,
+    /// Days a session, end, leave or departure may lie back when it is recorded.
+    pub backdating_days: u16,
+    /// Longest session, in minutes.
+    pub max_session_minutes: u16,
+    /// Whether sessions are to be confirmed.
+    pub confirmation: Confirmation,
+    /// Days after a session in which its exchanges may be rated.
+    pub rating_window_days: u16,
+    /// Which skills may be named.
+    pub skills: Skills,
+}
+
+impl Default for RulePolicy {
+    fn default() -> Self {
+        Self {
+            capacity: 3,
+            proposal_ttl_days: 14,
+            term_days: 180,
+            backdating_days: 30,
+            max_session_minutes: 480,
+            confirmation: Confirmation::Optional,
+            rating_window_days: 90,
+            skills: Skills::Open,
+        }
+    }
+}
+
+/// A generation: the people born from the first to the last of these years.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Band {
+    /// Name of the band.
+    pub name: Slug,
+    /// First year of birth.
+    pub from: u16,
+    /// Last year of birth.
+    pub to: u16,
+}
+
+/// What the measures go by: the version in force at the figure's date, applied to the whole history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeasurePolicy {
+    /// Generations, oldest first. `unknown` is always there and is not listed.
+    pub bands: Vec<Band>,
+    /// Days without a session after which an active pair is stalled.
+    pub stall_after_days: u16,
+    /// Days without a session after which a spell of activity has ended.
+    pub lapse_after_days: u16,
+    /// Fewest people a figure shown to outsiders may rest on.
+    pub k_anonymity: u16,
+}
+
+impl Default for MeasurePolicy {
+    /// Pew Research Center's generations, and the design's periods.
+    fn default() -> Self {
+        let band = |name: &str, from, to| Band { name: name.parse().expect("a slug"), from, to };
+        Self {
+            bands: vec![
+                band("silent", 1928, 1945),
+                band("boomer", 1946, 1964),
+                band("gen-x", 1965, 1980),
+                band("millennial", 1981, 1996),
+                band("gen-z", 1997, 2012),
+            ],
+            stall_after_days: 45,
+            lapse_after_days: 90,
+            k_anonymity: 5,
+        }
+    }
+}
+
+/// One directed act inside a session: `teacher` taught the other of the pair `skill` for `minutes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// Who taught. The learner is the other of the pair.
+    pub teacher: ParticipantId,
+    /// What was taught.
+    pub skill: Slug,
+    /// For how many minutes.
+    pub minutes: u16,
+}
+
+/// Declares the facts of one kind of ledger: a struct each, the enum of all, and their place in the shapes table.
+/// `older { 1 => frozen::Type }` names shapes of earlier releases that are read and turned into today's.
+macro_rules! facts {
+    (
+        $(#[$enum_doc:meta])* enum $enum:ident;
+        $(
+            $(#[$doc:meta])*
+            $name:ident = $text:literal v $version:literal $(older { $($old_version:literal => $old:ty),* $(,)? })? {
+                $($(#[$field_doc:meta])* $field:ident: $field_type:ty,)*
+            }
+        )*
+    ) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[serde(deny_unknown_fields)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $field_type,)*
+            }
+
+            impl From<$name> for $enum {
+                fn from(fact: $name) -> Self {
+                    Self::$name(fact)
+                }
+            }
+        )*
+
+        $(#[$enum_doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        #[allow(missing_docs, reason = "each variant is documented at its struct")]
+        pub enum $enum {
+            $($name($name),)*
+        }
+
+        impl $crate::entry::Facts for $enum {
+            const SHAPES: &'static [$crate::history::Shape] = &[
+                $($($($crate::history::Shape { name: $text, version: $old_version },)*)?
+                $crate::history::Shape { name: $text, version: $version },)*
+            ];
+
+            fn shape(&self) -> $crate::history::Shape {
+                match self {
+                    $(Self::$name(_) => $crate::history::Shape { name: $text, version: $version },)*
+                }
+            }
+
+            fn write(&self, out: &mut Vec<u8>) {
+                let written = match self {
+                    $(Self::$name(fact) => serde_json::to_writer(out, fact),)*
+                };
+                written.expect("writing to memory cannot fail and every key is a string");
+            }
+
+            fn read(name: &str, version: u32, bytes: &[u8]) -> Result<(Self, usize), $crate::entry::ReadError> {
+                match (name, version) {
+                    $(
+                        $($(($text, $old_version) => {
+                            $crate::entry::read_data::<$old>(bytes).map(|(old, length)| (<$name>::from(old).into(), length))
+                        })*)?
+                        ($text, $version) => {
+                            $crate::entry::read_data::<$name>(bytes).map(|(fact, length)| (fact.into(), length))
+                        }
+                        ($text, _) => Err($crate::entry::ReadError::UnknownVersion {
+                            name: $text, version, newest: $version,
+                        }),
+                    )*
+                    _ => Err($crate::entry::ReadError::UnknownType { name: name.to_owned() }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use facts;
+
+facts! {
+    /// A fact of a program's ledger.
+    enum Event;
+
+    /// Entry 0 of a program's ledger: fixes what holds for all of it.
+    ProgramOpened = "program-opened" v 1 {
+        /// The program.
+        program: ProgramId,
+        /// `<installation>/<program uuid>/<generation>`: the name the ledger's checkpoints carry.
+        origin: String,
+        /// Version of the envelope of every entry of this ledger.
+        envelope: u16,
+        /// Name of the program in paths.
+        slug: Slug,
+        /// Name of the program for people, 1 to 80 characters without control characters.
+        name: String,
+        /// Civil days are days in this zone.
+        time_zone: Zone,
+        /// The rules from here on.
+        rules: RulePolicy,
+        /// What the measures go by.
+        measures: MeasurePolicy,
+    }
+
+    /// The policy changed: rules from here on, measures for the whole history seen from here on.
+    PolicyChanged = "policy-changed" v 1 {
+        /// All rules as they now are; absent when unchanged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rules: Option<RulePolicy>,
+        /// All of the measure policy as it now is; absent when unchanged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measures: Option<MeasurePolicy>,
+    }
+
+    /// No more enrolments and proposals.
+    ProgramClosed = "program-closed" v 1 {}
+
+    /// Nothing more happens in the program.
+    ProgramArchived = "program-archived" v 1 {}
+
+    /// A skill joined the list.
+    SkillDefined = "skill-defined" v 1 {
+        /// The skill.
+        skill: Slug,
+    }
+
+    /// A skill left the list.
+    SkillRetired = "skill-retired" v 1 {
+        /// The skill.
+        skill: Slug,
+    }
+
+    /// A person joined.
+    ParticipantEnrolled = "participant-enrolled" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// The arm.
+        arm: Arm,
+        /// A band of the measure policy, or `unknown`.
+        generation: Slug,
+        /// Skills offered, in ascending order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        offered: Vec<Slug>,
+        /// Skills sought, in ascending order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sought: Vec<Slug>,
+        /// Part of the organisation.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<Slug>,
+        /// Most open pairs, when not the policy's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capacity: Option<u16>,
+        /// Set when taken over from elsewhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    }
+
+    /// What enrolment said was wrong; this is right, and was right all along.
+    ParticipantCorrected = "participant-corrected" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// The right band.
+        generation: Slug,
+        /// The right unit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unit: Option<Slug>,
+    }
+
+    /// A participant changed arms.
+    ArmChanged = "arm-changed" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// The arm from here on.
+        arm: Arm,
+    }
+
+    /// The skills a participant offers and seeks, from here on.
+    SkillsUpdated = "skills-updated" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// All skills offered, in ascending order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        offered: Vec<Slug>,
+        /// All skills sought, in ascending order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sought: Vec<Slug>,
+    }
+
+    /// A participant's own limit of open pairs.
+    CapacitySet = "capacity-set" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// Most open pairs; absent: the policy's again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        capacity: Option<u16>,
+    }
+
+    /// A participant takes a break: no new proposals, pairs go on.
+    BreakTaken = "break-taken" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+    }
+
+    /// A participant is back from a break.
+    BreakEnded = "break-ended" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+    }
+
+    /// A participant left the program.
+    ParticipantLeft = "participant-left" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// When.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+    }
+
+    /// A participant left the organisation.
+    ParticipantDeparted = "participant-departed" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// Why.
+        reason: DepartureReason,
+        /// When.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+    }
+
+    /// A participant who had left the organisation came back, enrolled.
+    ParticipantReturned = "participant-returned" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+    }
+
+    /// The two are not to be paired. A reason may be sealed at `/reason`.
+    PairingBlocked = "pairing-blocked" v 1 {
+        /// Who blocks.
+        participant: ParticipantId,
+        /// Who is blocked.
+        other: ParticipantId,
+    }
+
+    /// The block is lifted.
+    PairingUnblocked = "pairing-unblocked" v 1 {
+        /// Who had blocked.
+        participant: ParticipantId,
+        /// Who had been blocked.
+        other: ParticipantId,
+    }
+
+    /// Personal data were sealed, each field's commitment at `/<field>`.
+    PersonalSet = "personal-set" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// The fields, in ascending order.
+        fields: Vec<PersonalField>,
+    }
+
+    /// A person's sealed data can no longer be opened by anybody.
+    PersonErased = "person-erased" v 1 {
+        /// The participant.
+        participant: ParticipantId,
+        /// The erasure in the registry.
+        erasure: ErasureId,
+    }
+
+    /// A round of proposals was made; its proposals and refusals follow.
+    RoundProposed = "round-proposed" v 1 {
+        /// The round.
+        round: RoundId,
+        /// How many pairs were proposed.
+        proposed: u32,
+        /// How many were refused.
+        refused: u32,
+    }
+
+    /// A pair of a round was not proposed.
+    RoundPairRefused = "round-pair-refused" v 1 {
+        /// The round.
+        round: RoundId,
+        /// One participant.
+        a: ParticipantId,
+        /// The other.
+        b: ParticipantId,
+        /// The code of the refusal.
+        code: Slug,
+    }
+
+    /// A pair was proposed.
+    PairProposed = "pair-proposed" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// The lesser of the two ids.
+        a: ParticipantId,
+        /// The greater of the two ids.
+        b: ParticipantId,
+        /// The party who proposed and so has said yes; absent when the manager did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        proposer: Option<ParticipantId>,
+        /// Acceptances from here on are refused.
+        expires_at: Timestamp,
+        /// The civil day of it.
+        expires_day: Day,
+        /// The round it belongs to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        round: Option<RoundId>,
+        /// The weight it had in the round.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        weight: Option<u32>,
+    }
+
+    /// A party said yes.
+    PairAccepted = "pair-accepted" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// Who said yes.
+        participant: ParticipantId,
+    }
+
+    /// All said yes: the pair is active.
+    PairActivated = "pair-activated" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// The last day of the agreed term.
+        term_ends_day: Day,
+    }
+
+    /// A party said no.
+    PairDeclined = "pair-declined" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// Who said no.
+        participant: ParticipantId,
+    }
+
+    /// The proposal was taken back.
+    ProposalWithdrawn = "proposal-withdrawn" v 1 {
+        /// The pair.
+        pair: PairId,
+    }
+
+    /// The proposal waited too long.
+    ProposalExpired = "proposal-expired" v 1 {
+        /// The pair.
+        pair: PairId,
+    }
+
+    /// The proposal fell to something else that happened.
+    ProposalInvalidated = "proposal-invalidated" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// To what.
+        cause: Invalidation,
+    }
+
+    /// A pair taken over from elsewhere, active from its earliest session on.
+    PairImported = "pair-imported" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// The lesser of the two ids.
+        a: ParticipantId,
+        /// The greater of the two ids.
+        b: ParticipantId,
+        /// The earliest instant known of the pair when it was imported; earlier sessions move it back.
+        started_at: Timestamp,
+        /// The civil day of it.
+        started_day: Day,
+        /// Always `imported`.
+        origin: Origin,
+    }
+
+    /// The pair pauses.
+    PairPaused = "pair-paused" v 1 {
+        /// The pair.
+        pair: PairId,
+    }
+
+    /// The pair goes on.
+    PairResumed = "pair-resumed" v 1 {
+        /// The pair.
+        pair: PairId,
+    }
+
+    /// The agreed term was extended.
+    PairExtended = "pair-extended" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// The last day of the agreed term.
+        term_ends_day: Day,
+    }
+
+    /// The pair ended. A true reason behind `withheld` may be sealed at `/conduct`.
+    PairEnded = "pair-ended" v 1 {
+        /// The pair.
+        pair: PairId,
+        /// Why.
+        reason: EndReason,
+        /// When.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+    }
+
+    /// A learner set a goal. Its text may be sealed at `/text`.
+    GoalSet = "goal-set" v 1 {
+        /// The goal.
+        goal: GoalId,
+        /// The pair.
+        pair: PairId,
+        /// Whose goal it is.
+        learner: ParticipantId,
+        /// What is to be learned.
+        skill: Slug,
+    }
+
+    /// The goal was reached.
+    GoalCompleted = "goal-completed" v 1 {
+        /// The goal.
+        goal: GoalId,
+    }
+
+    /// The goal was given up.
+    GoalAbandoned = "goal-abandoned" v 1 {
+        /// The goal.
+        goal: GoalId,
+    }
+
+    /// A session took place. A note may be sealed at `/note`.
+    SessionLogged = "session-logged" v 1 {
+        /// The session.
+        session: SessionId,
+        /// The pair.
+        pair: PairId,
+        /// When it began.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+        /// How long it was.
+        minutes: u16,
+        /// How it was held.
+        mode: Mode,
+        /// Who taught what, at least one; at most one of each (teacher, skill).
+        exchanges: Vec<Exchange>,
+        /// Set when taken over from elsewhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    }
+
+    /// The other party said that this version of the session is right.
+    SessionConfirmed = "session-confirmed" v 1 {
+        /// The session.
+        session: SessionId,
+        /// The version, from 1.
+        version: u32,
+        /// Who confirmed.
+        participant: ParticipantId,
+    }
+
+    /// A party said that this version of the session is wrong. A reason may be sealed at `/reason`.
+    SessionDisputed = "session-disputed" v 1 {
+        /// The session.
+        session: SessionId,
+        /// The version, from 1.
+        version: u32,
+        /// Who disputed; absent when the manager did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        participant: Option<ParticipantId>,
+    }
+
+    /// The session was not as recorded; it was so. Confirmation and the ratings of dropped exchanges lapse.
+    SessionCorrected = "session-corrected" v 1 {
+        /// The session.
+        session: SessionId,
+        /// The version from here on, one more than before.
+        version: u32,
+        /// When it began.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+        /// How long it was.
+        minutes: u16,
+        /// How it was held.
+        mode: Mode,
+        /// Who taught what.
+        exchanges: Vec<Exchange>,
+    }
+
+    /// The session did not take place or should not have been recorded.
+    SessionVoided = "session-voided" v 1 {
+        /// The session.
+        session: SessionId,
+    }
+
+    /// The dispute ended and the session stands as recorded.
+    DisputeResolved = "dispute-resolved" v 1 {
+        /// The session.
+        session: SessionId,
+        /// The version that stands.
+        version: u32,
+    }
+
+    /// An agreed session did not take place because somebody was missing.
+    NoShowRecorded = "no-show-recorded" v 1 {
+        /// The no-show.
+        no_show: NoShowId,
+        /// The pair.
+        pair: PairId,
+        /// Who was missing.
+        absent: Absent,
+        /// When the session should have begun.
+        occurred_at: Timestamp,
+        /// The civil day of it.
+        day: Day,
+    }
+
+    /// A learner said what an exchange was worth to them. A comment may be sealed at `/comment`.
+    ExchangeRated = "exchange-rated" v 1 {
+        /// The session.
+        session: SessionId,
+        /// Who taught.
+        teacher: ParticipantId,
+        /// What was taught.
+        skill: Slug,
+        /// 1 to 5.
+        rating: u8,
+        /// Set when taken over from elsewhere.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+    }
+
+    /// A learner changed their rating. A comment may be sealed at `/comment`.
+    RatingRevised = "rating-revised" v 1 {
+        /// The session.
+        session: SessionId,
+        /// Who taught.
+        teacher: ParticipantId,
+        /// What was taught.
+        skill: Slug,
+        /// 1 to 5.
+        rating: u8,
+    }
+}
+
+/// The facts of the registry, the installation's own ledger. It never names a person.
+pub mod registry {
+    use super::{
+        B64, Deserialize, ErasureId, InstallationId, ProgramId, ReadId, ReportId, Role, Serialize, Slug,
+    };
+    use super::{PersonalField, Timestamp, TokenId};
+
+    facts! {
+        /// A fact of the registry.
+        enum RegistryEvent;
+
+        /// Entry 0 of the registry.
+        RegistryOpened = "registry-opened" v 1 {
+            /// The installation.
+            installation: InstallationId,
+            /// `<installation>/registry/<generation>`.
+            origin: String,
+            /// Version of the envelope of every entry of this ledger.
+            envelope: u16,
+            /// Number of the registry's signing key.
+            key_number: u32,
+            /// Ed25519 public key of the registry.
+            public_key: B64<32>,
+        }
+
+        /// A program is about to be opened. What follows: its ledger's entry 0, then `ledger-opened`.
+        ProgramOpening = "program-opening" v 1 {
+            /// The program.
+            program: ProgramId,
+            /// Its name in paths, taken from here on.
+            slug: Slug,
+            /// The origin its ledger will have.
+            origin: String,
+        }
+
+        /// A program's ledger has its first entry.
+        LedgerOpened = "ledger-opened" v 1 {
+            /// The program.
+            program: ProgramId,
+            /// Its origin.
+            origin: String,
+            /// Number of its signing key.
+            key_number: u32,
+            /// Ed25519 public key of the ledger.
+            public_key: B64<32>,
+        }
+
+        /// The program was not opened after all; its slug is free again.
+        OpeningAbandoned = "opening-abandoned" v 1 {
+            /// The program.
+            program: ProgramId,
+        }
+
+        /// How far a ledger had grown.
+        LedgerHead = "ledger-head" v 1 {
+            /// The ledger's origin.
+            origin: String,
+            /// Number of entries.
+            size: u64,
+            /// RFC 6962 root at that size.
+            root: B64<32>,
+        }
+
+        /// A ledger signs with another key from here on.
+        KeyRotated = "key-rotated" v 1 {
+            /// The ledger's origin.
+            origin: String,
+            /// Number of the new key.
+            key_number: u32,
+            /// The new Ed25519 public key.
+            public_key: B64<32>,
+            /// Signature of the old key over the statement of rotation.
+            signature: B64<64>,
+        }
+
+        /// A report is about to be published.
+        ReportPublishing = "report-publishing" v 1 {
+            /// The report.
+            report: ReportId,
+            /// Origin of the ledger it is about.
+            origin: String,
+            /// Size of the ledger it rests on.
+            size: u64,
+        }
+
+        /// A report was published.
+        ReportPublished = "report-published" v 1 {
+            /// The report.
+            report: ReportId,
+            /// SHA-256 of its signed body.
+            digest: B64<32>,
+        }
+
+        /// A token was issued.
+        TokenIssued = "token-issued" v 1 {
+            /// The token.
+            token: TokenId,
+            /// The service principal it stands for.
+            principal: String,
+            /// What it allows.
+            role: Role,
+            /// Where; absent: everywhere.
+            #[serde(default, skip_serializing_if = "Vec::is_empty")]
+            programs: Vec<ProgramId>,
+            /// Until when.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            expires_at: Option<Timestamp>,
+        }
+
+        /// A token was revoked.
+        TokenRevoked = "token-revoked" v 1 {
+            /// The token.
+            token: TokenId,
+        }
+
+        /// Personal data are about to be read. Whose is not said here.
+        PersonalRead = "personal-read" v 1 {
+            /// The read.
+            read: ReadId,
+            /// In which program.
+            program: ProgramId,
+            /// Which fields, in ascending order.
+            fields: Vec<PersonalField>,
+        }
+
+        /// A person is about to be erased. Who is not said here.
+        ErasureRequested = "erasure-requested" v 1 {
+            /// The erasure.
+            erasure: ErasureId,
+        }
+
+        /// The erasure is complete in every ledger it concerned.
+        ErasureCompleted = "erasure-completed" v 1 {
+            /// The erasure.
+            erasure: ErasureId,
+        }
+    }
+}
