@@ -397,7 +397,6 @@ macro_rules! facts {
         }
     };
 }
-pub(crate) use facts;
 
 facts! {
     /// A fact of a program's ledger.
@@ -1001,5 +1000,60 @@ pub mod registry {
             /// The erasure.
             erasure: ErasureId,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Facts, ReadError};
+
+    /// As it was written before distances were recorded in metres.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct MovedV1 {
+        kilometres: u32,
+    }
+
+    impl From<MovedV1> for Moved {
+        fn from(old: MovedV1) -> Self {
+            Self { metres: old.kilometres * 1000 }
+        }
+    }
+
+    facts! {
+        /// A set of facts with a history, to try the table on.
+        enum Toy;
+
+        /// Something moved.
+        Moved = "moved" v 2 older { 1 => MovedV1 } {
+            /// How far.
+            metres: u32,
+        }
+    }
+
+    #[test]
+    fn an_old_shape_is_read_as_todays_and_only_todays_is_written() {
+        let today = Toy::Moved(Moved { metres: 3000 });
+        assert_eq!(Toy::read("moved", 1, br#"{"kilometres":3}"#), Ok((today.clone(), 16)));
+        assert_eq!(Toy::read("moved", 2, br#"{"metres":3000}}"#), Ok((today.clone(), 15)));
+        assert_eq!(
+            Toy::read("moved", 3, b"{}"),
+            Err(ReadError::UnknownVersion { name: "moved", version: 3, newest: 2 })
+        );
+        let mut written = Vec::new();
+        today.write(&mut written);
+        assert_eq!(written, br#"{"metres":3000}"#);
+        assert_eq!(Toy::SHAPES.iter().map(|shape| shape.version).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn every_word_reads_back_and_every_end_reason_has_its_class() {
+        for reason in EndReason::ALL {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
+            assert_eq!(serde_json::to_string(reason).unwrap(), format!("\"{reason}\""));
+        }
+        let of = |class| EndReason::ALL.iter().filter(|reason| reason.class() == class).count();
+        assert_eq!(EndClass::ALL.iter().map(|class| of(*class)).collect::<Vec<_>>(), [3, 8, 3, 3, 1]);
     }
 }
