@@ -1,1 +1,8 @@
 //! The service: rules, ledger, writer, and the ways in and out.
+
+pub mod clock;
+pub mod keys;
+pub mod writer {
+    //! placeholder
+    pub mod known;
+}

@@ -31,6 +31,11 @@ impl Timestamp {
         if micros < Self::MIN.0 || micros > Self::MAX.0 { None } else { Some(Self(micros)) }
     }
 
+    /// The instant nearest to that many microseconds since the epoch within the range of the type.
+    pub const fn nearest(micros: i64) -> Self {
+        Self(0).plus_micros(micros)
+    }
+
     /// Microseconds since the epoch.
     pub const fn as_micros(self) -> i64 {
         self.0

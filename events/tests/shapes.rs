@@ -1,5 +1,7 @@
 //! Guards over every shape ever written: what is in a ledger today must mean the same for ever.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

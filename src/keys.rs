@@ -1,0 +1,204 @@
+//! The installation's secrets, in files of their own beside the log, and what is derived from them per ledger.
+//! Never in the log, never in sled, never printed.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use ed25519_dalek::SigningKey;
+use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit, Mac};
+use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
+use sha2::Sha256;
+use uuid::Uuid;
+
+/// The key files could not be made or read. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file system refused.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// There is history, but the secrets it was written with are gone.
+    #[error(
+        "{} is missing although the ledger has entries: restore it from the backup of the key files; \
+         without it retried commands would be done twice and nothing could be signed",
+        .0.display()
+    )]
+    Missing(PathBuf),
+    /// The file is not 32 bytes.
+    #[error("{} is not a key file (32 bytes): restore it from the backup of the key files", .0.display())]
+    Damaged(PathBuf),
+}
+
+/// The two secrets everything else is derived from.
+pub struct Keys {
+    tracing: [u8; 32],
+    signing: [u8; 32],
+}
+
+impl Keys {
+    /// Reads the key files under `<data>/keys`, or makes them (mode 600, synced) where there is no history yet.
+    pub fn open(data: &Path, has_history: bool) -> Result<Self, KeyError> {
+        let folder = data.join("keys");
+        fs::create_dir_all(&folder).map_err(|error| KeyError::Io { path: folder.clone(), error })?;
+        let keys = Self {
+            tracing: open_key(&folder.join("idempotency.key"), has_history)?,
+            signing: open_key(&folder.join("signing.key"), has_history)?,
+        };
+        for folder in [folder.as_path(), data] {
+            let synced = File::open(folder).and_then(|folder| folder.sync_all());
+            synced.map_err(|error| KeyError::Io { path: folder.to_owned(), error })?;
+        }
+        Ok(keys)
+    }
+
+    /// Fresh secrets that are written nowhere, for a ledger that lives in memory only.
+    pub fn ephemeral() -> Self {
+        Self { tracing: random(), signing: random() }
+    }
+
+    /// The secret of one ledger, from which its fingerprints and imported ids come.
+    pub fn of_ledger(&self, ledger: LedgerId) -> LedgerSecret {
+        let mut secret = [0; 32];
+        Hkdf::<Sha256>::new(Some(b"mentorlog/ledger/v1"), &self.tracing)
+            .expand(ledger.0.as_bytes(), &mut secret)
+            .expect("32 bytes are a valid length of HKDF-SHA256");
+        LedgerSecret(secret)
+    }
+
+    /// The public half of a ledger's signing key: Ed25519, seed = HKDF(signing.key, origin || key number).
+    pub fn public_key(&self, origin: &str, key_number: u32) -> B64<32> {
+        let mut seed = [0; 32];
+        Hkdf::<Sha256>::new(Some(b"mentorlog/signing/v1"), &self.signing)
+            .expand_multi_info(&[origin.as_bytes(), b"\n", key_number.to_string().as_bytes()], &mut seed)
+            .expect("32 bytes are a valid length of HKDF-SHA256");
+        B64(SigningKey::from_bytes(&seed).verifying_key().to_bytes())
+    }
+}
+
+/// One ledger's secret: keyed hashes with it leave no guessable trace in the log.
+#[derive(Clone)]
+pub struct LedgerSecret([u8; 32]);
+
+impl LedgerSecret {
+    fn hmac(&self, purpose: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.update(purpose);
+        for part in parts {
+            // Lengths keep ("ab", "c") and ("a", "bc") apart.
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn hmac16(&self, purpose: &[u8], parts: &[&[u8]]) -> [u8; 16] {
+        let hash = self.hmac(purpose, parts);
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        first
+    }
+
+    /// What stands for an idempotency key in the log. Its scope is the service principal.
+    pub fn key(&self, principal: &str, key: &str) -> B64<16> {
+        B64(self.hmac16(b"key", &[principal.as_bytes(), key.as_bytes()]))
+    }
+
+    /// What stands for (command, body) in the log.
+    pub fn fingerprint(&self, command: &str, body: &[u8]) -> B64<16> {
+        B64(self.hmac16(b"fp", &[command.as_bytes(), body]))
+    }
+
+    /// The participant a label of an import stands for.
+    pub fn participant(&self, label: &str) -> ParticipantId {
+        ParticipantId(version_8(self.hmac16(b"participant", &[label.as_bytes()])))
+    }
+
+    /// The pair that an import without an id of its own makes of two participants.
+    pub fn pair(&self, a: ParticipantId, b: ParticipantId) -> PairId {
+        PairId(version_8(self.hmac16(b"pair", &[a.min(b).0.as_bytes(), a.max(b).0.as_bytes()])))
+    }
+}
+
+/// A UUID of our own making (RFC 9562 section 5.8).
+fn version_8(bytes: [u8; 16]) -> Uuid {
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
+}
+
+fn open_key(path: &Path, has_history: bool) -> Result<[u8; 32], KeyError> {
+    let failed = |error| KeyError::Io { path: path.to_owned(), error };
+    match File::open(path) {
+        Ok(mut file) => {
+            let mut key = Vec::new();
+            file.read_to_end(&mut key).map_err(failed)?;
+            key.try_into().map_err(|_| KeyError::Damaged(path.to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && has_history => {
+            Err(KeyError::Missing(path.to_owned()))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = random();
+            // Written aside first: a crash leaves no half a key under the name.
+            let aside = path.with_extension("new");
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&aside)
+                .map_err(failed)?;
+            file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
+            fs::rename(&aside, path).map_err(failed)?;
+            Ok(key)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_missed_when_there_is_history() {
+        let data = tempfile::tempdir().unwrap();
+        let ledger = LedgerId::REGISTRY;
+        let made = Keys::open(data.path(), false).unwrap().of_ledger(ledger).key("local", "k");
+        assert_eq!(Keys::open(data.path(), true).unwrap().of_ledger(ledger).key("local", "k"), made);
+        fs::write(data.path().join("keys/signing.key"), b"short").unwrap();
+        assert!(matches!(Keys::open(data.path(), true), Err(KeyError::Damaged(_))));
+        fs::remove_file(data.path().join("keys/signing.key")).unwrap();
+        assert!(matches!(Keys::open(data.path(), true), Err(KeyError::Missing(_))));
+    }
+
+    #[test]
+    fn a_key_belongs_to_its_ledger_and_principal_and_parts_do_not_run_together() {
+        let keys = Keys::ephemeral();
+        let (one, other) = (keys.of_ledger(LedgerId::REGISTRY), keys.of_ledger(LedgerId(Uuid::nil())));
+        assert_ne!(one.key("local", "k"), other.key("local", "k"));
+        assert_ne!(one.key("ab", "c"), one.key("a", "bc"));
+        assert_ne!(one.key("ab", "c"), one.fingerprint("ab", b"c"));
+        let participant = one.participant("u1");
+        assert_eq!(
+            (participant.0.get_version_num(), participant.0.get_variant()),
+            (8, uuid::Variant::RFC4122)
+        );
+        assert_eq!(
+            one.pair(participant, one.participant("u2")),
+            one.pair(one.participant("u2"), participant)
+        );
+        assert_ne!(keys.public_key("a/1", 1), keys.public_key("a/1", 2));
+    }
+}
