@@ -12,3 +12,10 @@
 //! State is counts by day, so it does not depend on the order of arrival and a correction is an exact decrement.
 
 pub mod ratio;
+
+pub mod lives;
+
+/// What was to be taken away is not in the counts. Nothing was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what was to be taken away is not in the counts")]
+pub struct NotCounted;
