@@ -15,6 +15,8 @@ pub mod ratio;
 
 pub mod lives;
 
+pub mod survival;
+
 /// What was to be taken away is not in the counts. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was to be taken away is not in the counts")]
