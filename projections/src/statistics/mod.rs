@@ -21,6 +21,8 @@ pub mod log_rank;
 
 pub mod spells;
 
+pub mod spread;
+
 /// What was to be taken away is not in the counts. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was to be taken away is not in the counts")]
