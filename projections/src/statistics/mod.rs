@@ -23,6 +23,8 @@ pub mod spells;
 
 pub mod spread;
 
+pub mod flows;
+
 /// What was to be taken away is not in the counts. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was to be taken away is not in the counts")]
