@@ -25,6 +25,8 @@ pub mod spread;
 
 pub mod flows;
 
+pub mod fit;
+
 /// What was to be taken away is not in the counts. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was to be taken away is not in the counts")]
