@@ -40,7 +40,7 @@ pub struct Ratings {
     pub sum: u64,
 }
 
-/// Ratings of the prior that a shrunk mean is drawn towards.
+/// How many ratings the prior of a shrunk mean is worth, where nothing else is said.
 pub const PRIOR_RATINGS: u64 = 5;
 
 impl Ratings {
@@ -62,14 +62,14 @@ impl Ratings {
         Ratio::new(self.sum, self.count).value()
     }
 
-    /// The mean drawn towards the mean `m` of all ratings by a prior worth `C` = [`PRIOR_RATINGS`] of them,
+    /// The mean drawn towards the mean `m` of all ratings by a prior worth `C` = `prior` of them (see [`PRIOR_RATINGS`]),
     /// `(C m + sum x) / (C + n)`. Without own ratings it is `m`; show then that it rests on the prior alone.
     ///
     /// `None` when there is no rating at all.
     /// Source: the posterior mean of a normal model whose variance ratio is C (Efron & Morris 1975, JASA 70:311).
-    pub fn shrunk_mean(self, all: Self) -> Option<f64> {
-        let weight = (PRIOR_RATINGS + self.count) as f64;
-        all.mean().map(|mean| (PRIOR_RATINGS as f64 * mean + self.sum as f64) / weight)
+    pub fn shrunk_mean(self, all: Self, prior: u64) -> Option<f64> {
+        let (prior, count, sum) = (prior as f64, self.count as f64, self.sum as f64);
+        all.mean().map(|mean| (prior * mean + sum) / (prior + count))
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(ratings.remove(4), None);
         assert_eq!(ratings, Ratings { count: 1, sum: 3 });
         assert_eq!(ratings.remove(3), Some(()));
-        assert_eq!((ratings.mean(), ratings.shrunk_mean(ratings)), (None, None));
+        assert_eq!((ratings.mean(), ratings.shrunk_mean(ratings, PRIOR_RATINGS)), (None, None));
     }
 
     proptest! {
