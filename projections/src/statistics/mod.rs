@@ -6,7 +6,7 @@
 //! - on one day events come before censorings, and a life is at risk on day t iff entry < t <= exit;
 //! - entry is delayed only where a history starts before its records do; everybody else is at risk from the start,
 //!   day 0 included;
-//! - a curve is undefined beyond the largest follow-up;
+//! - a curve is undefined beyond the largest follow-up: the longest life, or how long lives were watched;
 //! - intervals are two-sided 95 %.
 //!
 //! State is counts by day, so it does not depend on the order of arrival and a correction is an exact decrement.

@@ -92,10 +92,12 @@ pub struct Mean {
 pub struct Curve<'a> {
     table: &'a LifeTable,
     steps: Vec<Step>,
+    /// The largest follow-up; `None` of nobody.
+    follow_up: Option<u32>,
 }
 
 impl<'a> Curve<'a> {
-    /// Draws the curve, in one pass over the days.
+    /// Draws the curve, in one pass over the days. The largest follow-up is the longest life.
     pub fn of(table: &'a LifeTable) -> Self {
         let mut survival = 1.0;
         let mut greenwood = 0.0;
@@ -123,7 +125,16 @@ impl<'a> Curve<'a> {
                 }
             })
             .collect();
-        Self { table, steps }
+        Self { table, steps, follow_up: table.follow_up() }
+    }
+
+    /// Says that lives were watched for up to `days`, whether one of them lasted that long or not: from the earliest start
+    /// to `as_of`. When all who started early have ended, the curve is known beyond the longest life. Where the longest life
+    /// was censored the curve is held level behind it, as R's `rmean` does; nobody is at risk there, and that is shown.
+    /// Nobody watched is still nobody.
+    pub fn watched_for(mut self, days: u32) -> Self {
+        self.follow_up = self.follow_up.map(|longest| longest.max(days));
+        self
     }
 
     /// Every day on which lives stopped, ascending; between two of them nothing changes but who is at risk.
@@ -144,7 +155,7 @@ impl<'a> Curve<'a> {
     }
 
     fn reading(&self, day: u32, at_risk: &mut AtRisk<'_>) -> Option<Reading> {
-        if day > self.table.follow_up()? {
+        if day > self.follow_up? {
             return None;
         }
         let passed = self.steps.partition_point(|step| step.day <= day);
@@ -179,7 +190,7 @@ impl<'a> Curve<'a> {
     /// Source: Klein & Moeschberger, Survival Analysis, 2nd ed., 4.5.
     /// Oracle: R survival `print(survfit, rmean = tau)`. (lifelines' variance is another.)
     pub fn restricted_mean(&self, tau: u32) -> Option<Mean> {
-        if tau > self.table.follow_up()? {
+        if tau > self.follow_up? {
             return None;
         }
         let mut area = 0.0;
@@ -237,7 +248,7 @@ pub struct Incidences {
 }
 
 impl Incidences {
-    /// Draws the curve of one cause, in one pass over the days.
+    /// Draws the curve of one cause, in one pass over the days. The largest follow-up is the longest life.
     pub fn of(table: &LifeTable, cause: Cause) -> Self {
         let mut survival = 1.0;
         let mut incidence = 0.0;
@@ -267,6 +278,12 @@ impl Incidences {
             steps.push(Incidence { day: row.day, incidence, se });
         }
         Self { steps, follow_up: table.follow_up() }
+    }
+
+    /// Says that lives were watched for up to `days`, see [`Curve::watched_for`].
+    pub fn watched_for(mut self, days: u32) -> Self {
+        self.follow_up = self.follow_up.map(|longest| longest.max(days));
+        self
     }
 
     /// Every day on which a life ended, of any cause, ascending.
@@ -323,6 +340,23 @@ mod tests {
         assert_eq!(curve.restricted_mean(21), None);
         assert_eq!(restricted_mean_difference(&curve, &curve, 21), None);
         assert_eq!(Incidences::of(&lives, Cause(1)).at(21), None);
+    }
+
+    #[test]
+    fn a_curve_is_known_for_as_long_as_lives_were_watched() {
+        let lives = table(&[Life::new(10, END), Life::new(20, Outcome::Censored)]);
+        let curve = Curve::of(&lives).watched_for(30);
+        let [at_end, beyond] = curve.at(&[30, 31])[..] else { panic!("two answers") };
+        assert_eq!(at_end.map(|r| (r.at_risk, r.estimate.survival.to_bits())), Some((0, 0.5_f64.to_bits())));
+        assert_eq!(beyond, None);
+        // 10 days of all, 20 of half of them; one end among two, so the variance is (20 / 2)^2 / 2.
+        let mean = curve.restricted_mean(30).unwrap();
+        assert!((mean.value - 20.0).abs() < 1e-12 && (mean.se - 50_f64.sqrt()).abs() < 1e-12, "{mean:?}");
+        assert_eq!(curve.restricted_mean(31), None);
+        assert_eq!(Incidences::of(&lives, Cause(1)).watched_for(30).at(30).map(|at| at.day), Some(10));
+        // Watching for less time than somebody was seen takes nothing away, and nobody is nobody however long.
+        assert!(Curve::of(&lives).watched_for(5).restricted_mean(20).is_some());
+        assert_eq!(Curve::of(&LifeTable::default()).watched_for(30).restricted_mean(30), None);
     }
 
     #[test]
