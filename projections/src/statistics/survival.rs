@@ -8,8 +8,9 @@ use crate::statistics::ratio::{Interval, Z_95};
 // A curve at exactly 1/2 is a product of rounded fractions; without this the median would hang on the last bit.
 const HALF: f64 = 0.5 + 1e-12;
 
-/// Below this share of the terms it is made from, a variance is only what their rounding left over.
-const CANCELLED: f64 = 1e-14;
+/// Below this share of the terms it is made from, a variance is only what their rounding left over:
+/// one life among n that went another way leaves about 1/n of them.
+const CANCELLED: f64 = 1e-12;
 
 /// Sums and products up to and including one day on which lives stopped.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -444,6 +445,15 @@ mod tests {
                 let ended: f64 = causes.iter().map(|cause| cause.steps()[at].incidence).sum();
                 prop_assert!((ended + step.estimate.survival - 1.0).abs() < 1e-12);
             }
+        }
+
+        #[test]
+        fn what_is_certain_has_no_error(exits in vec(0_u32..2000, 1..400)) {
+            let lives: Vec<Life> = exits.iter().map(|&exit| Life::new(exit, END)).collect();
+            let lives = table(&lives);
+            let last = Incidences::of(&lives, Cause(1)).steps().last().copied().unwrap();
+            prop_assert!((last.incidence - 1.0).abs() < 1e-12);
+            prop_assert_eq!(last.se.to_bits(), 0.0_f64.to_bits());
         }
 
         #[test]
