@@ -1,6 +1,8 @@
-//! The worked cases of `tests/conformance`, against expected values from R, igraph, networkx, statsmodels and others.
-//! Never looks at a case's name: what is computed follows from the shape of its input, so a new case needs no new code.
-// A case that is not of its schema should stop the test; clippy's exception for tests does not reach what they call.
+//! The worked cases of `tests/conformance`, against expected values from R, igraph, networkx, statsmodels and
+//! others. Never looks at a case's name: what is computed follows from the shape of its input, so a new case
+//! needs no new code.
+// A case that is not of its schema should stop the test; clippy's exception for tests does not reach what
+// they call.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -36,8 +36,8 @@ impl<'a, S: Ord> Fit<'a, S> {
         }
     }
 
-    /// The harmonic mean of the two parts, `2 p r / (p s + r q)` of p/q and r/s, not reduced: great only if both are.
-    /// 0 (of 1) when either gives the other nothing, also because the other seeks nothing.
+    /// The harmonic mean of the two parts, `2 p r / (p s + r q)` of p/q and r/s, not reduced: great only if
+    /// both are. 0 (of 1) when either gives the other nothing, also because the other seeks nothing.
     pub fn mutual(&self) -> Ratio {
         let (second, first) = (self.for_second, self.for_first);
         if second.numerator == 0 || first.numerator == 0 {

@@ -16,11 +16,11 @@ pub struct Part {
     pub learned: u64,
 }
 
-/// Minutes by directed (teacher, learner), with the sums of the reciprocity figures kept up with every change:
-/// each figure of the whole is answered in O(1).
+/// Minutes by directed (teacher, learner), with the sums of the reciprocity figures kept up with every
+/// change: each figure of the whole is answered in O(1).
 ///
-/// w_ij is what i taught j, W the sum of all; a pair is an unordered {i, j} with minutes. Who teaches themselves is
-/// ignored. A count of sessions is the same with 1 for every minute.
+/// w_ij is what i taught j, W the sum of all; a pair is an unordered {i, j} with minutes. Who teaches
+/// themselves is ignored. A count of sessions is the same with 1 for every minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flows<P> {
     /// By (lower, higher): minutes the lower taught, minutes the higher taught. No entry where both are 0.
@@ -162,16 +162,16 @@ impl<P: Ord + Clone> Flows<P> {
         self.total
     }
 
-    /// Weighted reciprocity `r_w = sum_{i != j} min(w_ij, w_ji) / W`: the part of the minutes that was returned within
-    /// the pair. It is the minute-weighted mean of [`pair_balance`].
-    /// Source: Squartini, Picciolo, Ruzzenenti & Garlaschelli 2013, Scientific Reports 3:2729, eq. 3-5.
+    /// Weighted reciprocity `r_w = sum_{i != j} min(w_ij, w_ji) / W`: the part of the minutes that was
+    /// returned within the pair. It is the minute-weighted mean of [`pair_balance`].
+    /// Source: Squartini, Picciolo, Ruzzenenti & Garlaschelli 2013, Scientific Reports 3:2729.
     /// Oracle: igraph 1.0.0 `reciprocity` on the multigraph with one edge a minute.
     pub fn weighted_reciprocity(&self) -> Ratio {
         Ratio::new(2 * self.returned, self.total)
     }
 
-    /// Generalised reciprocity `g_w = sum_i min(out_i, in_i) / W`: the part that came back to the teacher from anybody.
-    /// Never below r_w. Oracle: exact rationals.
+    /// Generalised reciprocity `g_w = sum_i min(out_i, in_i) / W`: the part that came back to the teacher
+    /// from anybody. Never below r_w. Oracle: exact rationals.
     pub fn generalised_reciprocity(&self) -> Ratio {
         Ratio::new(self.passed_on, self.total)
     }
@@ -203,18 +203,20 @@ impl<P: Ord + Clone> Flows<P> {
     }
 }
 
-/// The balance of a pair that taught one another `a` and `b` minutes, `2 min(a, b) / (a + b)`: 1 is even, 0 one-way.
-/// The value is `None` when neither taught: such a pair is left out, neither balanced nor not.
+/// The balance of a pair that taught one another `a` and `b` minutes, `2 min(a, b) / (a + b)`: 1 is even, 0
+/// one-way. The value is `None` when neither taught: such a pair is left out, neither balanced nor not.
 /// Also written `1 - |a - b| / (a + b)`.
 pub fn pair_balance(a: u64, b: u64) -> Ratio {
     Ratio::new(2 * a.min(b), a + b)
 }
 
-/// The balance to be expected of a pair in which a fair coin picks the teacher of each of `sessions` equal sessions:
-/// `1 - C(n-1, floor((n-1)/2)) / 2^(n-1)`. Below four sessions a balance says little; this stands beside it.
+/// The balance to be expected of a pair in which a fair coin picks the teacher of each of `sessions` equal
+/// sessions: `1 - C(n-1, floor((n-1)/2)) / 2^(n-1)`. Below four sessions a balance says little; this stands
+/// beside it.
 ///
 /// `None` without sessions. Takes time in proportion to `sessions`.
-/// Source: the mean absolute deviation of a binomial (De Moivre; Diaconis & Zabell 1991, Statistical Science 6:284).
+/// Source: the mean absolute deviation of a binomial (De Moivre; Diaconis & Zabell 1991, Statistical Science
+/// 6:284).
 /// Oracle: scipy `binom`, exact enumeration.
 pub fn expected_balance(sessions: u32) -> Option<f64> {
     // C(m, floor(m/2)) / 2^m is the product of (2j-1)/(2j) up to ceil(m/2).
@@ -224,9 +226,9 @@ pub fn expected_balance(sessions: u32) -> Option<f64> {
     Some(1.0 - even)
 }
 
-/// Reciprocity of what the minutes were worth to those who learned: `minutes (rating - 1) / 4`, held exactly in
-/// quarter-minutes. Ratings of 1 to 5 are no ratio scale, so they are shifted to 0..1 first; an exchange rated 1 is worth 0,
-/// one without a rating is left out and shows in the coverage.
+/// Reciprocity of what the minutes were worth to those who learned: `minutes (rating - 1) / 4`, held exactly
+/// in quarter-minutes. Ratings of 1 to 5 are no ratio scale, so they are shifted to 0..1 first; an exchange
+/// rated 1 is worth 0, one without a rating is left out and shows in the coverage.
 /// Oracle: igraph 1.0.0 on the multigraph of quarter value-minutes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValueFlows<P> {
@@ -242,7 +244,8 @@ impl<P> Default for ValueFlows<P> {
 }
 
 impl<P: Ord + Clone> ValueFlows<P> {
-    /// Adds an exchange, with its rating from 1 to 5 if it has one; what lies outside counts as the nearer end.
+    /// Adds an exchange, with its rating from 1 to 5 if it has one; what lies outside counts as the nearer
+    /// end.
     pub fn add(&mut self, teacher: &P, learner: &P, minutes: u32, rating: Option<u8>) {
         self.exchanges.denominator += 1;
         self.minutes.denominator += u64::from(minutes);
@@ -302,8 +305,8 @@ fn quarters(minutes: u32, rating: u8) -> u64 {
 
 /// Minutes by the bands (generations) of teacher and learner, as they were at the time of the session.
 ///
-/// Where the age of a band is asked for, greater is older and `None` is unknown: minutes with an unknown side can be called
-/// neither within a band, nor across, nor reverse, and are left out of both sides of a share.
+/// Where the age of a band is asked for, greater is older and `None` is unknown: minutes with an unknown side
+/// can be called neither within a band, nor across, nor reverse, and are left out of both sides of a share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BandFlows<B> {
     minutes: BTreeMap<(B, B), u64>,

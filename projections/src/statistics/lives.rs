@@ -1,5 +1,6 @@
-//! Lives - of a pair, of a spell of activity, of somebody's stay - as counts by day: what every curve is made from.
-//! Never holds a single life, so nobody can be read out of it and any of them can be taken back exactly.
+//! Lives - of a pair, of a spell of activity, of somebody's stay - as counts by day: what every curve is made
+//! from.
+//! Never knows whose a life is, so any of them can be taken back exactly; a count of 1 is still one person.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
@@ -65,8 +66,8 @@ impl Life {
     }
 }
 
-/// Counts of lives by the day they are seen from and by the day and way they stop. Two tables of the same lives are
-/// equal, in whatever order the lives came and whatever was added and taken back between.
+/// Counts of lives by the day they are seen from and by the day and way they stop. Two tables of the same
+/// lives are equal, in whatever order the lives came and whatever was added and taken back between.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LifeTable {
     entries: BTreeMap<Option<u32>, u64>,

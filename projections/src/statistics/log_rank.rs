@@ -7,7 +7,8 @@ use statrs::distribution::{ChiSquared, ContinuousCDF as _};
 
 use crate::statistics::lives::{AtRisk, LifeTable};
 
-/// Below this share of its group's variance, what is left of it once the other groups are known counts as nothing.
+/// Below this share of its group's variance, what is left of it once the other groups are known counts as
+/// nothing.
 const DEPENDENT: f64 = 1e-10;
 
 /// What was seen and what was to be expected if all groups were alike, and how surprising the difference is.
@@ -28,7 +29,8 @@ pub struct LogRank {
 pub struct Test {
     /// The statistic.
     pub chi_square: f64,
-    /// Degrees of freedom: groups that could be compared, less 1 for each set of them that was never at risk together.
+    /// Degrees of freedom: groups that could be compared, less 1 for each set of them that was never at risk
+    /// together.
     pub degrees: u32,
     /// The chance of a statistic as great or greater if the groups were alike.
     pub p: f64,
@@ -36,9 +38,9 @@ pub struct Test {
 
 /// The log-rank test of two or more groups, entry delayed or not, all causes taken together.
 ///
-/// On each day with d ends among n at risk, n_i of them in group i: expected `d n_i / n`, covariance of the hypergeometric
-/// distribution, which holds for ties, `d (n-d)/(n-1) (n_i/n) (delta_ij - n_j/n)`, and 0 where n = 1. With O, E, V their
-/// sums, chi-square is `(O-E)' V^- (O-E)`, degrees of freedom the rank of V.
+/// On each day with d ends among n at risk, n_i of them in group i: expected `d n_i / n`, covariance of the
+/// hypergeometric distribution, which holds for ties, `d (n-d)/(n-1) (n_i/n) (delta_ij - n_j/n)`, and 0 where
+/// n = 1. With O, E, V their sums, chi-square is `(O-E)' V^- (O-E)`, degrees of freedom the rank of V.
 /// Source: Mantel 1966, Cancer Chemotherapy Reports 50:163; Peto & Peto 1972, JRSS A 135:185.
 /// Oracle: R survival `survdiff`; with delayed entry the score test of `coxph(ties = "exact")`.
 pub fn log_rank(groups: &[&LifeTable]) -> LogRank {
@@ -89,8 +91,9 @@ pub fn log_rank(groups: &[&LifeTable]) -> LogRank {
 
 /// `x' V^- x` and the rank of V, for a covariance V in whose range x lies.
 ///
-/// Cholesky with the greatest remaining diagonal first, on V scaled to correlations: a group of one person beside a group of
-/// a million is neither drowned nor taken for rounding. What is left after the rank is found is rounding, and is dropped.
+/// Cholesky with the greatest remaining diagonal first, on V scaled to correlations: a group of one person
+/// beside a group of a million is neither drowned nor taken for rounding. What is left after the rank is
+/// found is rounding, and is dropped.
 fn quadratic_form(covariance: &[Vec<f64>], x: &[f64]) -> (f64, u32) {
     // A group with no variance was never at risk beside another; its excess is 0 as well.
     let alive: Vec<usize> = (0..x.len()).filter(|&i| covariance[i][i] > 0.0).collect();

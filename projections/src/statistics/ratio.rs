@@ -48,7 +48,8 @@ pub struct Interval {
 /// Oracle: statsmodels `proportion_confint(method="wilson")`, R `prop.test(correct=FALSE)`.
 pub fn wilson(k: u64, n: u64) -> Option<Interval> {
     let misses = n.checked_sub(k)?;
-    // The upper end of k is the mirror image of the lower end of the misses; both ends are then exact where they close.
+    // The upper end of k is the mirror image of the lower end of the misses; both ends are then exact where
+    // they close.
     (n > 0).then(|| Interval { lower: wilson_lower(k, n), upper: 1.0 - wilson_lower(misses, n) })
 }
 

@@ -34,9 +34,9 @@ pub fn days_between(from: Day, to: Day) -> u32 {
 
 /// Cuts active days into spells by the gap rule, as seen at the close of `as_of`.
 ///
-/// A spell ends on day `last + gap` when nothing happened on the days after `last` up to and including that one; a gap
-/// equal to `gap` continues it. It has ended if that day is no later than `as_of`; activity after that begins a new spell,
-/// and what lies after `as_of` is not looked at.
+/// A spell ends on day `last + gap` when nothing happened on the days after `last` up to and including that
+/// one; a gap equal to `gap` continues it. It has ended if that day is no later than `as_of`; activity after
+/// that begins a new spell, and what lies after `as_of` is not looked at.
 /// `days` ascend and may repeat.
 pub fn spells(days: impl IntoIterator<Item = Day>, gap: u32, as_of: Day) -> Vec<Spell> {
     let ends = |last: Day| last.plus_days(i32::try_from(gap).unwrap_or(i32::MAX));
@@ -58,11 +58,13 @@ pub fn spells(days: impl IntoIterator<Item = Day>, gap: u32, as_of: Day) -> Vec<
     spells
 }
 
-/// Puts a life into its group at a landmark: whether something had happened to it within the first `landmark` days
-/// (`happened_on` counts from its start; the landmark's day counts), and the life that was left, counted from the landmark.
+/// Puts a life into its group at a landmark: whether something had happened to it within the first `landmark`
+/// days (`happened_on` counts from its start; the landmark's day counts), and the life that was left, counted
+/// from the landmark.
 ///
 /// `None` for lives that did not last longer than the landmark: by then nothing remained to be compared.
-/// Grouping by what happens at any time gives those who live long more time for it (immortal-time bias) and is not offered.
+/// Grouping by what happens at any time gives those who live long more time for it (immortal-time bias) and
+/// is not offered.
 /// Source: Anderson, Cain & Gelber 1983, J. Clin. Oncol. 1:710.
 pub fn landmark(life: Life, landmark: u32, happened_on: Option<u32>) -> Option<(bool, Life)> {
     let left = life.exit().checked_sub(landmark).filter(|left| *left > 0)?;
@@ -87,8 +89,8 @@ impl Returned {
         Self { day, as_of, size: 0, eligible: 0, on_day: 0, since_day: 0 }
     }
 
-    /// Counts a member by the first day and all active days, in any order. Who came after `as_of` is not a member yet,
-    /// and activity after `as_of` has not happened yet.
+    /// Counts a member by the first day and all active days, in any order. Who came after `as_of` is not a
+    /// member yet, and activity after `as_of` has not happened yet.
     pub fn count(&mut self, first: Day, active: impl IntoIterator<Item = Day>) {
         if first > self.as_of {
             return;

@@ -3,12 +3,15 @@
 
 use crate::statistics::ratio::Ratio;
 
-/// The Gini coefficient of amounts among `people`, of whom those not in `amounts` have 0; from 0, all alike, towards 1.
+/// The Gini coefficient of amounts among `people`, of whom those not in `amounts` have 0; from 0, all alike,
+/// towards 1.
 ///
 /// `sum (2 i - n - 1) x_(i) / (n sum x)` with the amounts ascending, i from 1: the same as
-/// `2 sum i x_(i) / (n sum x) - (n + 1) / n`, but exact in integers. No n/(n-1) correction; who has nothing counts.
-/// The value is `None` when nobody has anything. `people` below the number of amounts counts as that number.
-/// Source: Gini 1912 in the form of Damgaard & Weiner 2000, Ecology 81:1139. Oracle: PySAL `inequality` 1.1.2.
+/// `2 sum i x_(i) / (n sum x) - (n + 1) / n`, but exact in integers. No n/(n-1) correction; who has nothing
+/// counts. The value is `None` when nobody has anything. `people` below the number of amounts counts as that
+/// number.
+/// Source: Gini 1912 in the form of Damgaard & Weiner 2000, Ecology 81:1139. Oracle: PySAL `inequality`
+/// 1.1.2.
 pub fn gini(amounts: impl IntoIterator<Item = u64>, people: u64) -> Ratio {
     let mut ascending: Vec<u64> = amounts.into_iter().filter(|amount| *amount > 0).collect();
     ascending.sort_unstable();
@@ -21,7 +24,8 @@ pub fn gini(amounts: impl IntoIterator<Item = u64>, people: u64) -> Ratio {
         weighted += (2 * rank - n - 1) * i128::from(amount);
         total += i128::from(amount);
     }
-    // Beyond 2^64 (a million people who taught 35 million years) both are cut alike: the decimal does not see it.
+    // Beyond 2^64 (a million people who taught 35 million years) both are cut alike: the decimal does not see
+    // it.
     let (mut numerator, mut denominator) = (weighted, n * total);
     loop {
         if let (Ok(numerator), Ok(denominator)) = (u64::try_from(numerator), u64::try_from(denominator)) {
@@ -62,11 +66,13 @@ impl Ratings {
         Ratio::new(self.sum, self.count).value()
     }
 
-    /// The mean drawn towards the mean `m` of all ratings by a prior worth `C` = `prior` of them (see [`PRIOR_RATINGS`]),
-    /// `(C m + sum x) / (C + n)`. Without own ratings it is `m`; show then that it rests on the prior alone.
+    /// The mean drawn towards the mean `m` of all ratings by a prior worth `C` = `prior` of them (see
+    /// [`PRIOR_RATINGS`]), `(C m + sum x) / (C + n)`. Without own ratings it is `m`; show then that it rests
+    /// on the prior alone.
     ///
     /// `None` when there is no rating at all.
-    /// Source: the posterior mean of a normal model whose variance ratio is C (Efron & Morris 1975, JASA 70:311).
+    /// Source: the posterior mean of a normal model whose variance ratio is C (Efron & Morris 1975, JASA
+    /// 70:311).
     pub fn shrunk_mean(self, all: Self, prior: u64) -> Option<f64> {
         let (prior, count, sum) = (prior as f64, self.count as f64, self.sum as f64);
         all.mean().map(|mean| (prior * mean + sum) / (prior + count))

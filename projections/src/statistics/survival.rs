@@ -5,7 +5,8 @@ use crate::statistics::lives::{AtRisk, Cause, LifeTable};
 use crate::statistics::ratio::{Interval, Z_95};
 
 /// How far above one half a curve may lie and still count as having reached it.
-// A curve at exactly 1/2 is a product of rounded fractions; without this the median would hang on the last bit.
+// A curve at exactly 1/2 is a product of rounded fractions; without this the median would hang on the last
+// bit.
 const HALF: f64 = 0.5 + 1e-12;
 
 /// Below this share of the terms it is made from, a variance is only what their rounding left over:
@@ -129,10 +130,10 @@ impl<'a> Curve<'a> {
         Self { table, steps, follow_up: table.follow_up() }
     }
 
-    /// Says that lives were watched for up to `days`, whether one of them lasted that long or not: from the earliest start
-    /// to `as_of`. When all who started early have ended, the curve is known beyond the longest life. Where the longest life
-    /// was censored the curve is held level behind it, as R's `rmean` does; nobody is at risk there, and that is shown.
-    /// Nobody watched is still nobody.
+    /// Says that lives were watched for up to `days`, whether one of them lasted that long or not: from the
+    /// earliest start to `as_of`. When all who started early have ended, the curve is known beyond the
+    /// longest life. Where the longest life was censored the curve is held level behind it, as R's `rmean`
+    /// does; nobody is at risk there, and that is shown. Nobody watched is still nobody.
     pub fn watched_for(mut self, days: u32) -> Self {
         self.follow_up = self.follow_up.map(|longest| longest.max(days));
         self
@@ -148,7 +149,8 @@ impl<'a> Curve<'a> {
         self.steps.iter().filter(|step| step.events > 0)
     }
 
-    /// The curve at days, each answered as if alone; S is right-continuous, so an end on the day has happened.
+    /// The curve at days, each answered as if alone; S is right-continuous, so an end on the day has
+    /// happened.
     /// `None` beyond the largest follow-up, even where the curve has reached 0. Days must ascend.
     pub fn at(&self, days: &[u32]) -> Vec<Option<Reading>> {
         let mut at_risk = self.table.at_risk();
@@ -170,8 +172,8 @@ impl<'a> Curve<'a> {
         self.first(|estimate| estimate.survival <= HALF)
     }
 
-    /// The 95 % interval of the median: the days on which the lower and the upper end of the curve's log-log interval
-    /// have come down to one half. Either end is `None` when its curve never does.
+    /// The 95 % interval of the median: the days on which the lower and the upper end of the curve's log-log
+    /// interval have come down to one half. Either end is `None` when its curve never does.
     /// Source: Brookmeyer & Crowley 1982, Biometrics 38:29. Oracle: R survival `quantile(survfit)`.
     pub fn median_interval(&self) -> (Option<u32>, Option<u32>) {
         (
@@ -234,14 +236,14 @@ pub struct Incidence {
 }
 
 /// The cumulative incidence of one cause where several compete (Aalen-Johansen):
-/// `I(t) = sum over k <= t of S(k-) d_jk / n_k`, S the curve of all causes together. 1 - KM of one cause with the others
-/// censored answers another question, too high, and is not offered.
+/// `I(t) = sum over k <= t of S(k-) d_jk / n_k`, S the curve of all causes together. 1 - KM of one cause with
+/// the others censored answers another question, too high, and is not offered.
 ///
 /// Variance, with d all ends of a day and d_j those of the cause, as R's survfit:
 /// `sum over k <= t of (I(t) - I_k)^2 d / (n (n - d)) + S(k-)^2 (n - d_j) d_j / n^3 - 2 (I(t) - I_k) S(k-) d_j / n^2`,
 /// the first term 0 where n = d.
-/// Source: Aalen & Johansen 1978, Scand. J. Statist. 5:141. Oracle: R survival 3.5-3 `survfit` with a factor status.
-/// (cmprsk's variance is Aalen's, slightly greater; lifelines jitters ties and is no oracle.)
+/// Source: Aalen & Johansen 1978, Scand. J. Statist. 5:141. Oracle: R survival 3.5-3 `survfit` with a factor
+/// status. (cmprsk's variance is Aalen's, slightly greater; lifelines jitters ties and is no oracle.)
 #[derive(Debug, Clone, PartialEq)]
 pub struct Incidences {
     steps: Vec<Incidence>,
@@ -253,8 +255,9 @@ impl Incidences {
     pub fn of(table: &LifeTable, cause: Cause) -> Self {
         let mut survival = 1.0;
         let mut incidence = 0.0;
-        // With lag_k = I(t) - I_k, the sums of lag^2 a, lag a and a, where a = d / (n (n - d)); of b; and of lag c and c.
-        // Each step moves them on exactly, so the whole curve costs one pass instead of its square.
+        // With lag_k = I(t) - I_k, the sums of lag^2 a, lag a and a, where a = d / (n (n - d)); of b; and of
+        // lag c and c. Each step moves them on exactly, so the whole curve costs one pass instead of its
+        // square.
         let (mut square_a, mut lag_a, mut sum_a) = (0.0, 0.0, 0.0);
         let (mut sum_b, mut lag_c, mut sum_c) = (0.0, 0.0, 0.0);
         let mut steps = Vec::new();
@@ -273,7 +276,8 @@ impl Incidences {
             incidence += rise;
             survival *= (n - d) / n;
             let variance = square_a + sum_b - 2.0 * lag_c;
-            // Where the variance is 0 - everybody ended of this cause - a rest of 1e-17 would show as an se of 3e-9.
+            // Where the variance is 0 - everybody ended of this cause - a rest of 1e-17 would show as an se
+            // of 3e-9.
             let vanished = variance <= CANCELLED * (square_a + sum_b + 2.0 * lag_c);
             let se = if vanished { 0.0 } else { variance.sqrt() };
             steps.push(Incidence { day: row.day, incidence, se });
@@ -355,7 +359,8 @@ mod tests {
         assert!((mean.value - 20.0).abs() < 1e-12 && (mean.se - 50_f64.sqrt()).abs() < 1e-12, "{mean:?}");
         assert_eq!(curve.restricted_mean(31), None);
         assert_eq!(Incidences::of(&lives, Cause(1)).watched_for(30).at(30).map(|at| at.day), Some(10));
-        // Watching for less time than somebody was seen takes nothing away, and nobody is nobody however long.
+        // Watching for less time than somebody was seen takes nothing away, and nobody is nobody however
+        // long.
         assert!(Curve::of(&lives).watched_for(5).restricted_mean(20).is_some());
         assert_eq!(Curve::of(&LifeTable::default()).watched_for(30).restricted_mean(30), None);
     }
@@ -428,7 +433,8 @@ mod tests {
                 let alive = exits.iter().filter(|exit| *exit > day).count() as f64 / exits.len() as f64;
                 prop_assert!((reading.unwrap().estimate.survival - alive).abs() < 1e-12);
             }
-            // Their restricted mean is their mean, and half of them have ended by the median but not a day before.
+            // Their restricted mean is their mean, and half of them have ended by the median but not a day
+            // before.
             let mean = exits.iter().map(|&exit| f64::from(exit)).sum::<f64>() / exits.len() as f64;
             prop_assert!((curve.restricted_mean(last).unwrap().value - mean).abs() < 1e-9);
             let median = curve.median().unwrap();
