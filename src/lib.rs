@@ -1,1 +1,3 @@
 //! The service: rules, ledger, writer, and the ways in and out.
+
+pub mod ledger;
