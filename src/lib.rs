@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod keys;
+pub mod ledger;
 pub mod writer {
     //! placeholder
     pub mod known;

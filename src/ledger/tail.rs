@@ -1,0 +1,568 @@
+//! The second copy: every commit once more, as CRC-framed records in preallocated segment files.
+//! Never drops a frame in this release, and never overwrites one.
+//!
+//! # Format
+//!
+//! Integers are big-endian. A segment `NNNNNNNNNN.tail` begins with a header of 64 bytes:
+//! `magic(16) installation(16) segment u64, zero.. , crc32 u32 of the first 60 bytes`.
+//! Frames follow, each at a multiple of 8, then zeros:
+//! ```text
+//! magic(8) number u64  body length u32  crc32 u32 (installation || number || body length || body)
+//! body: heads(32) parts u32, then per part:
+//!       ledger(16) old size u64  new size u64  new root(32)  bytes u32  entries, each u16 length || bytes
+//! ```
+//! Frames are numbered from 1 without gaps. `heads` is the XOR over all ledgers with entries of
+//! `SHA-256("mentorlog/head" || ledger || size || root)` after this commit: it lets the last frame vouch for
+//! ledgers whose own frames are damaged. The magic holds bytes that no UTF-8 text has, so no entry imitates it.
+//!
+//! Segments are filled with zeros ahead of time, on a thread of their own. Measured here (ext4, fdatasync of
+//! each write, mean): 44 KB frames 145 us into zeros, 221 us into fallocated space (each sync must also
+//! journal that the extent is now written), 287 us into a growing file; 700 KB frames 374 us against 605 us.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use mentorlog_events::id::LedgerId;
+use mentorlog_events::record::Hash;
+use sha2::{Digest, Sha256};
+
+use super::files;
+
+/// Random bytes that tell one installation's frames from another's.
+pub(super) type Installation = [u8; 16];
+
+const SEGMENT_MAGIC: &[u8; 16] = b"mentorlog-tail-1";
+const SEGMENT_HEADER: usize = 64;
+const FRAME_MAGIC: [u8; 8] = [0xf5, 0xfe, b't', b'a', b'i', b'l', 0xff, 0x01];
+const FRAME_HEADER: usize = 24;
+const FRAME_ALIGN: usize = 8;
+/// Largest frame, header included. A commit is far smaller; what is larger is refused before it is written.
+pub(super) const FRAME_BYTES_MAX: usize = 1 << 30;
+
+/// Room a reused frame buffer keeps.
+const FRAME_BYTES_KEPT: usize = 8 << 20;
+
+/// What one ledger's head contributes to a frame's `heads`.
+pub(super) fn head_digest(ledger: LedgerId, size: u64, root: &Hash) -> Hash {
+    let mut hash = Sha256::new();
+    hash.update(b"mentorlog/head");
+    hash.update(ledger.0.as_bytes());
+    hash.update(size.to_be_bytes());
+    hash.update(root);
+    hash.finalize().into()
+}
+
+pub(super) fn xor(into: &mut Hash, other: &Hash) {
+    into.iter_mut().zip(other).for_each(|(a, b)| *a ^= b);
+}
+
+// ---------------------------------------------------------------------------------------------- frames out
+
+/// A frame being put together. The buffer is reused from commit to commit.
+#[derive(Debug, Default)]
+pub(super) struct FrameBuffer {
+    bytes: Vec<u8>,
+    parts: u32,
+}
+
+impl FrameBuffer {
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        // One huge commit must not be remembered in memory for ever.
+        self.bytes.shrink_to(FRAME_BYTES_KEPT);
+        self.bytes.resize(FRAME_HEADER + 32 + 4, 0);
+        self.parts = 0;
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds the growth of one ledger.
+    pub(super) fn part<'a>(
+        &mut self,
+        ledger: LedgerId,
+        old: u64,
+        root: &Hash,
+        entries: impl Iterator<Item = &'a [u8]>,
+    ) {
+        self.bytes.extend_from_slice(ledger.0.as_bytes());
+        self.bytes.extend_from_slice(&old.to_be_bytes());
+        let new_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 8]);
+        self.bytes.extend_from_slice(root);
+        let length_at = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        let mut new = old;
+        for entry in entries {
+            let length =
+                u16::try_from(entry.len()).expect("entries are checked against ENTRY_BYTES_MAX before");
+            self.bytes.extend_from_slice(&length.to_be_bytes());
+            self.bytes.extend_from_slice(entry);
+            new += 1;
+        }
+        self.bytes[new_at..new_at + 8].copy_from_slice(&new.to_be_bytes());
+        // A length that does not fit is refused by the caller before the frame is written.
+        let length = u32::try_from(self.bytes.len() - length_at - 4).unwrap_or(u32::MAX);
+        self.bytes[length_at..length_at + 4].copy_from_slice(&length.to_be_bytes());
+        self.parts += 1;
+    }
+
+    /// States the heads of all ledgers after this commit.
+    pub(super) fn heads(&mut self, heads: &Hash) {
+        self.bytes[FRAME_HEADER..FRAME_HEADER + 32].copy_from_slice(heads);
+        self.bytes[FRAME_HEADER + 32..FRAME_HEADER + 36].copy_from_slice(&self.parts.to_be_bytes());
+    }
+
+    fn seal(&mut self, installation: &Installation, number: u64) -> &[u8] {
+        let length = u32::try_from(self.bytes.len() - FRAME_HEADER).expect("checked against FRAME_BYTES_MAX");
+        let (header, body) = self.bytes.split_at_mut(FRAME_HEADER);
+        header[..8].copy_from_slice(&FRAME_MAGIC);
+        header[8..16].copy_from_slice(&number.to_be_bytes());
+        header[16..20].copy_from_slice(&length.to_be_bytes());
+        header[20..].copy_from_slice(&frame_crc(installation, number, length, body).to_be_bytes());
+        self.bytes.resize(self.bytes.len().next_multiple_of(FRAME_ALIGN), 0);
+        &self.bytes
+    }
+}
+
+fn frame_crc(installation: &Installation, number: u64, length: u32, body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(installation);
+    crc.update(&number.to_be_bytes());
+    crc.update(&length.to_be_bytes());
+    crc.update(body);
+    crc.finalize()
+}
+
+/// Writes frames behind the last one.
+#[derive(Debug)]
+pub(super) struct TailWriter {
+    dir: PathBuf,
+    installation: Installation,
+    segment_bytes: u64,
+    file: File,
+    index: u64,
+    offset: u64,
+    capacity: u64,
+    next_number: u64,
+    // The segment after this one, being filled with zeros.
+    next: Option<JoinHandle<io::Result<File>>>,
+}
+
+impl TailWriter {
+    /// Begins an empty tail in a new directory.
+    pub(super) fn create(dir: &Path, installation: Installation, segment_bytes: u64) -> io::Result<Self> {
+        fs::create_dir(dir)?;
+        let segment_bytes = segment_bytes.max(4096);
+        let file = begin_segment(dir, 1, segment_bytes, &installation)?;
+        let mut tail = Self {
+            dir: dir.to_owned(),
+            installation,
+            segment_bytes,
+            file,
+            index: 0,
+            offset: 0,
+            capacity: segment_bytes,
+            next_number: 1,
+            next: None,
+        };
+        tail.enter_segment(1, segment_bytes)?;
+        dir.parent().map_or(Ok(()), files::sync_dir)?;
+        Ok(tail)
+    }
+
+    /// Goes on behind the last intact frame a scan found; cuts what lies behind it.
+    pub(super) fn resume(
+        dir: &Path,
+        installation: Installation,
+        segment_bytes: u64,
+        end: &End,
+    ) -> io::Result<Self> {
+        let segment_bytes = segment_bytes.max(4096);
+        let file = File::options().read(true).write(true).open(segment_path(dir, end.segment))?;
+        let length = file.metadata()?.len();
+        let capacity = length.max(segment_bytes);
+        // Zeros from here on: what remains of a torn frame must not follow a shorter one.
+        if length < capacity || !end.clean {
+            fill_with_zeros(&file, end.offset, capacity)?;
+            file.write_all_at(&segment_header(end.segment, &installation), 0)?;
+            file.sync_all()?;
+        }
+        let mut tail = Self {
+            dir: dir.to_owned(),
+            installation,
+            segment_bytes,
+            file,
+            index: end.segment,
+            offset: end.offset,
+            capacity,
+            next_number: end.next_number,
+            next: None,
+        };
+        // Segments behind the end hold no frame; segments prepared by the last run are prepared again.
+        for name in segment_names(dir)? {
+            if name.index > end.segment || name.prepared {
+                fs::remove_file(&name.path)?;
+            }
+        }
+        files::sync_dir(dir)?;
+        tail.prepare_ahead();
+        Ok(tail)
+    }
+
+    /// Writes one frame and syncs it. After an error the frame may or may not be there; write no other.
+    pub(super) fn write(&mut self, frame: &mut FrameBuffer) -> io::Result<()> {
+        let bytes = frame.seal(&self.installation, self.next_number);
+        let length = bytes.len() as u64;
+        if self.offset + length > self.capacity {
+            let capacity = self.segment_bytes.max(length + SEGMENT_HEADER as u64);
+            self.next_segment(capacity)?;
+        }
+        self.file.write_all_at(bytes, self.offset)?;
+        self.file.sync_data()?;
+        self.offset += length;
+        self.next_number += 1;
+        self.prepare_ahead();
+        Ok(())
+    }
+
+    /// Prepares the next segment once this one is half full, so that no commit waits for it.
+    fn prepare_ahead(&mut self) {
+        if self.next.is_none() && self.offset * 2 > self.capacity {
+            let (dir, index, bytes) = (self.dir.clone(), self.index + 1, self.segment_bytes);
+            let installation = self.installation;
+            let prepare = move || begin_segment(&dir, index, bytes, &installation);
+            self.next = std::thread::Builder::new().name("tail-segment".into()).spawn(prepare).ok();
+        }
+    }
+
+    fn next_segment(&mut self, capacity: u64) -> io::Result<()> {
+        let index = self.index + 1;
+        let prepared = self.next.take().and_then(|next| next.join().ok()?.ok());
+        self.file = match prepared {
+            Some(file) if capacity == self.segment_bytes => file,
+            // No segment could be prepared, or the frame needs a larger one: now it has to be waited for.
+            _ => begin_segment(&self.dir, index, capacity, &self.installation)?,
+        };
+        self.enter_segment(index, capacity)
+    }
+
+    /// Gives the prepared segment its final name.
+    fn enter_segment(&mut self, index: u64, capacity: u64) -> io::Result<()> {
+        files::rename(&prepared_path(&self.dir, index), &segment_path(&self.dir, index))?;
+        self.index = index;
+        self.offset = SEGMENT_HEADER as u64;
+        self.capacity = capacity;
+        Ok(())
+    }
+}
+
+impl Drop for TailWriter {
+    fn drop(&mut self) {
+        // The preparing thread must not write into a directory that somebody else has opened meanwhile.
+        if let Some(next) = self.next.take() {
+            drop(next.join());
+        }
+    }
+}
+
+fn segment_path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("{index:010}.tail"))
+}
+
+fn prepared_path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("{index:010}.tail.next"))
+}
+
+/// A segment with its header and zeros behind it, under the name of a prepared one.
+fn begin_segment(dir: &Path, index: u64, bytes: u64, installation: &Installation) -> io::Result<File> {
+    let path = prepared_path(dir, index);
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    fill_with_zeros(&file, 0, bytes)?;
+    file.write_all_at(&segment_header(index, installation), 0)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn segment_header(index: u64, installation: &Installation) -> [u8; SEGMENT_HEADER] {
+    let mut header = [0_u8; SEGMENT_HEADER];
+    header[..16].copy_from_slice(SEGMENT_MAGIC);
+    header[16..32].copy_from_slice(installation);
+    header[32..40].copy_from_slice(&index.to_be_bytes());
+    let crc = crc32fast::hash(&header[..60]);
+    header[60..].copy_from_slice(&crc.to_be_bytes());
+    header
+}
+
+fn fill_with_zeros(file: &File, mut from: u64, to: u64) -> io::Result<()> {
+    static ZEROS: [u8; 1 << 18] = [0; 1 << 18];
+    while from < to {
+        let length = usize::try_from(to - from).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_all_at(&ZEROS[..length], from)?;
+        from += length as u64;
+    }
+    Ok(())
+}
+
+// ----------------------------------------------------------------------------------------------- frames in
+
+struct SegmentName {
+    path: PathBuf,
+    index: u64,
+    prepared: bool,
+}
+
+fn segment_names(dir: &Path) -> io::Result<Vec<SegmentName>> {
+    let mut found = Vec::new();
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let (stem, prepared) = name.strip_suffix(".next").map_or((name, false), |stem| (stem, true));
+        let index = stem.strip_suffix(".tail").and_then(|number| number.parse().ok());
+        if let Some(index) = index {
+            found.push(SegmentName { path, index, prepared });
+        }
+    }
+    found.sort_by_key(|name| (name.prepared, name.index));
+    Ok(found)
+}
+
+/// The installation that wrote a tail, by the first segment header that is intact.
+pub(super) fn installation_of(dir: &Path) -> io::Result<Option<Installation>> {
+    for name in segment_names(dir)?.iter().filter(|name| !name.prepared) {
+        let mut header = [0_u8; SEGMENT_HEADER];
+        if File::open(&name.path)?.read_exact_at(&mut header, 0).is_ok()
+            && let Some((installation, _)) = parse_segment_header(&header)
+        {
+            return Ok(Some(installation));
+        }
+    }
+    Ok(None)
+}
+
+fn parse_segment_header(bytes: &[u8]) -> Option<(Installation, u64)> {
+    let header = bytes.get(..SEGMENT_HEADER)?;
+    let intact = &header[..16] == SEGMENT_MAGIC && u32_at(header, 60)? == crc32fast::hash(&header[..60]);
+    intact.then_some(())?;
+    Some((header[16..32].try_into().ok()?, u64_at(header, 32)?))
+}
+
+/// The growth of one ledger in one frame.
+#[derive(Debug)]
+pub(super) struct Part<'a> {
+    pub(super) ledger: LedgerId,
+    pub(super) old: u64,
+    pub(super) new: u64,
+    pub(super) root: Hash,
+    pub(super) entries: Vec<&'a [u8]>,
+}
+
+/// One commit.
+#[derive(Debug)]
+pub(super) struct Frame<'a> {
+    pub(super) heads: Hash,
+    /// One or more frames before this one are missing or damaged.
+    pub(super) after_damage: bool,
+    pub(super) parts: Vec<Part<'a>>,
+}
+
+/// Where bytes of the tail are not what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Damage {
+    pub(super) path: PathBuf,
+    pub(super) offset: u64,
+    pub(super) detail: String,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at byte {}: {}", self.path.display(), self.offset, self.detail)
+    }
+}
+
+/// Where the next frame belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct End {
+    segment: u64,
+    offset: u64,
+    next_number: u64,
+    // Nothing but zeros behind it.
+    clean: bool,
+}
+
+/// What a scan found besides frames.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// Intact frames.
+    pub(super) frames: u64,
+    /// Damage with intact frames behind it: commits are missing from this copy.
+    pub(super) damaged: Vec<Damage>,
+    /// Bytes behind the last intact frame that are no frame: a torn commit.
+    pub(super) torn: Option<Damage>,
+    /// Where to go on, if there is a segment at all.
+    pub(super) end: Option<End>,
+    /// `heads` of the last intact frame.
+    pub(super) heads: Option<Hash>,
+    /// A segment of another installation.
+    pub(super) foreign: Option<PathBuf>,
+}
+
+/// Reads all frames in order and hands each to `each`, whose error ends the scan.
+pub(super) fn scan<E: From<io::Error>>(
+    dir: &Path,
+    installation: &Installation,
+    mut each: impl FnMut(Frame<'_>) -> Result<(), E>,
+) -> Result<Scan, E> {
+    let mut scan = Scan::default();
+    let mut expected = 1_u64;
+    let mut suspect: Option<Damage> = None;
+    let mut bytes = Vec::new();
+    let mut segments: VecDeque<_> = segment_names(dir)?.into_iter().filter(|name| !name.prepared).collect();
+    if let Some(first) = segments.front().filter(|first| first.index != 1) {
+        let detail = format!("the first {} segments are missing", first.index.saturating_sub(1));
+        suspect = Some(Damage { path: first.path.clone(), offset: 0, detail });
+    }
+    while let Some(SegmentName { path, index, .. }) = segments.pop_front() {
+        bytes.clear();
+        io::Read::read_to_end(&mut File::open(&path)?, &mut bytes)?;
+        let damage = |offset: usize, detail: &str| Damage {
+            path: path.clone(),
+            offset: offset as u64,
+            detail: detail.to_owned(),
+        };
+        match parse_segment_header(&bytes) {
+            Some((found, _)) if found != *installation => {
+                scan.foreign = Some(path);
+                return Ok(scan);
+            }
+            Some((_, found)) if found == index => (),
+            Some(_) => suspect = suspect.or(Some(damage(0, "a segment under another's name"))),
+            None => suspect = suspect.or(Some(damage(0, "the segment's header is damaged"))),
+        }
+        let mut at = SEGMENT_HEADER;
+        let mut end_at = SEGMENT_HEADER;
+        loop {
+            match parse_frame(&bytes, at, installation) {
+                Some((number, frame, next)) if number >= expected => {
+                    if number > expected {
+                        let lost = format!("{} frames before this one are missing", number - expected);
+                        suspect = suspect.or(Some(damage(at, &lost)));
+                    }
+                    let after_damage = number > expected;
+                    // Damage that swallowed no frame, as in a header, is not damage to a commit.
+                    if let Some(found) = suspect.take() {
+                        scan.damaged.push(found);
+                    }
+                    scan.heads = Some(frame.heads);
+                    scan.frames += 1;
+                    expected = number + 1;
+                    each(Frame { after_damage, ..frame })?;
+                    at = next;
+                    end_at = next;
+                }
+                Some((_, _, next)) => {
+                    suspect = suspect.or(Some(damage(at, "a frame that was there before")));
+                    at = next;
+                }
+                None => {
+                    if at < bytes.len() && bytes[at..].iter().any(|byte| *byte != 0) {
+                        suspect = suspect.or(Some(damage(at, "no intact frame")));
+                    }
+                    match find_frame(&bytes, at + 1, installation) {
+                        Some(found) => at = found,
+                        None => break,
+                    }
+                }
+            }
+        }
+        // The end is behind the last intact frame, or in the first segment if there is none.
+        if scan.end.is_none() || end_at > SEGMENT_HEADER || suspect.is_none() {
+            let offset = end_at as u64;
+            let clean = bytes.len() >= end_at && bytes[end_at..].iter().all(|byte| *byte == 0);
+            scan.end = Some(End { segment: index, offset, next_number: expected, clean });
+        }
+    }
+    scan.torn = suspect;
+    Ok(scan)
+}
+
+fn find_frame(bytes: &[u8], from: usize, installation: &Installation) -> Option<usize> {
+    let mut at = from.next_multiple_of(FRAME_ALIGN);
+    while at + FRAME_HEADER <= bytes.len() {
+        if bytes[at] == FRAME_MAGIC[0] && parse_frame(bytes, at, installation).is_some() {
+            return Some(at);
+        }
+        at += FRAME_ALIGN;
+    }
+    None
+}
+
+/// The intact frame at an offset, its number, and where the next one begins.
+fn parse_frame<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    installation: &Installation,
+) -> Option<(u64, Frame<'a>, usize)> {
+    let header = bytes.get(at..at + FRAME_HEADER)?;
+    if header[..8] != FRAME_MAGIC {
+        return None;
+    }
+    let number = u64_at(header, 8)?;
+    let length = u32_at(header, 16)?;
+    let end = at + FRAME_HEADER + length as usize;
+    let body = bytes.get(at + FRAME_HEADER..end)?;
+    if u32_at(header, 20)? != frame_crc(installation, number, length, body) {
+        return None;
+    }
+    Some((number, parse_body(body)?, end.next_multiple_of(FRAME_ALIGN)))
+}
+
+fn parse_body(mut rest: &[u8]) -> Option<Frame<'_>> {
+    fn take<'a>(rest: &mut &'a [u8], n: usize) -> Option<&'a [u8]> {
+        let (taken, left) = rest.split_at_checked(n)?;
+        *rest = left;
+        Some(taken)
+    }
+    let heads = take(&mut rest, 32)?.try_into().ok()?;
+    let count = u32_at(take(&mut rest, 4)?, 0)?;
+    let mut parts = Vec::new();
+    for _ in 0..count {
+        let ledger = LedgerId(uuid::Uuid::from_slice(take(&mut rest, 16)?).ok()?);
+        let old = u64_at(take(&mut rest, 8)?, 0)?;
+        let new = u64_at(take(&mut rest, 8)?, 0)?;
+        let root = take(&mut rest, 32)?.try_into().ok()?;
+        let length = u32_at(take(&mut rest, 4)?, 0)?;
+        let mut packed = take(&mut rest, length as usize)?;
+        let mut entries = Vec::new();
+        while !packed.is_empty() {
+            let length = u16::from_be_bytes(take(&mut packed, 2)?.try_into().ok()?);
+            entries.push(take(&mut packed, usize::from(length))?);
+        }
+        if old.checked_add(entries.len() as u64)? != new {
+            return None;
+        }
+        parts.push(Part { ledger, old, new, root, entries });
+    }
+    rest.is_empty().then_some(Frame { heads, after_damage: false, parts })
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
