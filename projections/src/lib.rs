@@ -1,4 +1,24 @@
 //! What the facts add up to: pure folds that cannot fail.
 //! Never does I/O, reads a clock, or knows the service.
 
+pub mod read_models;
+
+pub mod program;
+
+pub mod participants;
+
+pub mod pairs;
+
+pub mod exchanges;
+
+pub mod goals;
+
+pub mod skills;
+
+mod counting;
+
+mod timeline;
+
+mod rows;
+
 pub mod statistics;

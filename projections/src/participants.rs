@@ -1,0 +1,189 @@
+//! The people of a program: where each stands, and what they taught and learned.
+//! Never holds a name.
+
+use mentorlog_events::event::{Arm, DepartureReason, Origin, PersonalField};
+use mentorlog_events::id::{ParticipantId, Slug};
+use mentorlog_events::time::{Day, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::counting::Turn;
+use crate::rows::{Identified, Row};
+use crate::timeline::{Chain, Seq};
+
+/// Where a participant stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ParticipantState {
+    /// Takes part.
+    Enrolled,
+    /// Takes part, but takes no new proposals.
+    OnBreak,
+    /// Left the program.
+    Left,
+    /// Left the organisation.
+    Departed,
+    /// Their personal data can no longer be opened by anybody.
+    Erased,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Participant {
+    pub(crate) id: ParticipantId,
+    pub(crate) arm: Arm,
+    pub(crate) state: ParticipantState,
+    pub(crate) departure: Option<DepartureReason>,
+    pub(crate) origin: Option<Origin>,
+    /// One bit for each sealed field, in the order of [`PersonalField::ALL`].
+    pub(crate) personal: u8,
+    pub(crate) capacity: Option<u16>,
+    pub(crate) generation: u32,
+    pub(crate) unit: Option<u32>,
+    pub(crate) offered: Box<[u32]>,
+    pub(crate) sought: Box<[u32]>,
+    pub(crate) enrolled_at: Timestamp,
+    pub(crate) enrolled_day: Day,
+    /// Day of the last change of state.
+    pub(crate) since: Day,
+    pub(crate) version: Seq,
+    /// The events that name the participant and none of their pairs.
+    pub(crate) events: Chain,
+    /// The newest pair.
+    pub(crate) newest_pair: Row,
+    pub(crate) pairs: OwnPairs,
+    /// In live sessions, as everything below.
+    pub(crate) sessions: u64,
+    pub(crate) taught: Flow,
+    pub(crate) learned: Flow,
+    pub(crate) no_shows: u64,
+}
+
+impl Identified for Participant {
+    fn uuid(&self) -> Uuid {
+        self.id.0
+    }
+}
+
+/// Exchanges in one direction, of live sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Flow {
+    /// How many.
+    pub exchanges: u64,
+    /// Their minutes.
+    pub minutes: u64,
+}
+
+impl Flow {
+    pub(crate) fn count(&mut self, minutes: u64, turn: Turn) {
+        turn.step(&mut self.exchanges, 1);
+        turn.step(&mut self.minutes, minutes);
+    }
+}
+
+/// A participant's pairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct OwnPairs {
+    /// Proposed and not answered by all.
+    pub proposed: u32,
+    /// Active or paused.
+    pub open: u32,
+    /// Any other state.
+    pub closed: u32,
+}
+
+/// One participant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParticipantView {
+    /// The participant.
+    pub participant: ParticipantId,
+    /// Position of the last event that changed anything shown here.
+    pub version: u64,
+    /// Where they stand.
+    pub state: ParticipantState,
+    /// Civil day since when.
+    pub since: Day,
+    /// Why they departed, while departed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub departure_reason: Option<DepartureReason>,
+    /// The arm.
+    pub arm: Arm,
+    /// The generation, as corrected.
+    pub generation: Slug,
+    /// Part of the organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Slug>,
+    /// Skills offered.
+    pub offered: Vec<Slug>,
+    /// Skills sought.
+    pub sought: Vec<Slug>,
+    /// Most open pairs, when not the policy's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u16>,
+    /// Set when taken over from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// When enrolment was recorded.
+    pub enrolled_at: Timestamp,
+    /// The civil day of it.
+    pub enrolled_day: Day,
+    /// Which personal fields are sealed; none once erased.
+    pub personal: Vec<PersonalField>,
+    /// Their pairs.
+    pub pairs: OwnPairs,
+    /// Their live sessions.
+    pub sessions: u64,
+    /// What they taught.
+    pub taught: Flow,
+    /// What they learned.
+    pub learned: Flow,
+    /// Agreed sessions they missed.
+    pub no_shows: u64,
+    /// Civil day of their latest live session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_session_day: Option<Day>,
+}
+
+/// Participants by where they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ParticipantCounts {
+    /// Take part.
+    pub enrolled: u64,
+    /// Take a break.
+    pub on_break: u64,
+    /// Left the program.
+    pub left: u64,
+    /// Left the organisation.
+    pub departed: u64,
+    /// Were erased.
+    pub erased: u64,
+}
+
+impl ParticipantCounts {
+    pub(crate) fn of(&mut self, state: ParticipantState) -> &mut u64 {
+        match state {
+            ParticipantState::Enrolled => &mut self.enrolled,
+            ParticipantState::OnBreak => &mut self.on_break,
+            ParticipantState::Left => &mut self.left,
+            ParticipantState::Departed => &mut self.departed,
+            ParticipantState::Erased => &mut self.erased,
+        }
+    }
+}
+
+/// Participants by arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct ArmCounts {
+    /// Take part in the mentoring.
+    pub program: u64,
+    /// Are only observed.
+    pub comparison: u64,
+}
+
+impl ArmCounts {
+    pub(crate) fn of(&mut self, arm: Arm) -> &mut u64 {
+        match arm {
+            Arm::Program => &mut self.program,
+            Arm::Comparison => &mut self.comparison,
+        }
+    }
+}

@@ -1,0 +1,438 @@
+//! What can be asked of the read models.
+//! Never changes them.
+
+use mentorlog_events::entry::Actor;
+use mentorlog_events::event::{Arm, MeasurePolicy, Origin, PersonalField};
+use mentorlog_events::id::{GoalId, PairId, ParticipantId, RoundId, SessionId, Slug};
+use mentorlog_events::time::{Day, Timestamp};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::ReadModels;
+use crate::counting::Side;
+use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionView, Teller};
+use crate::goals::{Goal, GoalView, Round, RoundView};
+use crate::pairs::{EachWay, Pair, PairState, PairView};
+use crate::participants::{Participant, ParticipantState, ParticipantView};
+use crate::program::{
+    GenerationCount, MeasuresFrom, PairsSummary, ParticipantsSummary, PolicyView, ProgramView, SkillCounts,
+};
+use crate::rows::{NONE, Row};
+use crate::skills::{Listing, SkillView};
+
+/// Some of many, in the order in which they came to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Page<T> {
+    /// At most as many as asked for.
+    pub items: Vec<T>,
+    /// Whether there are more after the last of these.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    fn of(items: impl Iterator<Item = T>, limit: usize) -> Self {
+        let mut items = items.peekable();
+        let page: Vec<T> = items.by_ref().take(limit).collect();
+        Self { items: page, more: items.peek().is_some() }
+    }
+}
+
+/// Which pairs are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PairFilter {
+    /// Only those in this state.
+    pub state: Option<PairState>,
+    /// Only those of this participant.
+    pub participant: Option<ParticipantId>,
+}
+
+impl PairFilter {
+    fn takes(&self, pair: &Pair) -> bool {
+        self.state.is_none_or(|state| state == pair.state)
+    }
+}
+
+impl ReadModels {
+    /// The program as counts; `None` before its first entry. `now` says which pairs are stalled (by its civil
+    /// day in the program's zone) and which proposals are overdue. Costs the same however long the history is.
+    pub fn program(&self, now: Timestamp) -> Option<ProgramView> {
+        let program = self.program.as_ref()?;
+        let measures = program.measures();
+        // Stalled are the active pairs that were last heard of before this day.
+        let heard = program.zone.day(now).plus_days(-i32::from(measures.stall_after_days));
+        let overdue = self.waiting.iter().take_while(|(expires_at, _)| *expires_at <= now).count();
+        let mut skills = SkillCounts::default();
+        for skill in &self.skill_counts {
+            match skill.listing {
+                Listing::Unlisted => skills.unlisted += 1,
+                Listing::Defined => skills.defined += 1,
+                Listing::Retired => skills.retired += 1,
+            }
+        }
+        Some(ProgramView {
+            program: program.id,
+            slug: program.slug.clone(),
+            name: program.name.clone(),
+            origin: program.origin.clone(),
+            time_zone: program.zone,
+            state: program.state,
+            since: program.since,
+            opened_at: program.opened_at,
+            policy: PolicyView { rules: program.rules.clone(), measures: measures.clone() },
+            participants: ParticipantsSummary {
+                states: self.totals.participants,
+                arms: self.totals.arms,
+                by_generation: self.by_generation(measures),
+            },
+            pairs: PairsSummary {
+                states: self.totals.pairs,
+                stalled: self.idle.range(..heard).map(|(_, pairs)| pairs).sum(),
+                overdue: overdue as u64,
+                ended_by_class: self.totals.ends,
+            },
+            sessions: self.totals.sessions,
+            ratings: self.totals.ratings,
+            goals: self.totals.goals,
+            no_shows: u64::from(self.no_shows.len()),
+            rounds: self.totals.rounds,
+            blocks: self.blocks.len() as u64,
+            skills,
+            size: self.size,
+            recorded_at: self.recorded_at?,
+        })
+    }
+
+    fn by_generation(&self, measures: &MeasurePolicy) -> Vec<GenerationCount> {
+        let unknown: Option<Slug> = "unknown".parse().ok();
+        let mut names: Vec<&Slug> = measures.bands.iter().map(|band| &band.name).chain(&unknown).collect();
+        for number in 0..self.totals.generations.len() {
+            let name = self.generations.word(u32::try_from(number).unwrap_or(u32::MAX));
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let count = |name: &Slug| {
+            self.generations.find(name).map_or(0, |number| self.totals.generations[number as usize])
+        };
+        names
+            .into_iter()
+            .map(|name| GenerationCount { generation: name.clone(), participants: count(name) })
+            .collect()
+    }
+
+    /// The civil day of an instant in the program's zone; `None` before the first entry.
+    pub fn day(&self, instant: Timestamp) -> Option<Day> {
+        Some(self.program.as_ref()?.zone.day(instant))
+    }
+
+    /// Every measure policy of the program's history, oldest first.
+    pub fn measure_policies(&self) -> &[MeasuresFrom] {
+        self.program.as_ref().map_or(&[], |program| &program.measures)
+    }
+
+    /// Proposals that can no longer be accepted at `now` and are not recorded as expired, longest overdue first.
+    pub fn overdue_proposals(&self, now: Timestamp) -> impl Iterator<Item = PairId> {
+        self.waiting
+            .iter()
+            .take_while(move |(expires_at, _)| *expires_at <= now)
+            .map(|&(_, pair)| self.pairs[pair].id)
+    }
+
+    /// Every skill ever named, in ascending order.
+    pub fn skills(&self) -> Vec<SkillView> {
+        let mut views: Vec<SkillView> = (0..)
+            .zip(&self.skill_counts)
+            .map(|(number, skill)| SkillView {
+                skill: self.skills.word(number).clone(),
+                listing: skill.listing,
+                offered: 0,
+                sought: 0,
+                exchanges: skill.exchanges,
+                minutes: skill.minutes,
+            })
+            .collect();
+        for person in self.participants.iter() {
+            if person.arm == Arm::Program
+                && matches!(person.state, ParticipantState::Enrolled | ParticipantState::OnBreak)
+            {
+                for &skill in &person.offered {
+                    views[skill as usize].offered += 1;
+                }
+                for &skill in &person.sought {
+                    views[skill as usize].sought += 1;
+                }
+            }
+        }
+        views.sort_by(|one, other| one.skill.cmp(&other.skill));
+        views
+    }
+
+    /// One participant; `None` if there is none of this id.
+    pub fn participant(&self, id: ParticipantId) -> Option<ParticipantView> {
+        self.participants.find(id.0).map(|row| self.participant_view(&self.participants[row]))
+    }
+
+    /// Participants in the order of enrolment, after the one given. `None` if there is none of that id.
+    pub fn participants(&self, after: Option<ParticipantId>, limit: usize) -> Option<Page<ParticipantView>> {
+        let from = match after {
+            Some(id) => self.participants.find(id.0)? + 1,
+            None => 0,
+        };
+        let rows = (from..self.participants.len()).map(|row| &self.participants[row]);
+        Some(Page::of(rows.map(|person| self.participant_view(person)), limit))
+    }
+
+    pub(super) fn participant_view(&self, person: &Participant) -> ParticipantView {
+        let skills = |numbers: &[u32]| numbers.iter().map(|&skill| self.skills.word(skill).clone()).collect();
+        let personal = PersonalField::ALL.iter().enumerate();
+        ParticipantView {
+            participant: person.id,
+            version: u64::from(person.version),
+            state: person.state,
+            since: person.since,
+            departure_reason: person.departure,
+            arm: person.arm,
+            generation: self.generations.word(person.generation).clone(),
+            unit: person.unit.map(|unit| self.units.word(unit).clone()),
+            offered: skills(&person.offered),
+            sought: skills(&person.sought),
+            capacity: person.capacity,
+            origin: person.origin,
+            enrolled_at: person.enrolled_at,
+            enrolled_day: person.enrolled_day,
+            personal: personal
+                .filter(|(bit, _)| person.personal >> bit & 1 == 1)
+                .map(|(_, &field)| field)
+                .collect(),
+            pairs: person.pairs,
+            sessions: person.sessions,
+            taught: person.taught,
+            learned: person.learned,
+            no_shows: person.no_shows,
+            last_session_day: self
+                .pairs_of(person)
+                .filter(|&pair| self.pairs[pair].sessions.live > 0)
+                .map(|pair| self.pairs[pair].last.1)
+                .max(),
+        }
+    }
+
+    /// The rows of a participant's pairs, newest first.
+    fn pairs_of(&self, person: &Participant) -> impl Iterator<Item = Row> {
+        let id = person.id;
+        let mut next = person.newest_pair;
+        std::iter::from_fn(move || {
+            let row = (next != NONE).then_some(next)?;
+            let pair = &self.pairs[row];
+            let side = usize::from(self.participants[pair.people[0]].id != id);
+            next = pair.earlier[side];
+            Some(row)
+        })
+    }
+
+    /// One pair; `None` if there is none of this id. `today` says whether it is stalled.
+    pub fn pair(&self, id: PairId, today: Day) -> Option<PairView> {
+        self.pairs.find(id.0).map(|row| self.pair_view(&self.pairs[row], today))
+    }
+
+    /// Pairs in the order of proposal, after the one given. `None` if there is none of that id.
+    pub fn pairs(
+        &self,
+        filter: PairFilter,
+        after: Option<PairId>,
+        limit: usize,
+        today: Day,
+    ) -> Option<Page<PairView>> {
+        let from = match after {
+            Some(id) => self.pairs.find(id.0)? + 1,
+            None => 0,
+        };
+        let view = |pair: &Pair| self.pair_view(pair, today);
+        let Some(participant) = filter.participant else {
+            let pairs = (from..self.pairs.len()).map(|row| &self.pairs[row]);
+            return Some(Page::of(pairs.filter(|pair| filter.takes(pair)).map(view), limit));
+        };
+        let person = self.participants.find(participant.0);
+        let mut rows: Vec<Row> = person
+            .into_iter()
+            .flat_map(|person| self.pairs_of(&self.participants[person]))
+            .take_while(|&row| row >= from)
+            .collect();
+        rows.reverse();
+        let pairs = rows.into_iter().map(|row| &self.pairs[row]);
+        Some(Page::of(pairs.filter(|pair| filter.takes(pair)).map(view), limit))
+    }
+
+    pub(super) fn pair_view(&self, pair: &Pair, today: Day) -> PairView {
+        let [a, b] = pair.people.map(|person| self.participants[person].id);
+        let of = |side: Side| if side == Side::A { a } else { b };
+        let stall_after_days = self.program.as_ref().map_or(0, |program| program.measures().stall_after_days);
+        let start = pair.start();
+        let closed = pair.state.is_terminal();
+        let live = pair.sessions.live > 0;
+        let [a_to_b, b_to_a] = pair.flows;
+        PairView {
+            pair: pair.id,
+            version: u64::from(pair.version),
+            state: pair.state,
+            stalled: pair.idle_since().is_some_and(|day| day.plus_days(i32::from(stall_after_days)) < today),
+            a,
+            b,
+            proposer: pair.proposer.map(of),
+            accepted: [Side::A, Side::B]
+                .into_iter()
+                .filter(|&side| pair.accepted[side as usize])
+                .map(of)
+                .collect(),
+            round: pair.in_round.as_ref().map(|in_round| in_round.round),
+            weight: pair.in_round.as_ref().and_then(|in_round| in_round.weight),
+            origin: pair.imported.then_some(Origin::Imported),
+            proposed_at: pair.proposed_at,
+            proposed_day: pair.proposed_day,
+            expires_at: (!pair.imported).then_some(pair.expires_at),
+            expires_day: (!pair.imported).then_some(pair.expires_day),
+            started_at: start.map(|(at, _)| at),
+            started_day: start.map(|(_, day)| day),
+            term_ends_day: pair.term_ends_day,
+            closed_at: closed.then_some(pair.closed_at),
+            closed_day: closed.then_some(pair.closed_day),
+            end_reason: pair.end,
+            end_class: pair.end.map(mentorlog_events::event::EndReason::class),
+            invalidated_by: pair.invalidation,
+            sessions: pair.sessions,
+            exchanges: EachWay { a_to_b: a_to_b.exchanges.into(), b_to_a: b_to_a.exchanges.into() },
+            minutes: EachWay { a_to_b: a_to_b.minutes, b_to_a: b_to_a.minutes },
+            first_session_day: live.then_some(pair.first.1),
+            last_session_day: live.then_some(pair.last.1),
+            goals: pair.goals,
+            no_shows: pair.no_shows,
+        }
+    }
+
+    /// One session; `None` if there is none of this id.
+    pub fn session(&self, id: SessionId) -> Option<SessionView> {
+        self.sessions.find(id.0).map(|row| self.session_view(&self.sessions[row]))
+    }
+
+    pub(super) fn session_view(&self, session: &Session) -> SessionView {
+        let pair = &self.pairs[session.pair];
+        let [a, b] = pair.people.map(|person| self.participants[person].id);
+        let of = |side: Side| if side == Side::A { a } else { b };
+        let (actor, on_behalf_of) = match session.teller() {
+            Teller::Party(side) => (Some(Actor::Participant(of(side))), None),
+            Teller::Manager => (Some(Actor::Manager), None),
+            Teller::ManagerFor(side) => (Some(Actor::Manager), Some(of(side))),
+            Teller::System => (Some(Actor::System), None),
+            Teller::Stranger => (None, None),
+        };
+        let principal = (session.principal != u16::MAX)
+            .then(|| self.principals.word(u32::from(session.principal)).as_str().to_owned());
+        let last_seq = u64::from(self.postings.newest(session.events).unwrap_or(session.first_seq));
+        SessionView {
+            session: session.id,
+            version: last_seq,
+            content_version: u32::from(session.content_version),
+            pair: pair.id,
+            state: session.state(),
+            evidence: session.evidence(),
+            occurred_at: session.occurred_at,
+            day: session.day,
+            minutes: session.minutes,
+            mode: session.mode,
+            exchanges: self
+                .exchanges_of(session)
+                .map(|exchange| ExchangeView {
+                    teacher: of(exchange.teacher()),
+                    learner: of(exchange.teacher().other()),
+                    skill: self.skills.word(exchange.skill).clone(),
+                    minutes: exchange.minutes,
+                    rating: (exchange.rating > 0).then_some(exchange.rating),
+                })
+                .collect(),
+            logged_by: LoggedBy { actor, on_behalf_of, principal },
+            recorded_at: session.recorded_at,
+            first_seq: u64::from(session.first_seq),
+            last_seq,
+        }
+    }
+
+    /// One goal; `None` if there is none of this id.
+    pub fn goal(&self, id: GoalId) -> Option<GoalView> {
+        self.goals.find(id.0).map(|row| self.goal_view(&self.goals[row]))
+    }
+
+    pub(super) fn goal_view(&self, goal: &Goal) -> GoalView {
+        let pair = &self.pairs[goal.pair];
+        GoalView {
+            goal: goal.id,
+            version: u64::from(self.postings.newest(goal.events).unwrap_or(0)),
+            state: goal.state,
+            since: goal.since,
+            pair: pair.id,
+            learner: self.participants[pair.people[goal.learner as usize]].id,
+            skill: self.skills.word(goal.skill).clone(),
+            set_at: goal.set_at,
+            set_day: goal.set_day,
+        }
+    }
+
+    /// One round; `None` if there is none of this id.
+    pub fn round(&self, id: RoundId) -> Option<RoundView> {
+        self.rounds.find(id.0).map(|row| self.round_view(&self.rounds[row]))
+    }
+
+    pub(super) fn round_view(&self, round: &Round) -> RoundView {
+        RoundView {
+            round: round.id,
+            version: u64::from(self.postings.newest(round.events).unwrap_or(0)),
+            proposed: round.proposed,
+            refused: round.refused,
+            recorded_at: round.recorded_at,
+            day: round.day,
+        }
+    }
+
+    /// Positions, ascending, of the events that concern a participant, pair, session, goal or round.
+    /// `None` if nothing has this id. What concerns a pair concerns its two people, and what concerns a
+    /// session or a goal concerns its pair.
+    pub fn timeline(&self, subject: Uuid) -> Option<impl Iterator<Item = u64> + use<>> {
+        let mut seqs = None::<Vec<u32>>;
+        // An id may by chance or choice be that of several things; then all of them are meant.
+        if let Some(row) = self.participants.find(subject) {
+            let seqs = seqs.get_or_insert_default();
+            let person = &self.participants[row];
+            seqs.extend(self.postings.of(person.events));
+            for pair in self.pairs_of(person) {
+                self.events_of_pair(&self.pairs[pair], seqs);
+            }
+        }
+        if let Some(row) = self.pairs.find(subject) {
+            self.events_of_pair(&self.pairs[row], seqs.get_or_insert_default());
+        }
+        if let Some(row) = self.sessions.find(subject) {
+            self.events_of_session(&self.sessions[row], seqs.get_or_insert_default());
+        }
+        if let Some(row) = self.goals.find(subject) {
+            seqs.get_or_insert_default().extend(self.postings.of(self.goals[row].events));
+        }
+        if let Some(row) = self.rounds.find(subject) {
+            seqs.get_or_insert_default().extend(self.postings.of(self.rounds[row].events));
+        }
+        let mut seqs = seqs?;
+        seqs.sort_unstable();
+        seqs.dedup();
+        Some(seqs.into_iter().map(u64::from))
+    }
+
+    fn events_of_pair(&self, pair: &Pair, seqs: &mut Vec<u32>) {
+        seqs.extend(self.postings.of(pair.events));
+        for session in self.sessions_of(pair) {
+            self.events_of_session(session, seqs);
+        }
+    }
+
+    pub(super) fn events_of_session(&self, session: &Session, seqs: &mut Vec<u32>) {
+        seqs.push(session.first_seq);
+        seqs.extend(self.postings.of(session.events));
+    }
+}

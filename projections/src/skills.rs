@@ -1,0 +1,84 @@
+//! Words that occur again and again, held once; and what each skill adds up to.
+//! Never forgets a word.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+
+use mentorlog_events::id::Slug;
+use serde::Serialize;
+
+/// Words as numbers, in the order of their first occurrence.
+#[derive(Debug, Clone)]
+pub(crate) struct Words<T> {
+    words: Vec<T>,
+    numbers: HashMap<T, u32>,
+}
+
+impl<T> Default for Words<T> {
+    fn default() -> Self {
+        Self { words: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Words<T> {
+    pub(crate) fn number(&mut self, word: &T) -> u32 {
+        if let Some(&number) = self.numbers.get(word) {
+            return number;
+        }
+        let number = u32::try_from(self.words.len()).expect("memory ends before 2^32 words");
+        self.words.push(word.clone());
+        self.numbers.insert(word.clone(), number);
+        number
+    }
+
+    pub(crate) fn find(&self, word: &T) -> Option<u32> {
+        self.numbers.get(word).copied()
+    }
+
+    /// The word of a number that [`Words::number`] gave.
+    pub(crate) fn word(&self, number: u32) -> &T {
+        &self.words[number as usize]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.words.len()
+    }
+}
+
+/// Whether a skill is on the program's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Listing {
+    /// It was only ever named.
+    #[default]
+    Unlisted,
+    /// It is on the list.
+    Defined,
+    /// It was on the list.
+    Retired,
+}
+
+/// What the live sessions say of a skill.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Skill {
+    pub(crate) listing: Listing,
+    pub(crate) exchanges: u64,
+    pub(crate) minutes: u64,
+}
+
+/// One skill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SkillView {
+    /// The skill.
+    pub skill: Slug,
+    /// Whether it is on the list.
+    pub listing: Listing,
+    /// Participants, enrolled or on a break, who offer it.
+    pub offered: u64,
+    /// Participants, enrolled or on a break, who seek it.
+    pub sought: u64,
+    /// Exchanges of it in live sessions.
+    pub exchanges: u64,
+    /// Minutes of these.
+    pub minutes: u64,
+}
