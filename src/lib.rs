@@ -1,5 +1,7 @@
 //! The service: rules, ledger, writer, and the ways in and out.
 
+pub mod rules;
+
 pub mod clock;
 pub mod keys;
 pub mod ledger;

@@ -1,0 +1,266 @@
+//! Rules of the registry: which programs there are, and which are only half opened.
+//! Never says what happens inside a program.
+//!
+//! Opening a program spans two ledgers, so it is an intent (`program-opening` in the registry), an effect (entry 0
+//! of the program's ledger) and a completion (`ledger-opened` in the registry). Start-up takes each unfinished one
+//! up: completed when the program's ledger has its entry 0, abandoned when it has none.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mentorlog_events::entry::{ENVELOPE, Entry};
+use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
+use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
+use mentorlog_events::id::{B64, InstallationId, ProgramId, Slug};
+
+use super::Context;
+use super::command::OpenProgram;
+use super::program::{OPENING_MEASURES, OPENING_RULES, changed_measures, changed_rules};
+use super::rejection::{Pointer, Rejection};
+use mentorlog_events::entry::Actor;
+
+/// Generation of a ledger that was never restored as another one.
+const FIRST_GENERATION: u32 = 1;
+
+/// Longest name of a program, in characters.
+const NAME_MAX: usize = 80;
+
+/// What the rules have to know of the installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RegistryState {
+    size: u64,
+    installation: Option<InstallationId>,
+    programs: BTreeMap<ProgramId, Program>,
+    /// Slugs that are taken, also by programs half opened.
+    slugs: HashMap<Slug, ProgramId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Program {
+    slug: Slug,
+    origin: String,
+    progress: Progress,
+}
+
+/// How far the opening of a program came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Begun,
+    Opened,
+    Abandoned,
+}
+
+/// The entry refers to something that is not there, or is not the next: the registry's history is not whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRegistryReference {
+    /// The entry is not the next one.
+    #[error("entry {found} where entry {expected} should be")]
+    Gap {
+        /// The next position.
+        expected: u64,
+        /// The entry's.
+        found: u64,
+    },
+    /// The registry does not begin with its opening.
+    #[error("the registry does not begin with `registry-opened`")]
+    NotOpened,
+    /// The registry is opened twice.
+    #[error("`registry-opened` for the second time")]
+    OpenedTwice,
+    /// The opening of a program begins twice.
+    #[error("the opening of program {0} begins for the second time")]
+    Twice(ProgramId),
+    /// A program's opening ends that never began, or ends twice.
+    #[error("the opening of program {0} ends and was not under way")]
+    NotBegun(ProgramId),
+}
+
+/// What a decision to open a program leads to, in this order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// The program.
+    pub program: ProgramId,
+    /// The intent, for the registry.
+    pub intent: ProgramOpening,
+    /// Entry 0, for the program's own ledger.
+    pub first: ProgramOpened,
+}
+
+impl Opening {
+    /// The completion, for the registry.
+    pub fn completed(&self, key_number: u32, public_key: B64<32>) -> LedgerOpened {
+        LedgerOpened { program: self.program, origin: self.intent.origin.clone(), key_number, public_key }
+    }
+}
+
+/// A program whose opening began and was neither completed nor abandoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfinished<'a> {
+    /// The program.
+    pub program: ProgramId,
+    /// Its slug.
+    pub slug: &'a Slug,
+    /// Its ledger's origin.
+    pub origin: &'a str,
+}
+
+impl Unfinished<'_> {
+    /// The completion, when the program's ledger has its entry 0.
+    pub fn complete(&self, key_number: u32, public_key: B64<32>) -> LedgerOpened {
+        LedgerOpened { program: self.program, origin: self.origin.to_owned(), key_number, public_key }
+    }
+
+    /// The end of it, when the program's ledger is empty. The slug is free again; the id is not.
+    pub const fn abandon(&self) -> OpeningAbandoned {
+        OpeningAbandoned { program: self.program }
+    }
+}
+
+impl RegistryState {
+    /// The state before the first entry.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many entries were applied; the seq of the next one.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The installation, `None` before the first entry.
+    pub const fn installation(&self) -> Option<InstallationId> {
+        self.installation
+    }
+
+    /// The program with this slug whose ledger is open.
+    pub fn program(&self, slug: &str) -> Option<ProgramId> {
+        let id = *self.slugs.get(slug)?;
+        (self.programs.get(&id)?.progress == Progress::Opened).then_some(id)
+    }
+
+    /// The slug of a program whose ledger is open.
+    pub fn slug(&self, program: ProgramId) -> Option<&Slug> {
+        let row = self.programs.get(&program)?;
+        (row.progress == Progress::Opened).then_some(&row.slug)
+    }
+
+    /// Every program whose ledger is open, in the order of their ids.
+    pub fn programs(&self) -> impl Iterator<Item = (ProgramId, &Slug)> {
+        let open = self.programs.iter().filter(|(_, row)| row.progress == Progress::Opened);
+        open.map(|(&id, row)| (id, &row.slug))
+    }
+
+    /// Every opening that began and did not end, in the order of their ids.
+    pub fn unfinished(&self) -> impl Iterator<Item = Unfinished<'_>> {
+        let begun = self.programs.iter().filter(|(_, row)| row.progress == Progress::Begun);
+        begun.map(|(&program, row)| Unfinished { program, slug: &row.slug, origin: &row.origin })
+    }
+
+    /// Takes the entry into account. Checks that what it refers to exists, and nothing else.
+    /// After an error the state is of no use.
+    pub fn apply(&mut self, entry: &Entry<RegistryEvent>) -> Result<(), BadRegistryReference> {
+        if entry.seq != self.size {
+            return Err(BadRegistryReference::Gap { expected: self.size, found: entry.seq });
+        }
+        if self.installation.is_none() != matches!(entry.event, RegistryEvent::RegistryOpened(_)) {
+            return Err(match self.installation {
+                None => BadRegistryReference::NotOpened,
+                Some(_) => BadRegistryReference::OpenedTwice,
+            });
+        }
+        match &entry.event {
+            RegistryEvent::RegistryOpened(opened) => self.installation = Some(opened.installation),
+            RegistryEvent::ProgramOpening(opening) => {
+                if self.programs.contains_key(&opening.program) {
+                    return Err(BadRegistryReference::Twice(opening.program));
+                }
+                self.slugs.insert(opening.slug.clone(), opening.program);
+                self.programs.insert(
+                    opening.program,
+                    Program {
+                        slug: opening.slug.clone(),
+                        origin: opening.origin.clone(),
+                        progress: Progress::Begun,
+                    },
+                );
+            }
+            RegistryEvent::LedgerOpened(opened) => self.end_opening(opened.program, Progress::Opened)?,
+            RegistryEvent::OpeningAbandoned(abandoned) => {
+                self.end_opening(abandoned.program, Progress::Abandoned)?;
+            }
+            // What these record, no rule asks for yet.
+            RegistryEvent::LedgerHead(_)
+            | RegistryEvent::KeyRotated(_)
+            | RegistryEvent::ReportPublishing(_)
+            | RegistryEvent::ReportPublished(_)
+            | RegistryEvent::TokenIssued(_)
+            | RegistryEvent::TokenRevoked(_)
+            | RegistryEvent::PersonalRead(_)
+            | RegistryEvent::ErasureRequested(_)
+            | RegistryEvent::ErasureCompleted(_) => {}
+        }
+        self.size += 1;
+        Ok(())
+    }
+
+    fn end_opening(&mut self, id: ProgramId, progress: Progress) -> Result<(), BadRegistryReference> {
+        let row = self.programs.get_mut(&id).filter(|row| row.progress == Progress::Begun);
+        let row = row.ok_or(BadRegistryReference::NotBegun(id))?;
+        row.progress = progress;
+        if progress == Progress::Abandoned {
+            self.slugs.remove(&row.slug);
+        }
+        Ok(())
+    }
+}
+
+/// Decides to open a program. Only the manager's callers may; whoever that is, is not decided here.
+pub fn decide_open(
+    state: &RegistryState,
+    command: &OpenProgram,
+    context: &Context,
+) -> Result<Opening, Rejection> {
+    match context.actor {
+        Actor::Manager if context.on_behalf_of.is_none() => {}
+        Actor::Manager | Actor::Participant(_) | Actor::System => return Err(Rejection::ManagerOnly),
+    }
+    let installation = state.installation.ok_or(Rejection::ProgramNotFound)?;
+    let mut ids = context.ids;
+    let program = command.program.unwrap_or_else(|| ProgramId(ids.next()));
+    if state.programs.contains_key(&program) {
+        return Err(Rejection::ProgramExists { program });
+    }
+    if let Some(&owner) = state.slugs.get(&command.slug) {
+        return Err(Rejection::SlugTaken { program: owner });
+    }
+    let name = &command.name;
+    let proper = (1..=NAME_MAX).contains(&name.chars().count())
+        && !name.chars().any(char::is_control)
+        && name.trim() == name;
+    if !proper {
+        return Err(Rejection::ImproperName { at: Pointer::to("/name") });
+    }
+    let (mut rules, mut measures) = (RulePolicy::default(), MeasurePolicy::default());
+    if let Some(policy) = &command.policy {
+        if let Some(changes) = &policy.rules {
+            rules = changed_rules(&rules, changes, &OPENING_RULES)?;
+        }
+        if let Some(changes) = &policy.measures {
+            measures = changed_measures(&measures, changes, &OPENING_MEASURES)?;
+        }
+    }
+    let origin = format!("{installation}/{program}/{FIRST_GENERATION}");
+    Ok(Opening {
+        program,
+        intent: ProgramOpening { program, slug: command.slug.clone(), origin: origin.clone() },
+        first: ProgramOpened {
+            program,
+            origin,
+            envelope: ENVELOPE,
+            slug: command.slug.clone(),
+            name: name.clone(),
+            time_zone: command.time_zone,
+            rules,
+            measures,
+        },
+    })
+}
