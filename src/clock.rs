@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mentorlog_events::time::Timestamp;
 
 /// How far wall clock and writer time may drift apart, and how far a start may lie behind the log.
-pub const DEVIATION_MAX: Duration = Duration::from_secs(5 * 60);
+pub const DEVIATION_MAX: Duration = Duration::from_mins(5);
 
 /// Where the time comes from. Tests bring their own.
 pub trait Source: Send + Sync + 'static {

@@ -112,7 +112,13 @@ impl LedgerSecret {
 
     /// What stands for (command, body) in the log.
     pub fn fingerprint(&self, command: &str, body: &[u8]) -> B64<16> {
-        B64(self.hmac16(b"fp", &[command.as_bytes(), body]))
+        self.fingerprint_of(command, &[body])
+    }
+
+    /// What stands for (command, body) in the log, when the body came in parts.
+    pub fn fingerprint_of(&self, command: &str, body: &[&[u8]]) -> B64<16> {
+        let parts: Vec<&[u8]> = std::iter::once(command.as_bytes()).chain(body.iter().copied()).collect();
+        B64(self.hmac16(b"fp", &parts))
     }
 
     /// The participant a label of an import stands for.

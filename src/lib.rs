@@ -4,8 +4,12 @@ pub mod rules;
 
 pub mod clock;
 pub mod keys;
+
 pub mod ledger;
-pub mod writer {
-    //! placeholder
-    pub mod known;
-}
+
+pub mod writer;
+
+pub mod http;
+pub mod metrics;
+
+pub mod cli;

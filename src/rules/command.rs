@@ -5,8 +5,10 @@
 //! a wrong type is malformed. `null` is the same as an absent optional field, unless said otherwise.
 //! Fields of personal text are sealed, never written; until sealing is built a command that carries one is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use mentorlog_events::entry::Actor;
 use mentorlog_events::event::{
     Arm, Band, Confirmation, DepartureReason, EndReason, Mode, PersonalField, Skills,
 };
@@ -14,8 +16,8 @@ use mentorlog_events::id::{
     GoalId, NoShowId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug, parse_uuid,
 };
 use mentorlog_events::time::{Day, Timestamp, Zone};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -73,6 +75,16 @@ macro_rules! commands {
             pub fn read(name: &str, body: &[u8]) -> Result<Self, CommandError> {
                 match name {
                     $($text => read_object::<$name>(body).map(Self::$name),)*
+                    _ => Err(CommandError::UnknownCommand),
+                }
+            }
+
+            /// Reads the command of this name from a JSON object that may also say who speaks and what they
+            /// expect: the fields of [`Common`].
+            pub fn read_with_common(name: &str, body: &[u8]) -> Result<(Self, Common), CommandError> {
+                match name {
+                    $($text => read_object_with_common::<$name>(body)
+                        .map(|(command, common)| (Self::$name(command), common)),)*
                     _ => Err(CommandError::UnknownCommand),
                 }
             }
@@ -791,6 +803,90 @@ impl Command {
             | Self::ImportPair(_)
             | Self::ImportSession(_) => false,
         }
+    }
+}
+
+/// What any command's body may say beside the command's own fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Common {
+    /// Who acts.
+    pub actor: Option<Actor>,
+    /// For whom a manager acts.
+    pub on_behalf_of: Option<ParticipantId>,
+    /// The version its subject must still have.
+    pub expected_version: Option<u64>,
+}
+
+fn read_object_with_common<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Common), CommandError> {
+    let mut common = Common::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let command = WithCommon { common: &mut common, target: std::marker::PhantomData::<T> }
+        .deserialize(&mut deserializer)
+        .and_then(|command| deserializer.end().map(|()| command))
+        .map_err(CommandError::Malformed)?;
+    Ok((command, common))
+}
+
+/// Reads an object, keeping the fields of [`Common`] from the command's own.
+// `#[serde(flatten)]` would buffer every field and lose `deny_unknown_fields`.
+struct WithCommon<'c, T> {
+    common: &'c mut Common,
+    target: std::marker::PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for WithCommon<'_, T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for WithCommon<'_, T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(Sieve { common: self.common, seen: [false; 3], map }))
+    }
+}
+
+struct Sieve<'c, A> {
+    common: &'c mut Common,
+    seen: [bool; 3],
+    map: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Sieve<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        const FIELDS: [&str; 3] = ["actor", "on_behalf_of", "expected_version"];
+        while let Some(key) = self.map.next_key::<Cow<'de, str>>()? {
+            let Some(index) = FIELDS.iter().position(|field| *field == key) else {
+                return match key {
+                    Cow::Borrowed(key) => seed.deserialize(BorrowedStrDeserializer::new(key)),
+                    Cow::Owned(key) => seed.deserialize(key.into_deserializer()),
+                }
+                .map(Some);
+            };
+            if std::mem::replace(&mut self.seen[index], true) {
+                return Err(serde::de::Error::duplicate_field(FIELDS[index]));
+            }
+            match index {
+                0 => self.common.actor = self.map.next_value()?,
+                1 => self.common.on_behalf_of = self.map.next_value()?,
+                _ => self.common.expected_version = self.map.next_value()?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 

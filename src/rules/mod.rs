@@ -114,6 +114,21 @@ pub enum Subject {
     NoShow(NoShowId),
 }
 
+impl Subject {
+    /// Its id, whatever it is.
+    pub const fn id(self) -> Uuid {
+        match self {
+            Self::Program(id) => id.0,
+            Self::Participant(id) => id.0,
+            Self::Pair(id) => id.0,
+            Self::Session(id) => id.0,
+            Self::Goal(id) => id.0,
+            Self::Round(id) => id.0,
+            Self::NoShow(id) => id.0,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

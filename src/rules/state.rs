@@ -369,6 +369,17 @@ pub struct State {
     proposals: BTreeSet<(Timestamp, u32)>,
 }
 
+/// A state to come back to: the small parts as copies, the tables as notes of what changed since.
+#[derive(Debug)]
+pub struct Mark {
+    size: u64,
+    program: Option<Program>,
+    words: Words,
+    newest: HashMap<(u32, u32), u32>,
+    blocks: BTreeSet<(u32, u32)>,
+    proposals: BTreeSet<(Timestamp, u32)>,
+}
+
 impl Default for State {
     fn default() -> Self {
         Self::new()
@@ -392,6 +403,50 @@ impl State {
             blocks: BTreeSet::new(),
             proposals: BTreeSet::new(),
         }
+    }
+
+    /// From here on every change is noted, until [`State::keep`] or [`State::take_back`].
+    pub fn mark(&mut self) -> Mark {
+        self.participants.mark();
+        self.pairs.mark();
+        self.sessions.mark();
+        self.goals.mark();
+        self.no_shows.mark();
+        self.rounds.mark();
+        Mark {
+            size: self.size,
+            program: self.program.clone(),
+            words: self.words.clone(),
+            newest: self.newest.clone(),
+            blocks: self.blocks.clone(),
+            proposals: self.proposals.clone(),
+        }
+    }
+
+    /// The changes since the mark stay.
+    pub fn keep(&mut self) {
+        self.participants.keep();
+        self.pairs.keep();
+        self.sessions.keep();
+        self.goals.keep();
+        self.no_shows.keep();
+        self.rounds.keep();
+    }
+
+    /// Everything is as it was at the mark, which is this state's last one.
+    pub fn take_back(&mut self, mark: Mark) {
+        self.participants.take_back();
+        self.pairs.take_back();
+        self.sessions.take_back();
+        self.goals.take_back();
+        self.no_shows.take_back();
+        self.rounds.take_back();
+        self.size = mark.size;
+        self.program = mark.program;
+        self.words = mark.words;
+        self.newest = mark.newest;
+        self.blocks = mark.blocks;
+        self.proposals = mark.proposals;
     }
 
     /// How many entries were applied; the seq of the next one.

@@ -47,6 +47,15 @@ impl<T> Rows<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten()
     }
+
+    fn pop(&mut self) {
+        if let Some(last) = self.pieces.last_mut() {
+            last.pop();
+            if last.is_empty() {
+                self.pieces.pop();
+            }
+        }
+    }
 }
 
 impl<T: PartialEq> PartialEq for Rows<T> {
@@ -90,11 +99,56 @@ const EMPTY: u32 = u32::MAX;
 pub(super) struct Table<T> {
     rows: Rows<T>,
     index: Index,
+    undo: Option<Undo<T>>,
+}
+
+/// What it takes to make a table again what it was at a mark.
+#[derive(Debug, Clone)]
+struct Undo<T> {
+    length: u32,
+    slots: usize,
+    /// Rows as they were before each change, oldest first.
+    changed: Vec<(u32, T)>,
 }
 
 impl<T: Keyed> Table<T> {
     pub(super) fn new() -> Self {
-        Self { rows: Rows::new(), index: Index { slots: Vec::new(), hash: RandomState::new() } }
+        Self { rows: Rows::new(), index: Index { slots: Vec::new(), hash: RandomState::new() }, undo: None }
+    }
+
+    /// From here on every change is noted, until [`Table::keep`] or [`Table::take_back`].
+    pub(super) fn mark(&mut self) {
+        self.undo = Some(Undo { length: self.len(), slots: self.index.slots.len(), changed: Vec::new() });
+    }
+
+    /// The changes since the mark stay.
+    pub(super) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Everything is as it was at the mark.
+    pub(super) fn take_back(&mut self) {
+        let Some(undo) = self.undo.take() else { return };
+        for (number, row) in undo.changed.into_iter().rev() {
+            self.rows[number] = row;
+        }
+        let grew = self.index.slots.len() != undo.slots;
+        while self.rows.len() > undo.length {
+            if !grew {
+                // Newest first: no chain of probes goes on behind the slot of the newest row.
+                let number = self.rows.len() - 1;
+                let mask = self.index.slots.len() - 1;
+                let mut slot = start(&self.index.hash, self.rows[number].key()) & mask;
+                while self.index.slots[slot] != number {
+                    slot = (slot + 1) & mask;
+                }
+                self.index.slots[slot] = EMPTY;
+            }
+            self.rows.pop();
+        }
+        if grew {
+            self.reindex(undo.slots);
+        }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -142,10 +196,13 @@ impl<T: Keyed> Table<T> {
     }
 
     fn grow(&mut self) {
-        let slots = (self.index.slots.len() * 2).max(16);
-        let mask = slots - 1;
+        self.reindex((self.index.slots.len() * 2).max(16));
+    }
+
+    fn reindex(&mut self, slots: usize) {
         self.index.slots.clear();
         self.index.slots.resize(slots, EMPTY);
+        let mask = slots.wrapping_sub(1);
         for (row, number) in self.rows.iter().zip(0..) {
             let mut slot = start(&self.index.hash, row.key()) & mask;
             while self.index.slots[slot] != EMPTY {
@@ -178,8 +235,13 @@ impl<T> std::ops::Index<u32> for Table<T> {
     }
 }
 
-impl<T> std::ops::IndexMut<u32> for Table<T> {
+impl<T: Clone> std::ops::IndexMut<u32> for Table<T> {
     fn index_mut(&mut self, number: u32) -> &mut T {
+        if let Some(undo) = &mut self.undo
+            && number < undo.length
+        {
+            undo.changed.push((number, self.rows[number].clone()));
+        }
         &mut self.rows[number]
     }
 }
@@ -221,6 +283,7 @@ impl Words {
 mod tests {
     use super::*;
 
+    #[derive(Debug, Clone, PartialEq)]
     struct Row(u128);
 
     impl Keyed for Row {
@@ -243,5 +306,36 @@ mod tests {
         }
         assert_eq!(table.find(1), None);
         assert_eq!(table.iter().count(), count as usize);
+    }
+
+    #[test]
+    fn what_came_after_a_mark_can_be_taken_back_or_kept() {
+        for (before, after) in [(0, 5), (5, 5), (100, 20_000), (20_000, 3)] {
+            let row = |number: u32| Row(u128::from(number) * 7);
+            let mut table = Table::new();
+            for number in 0..before {
+                table.add(row(number));
+            }
+            let original = table.clone();
+            table.mark();
+            for number in before..before + after {
+                table.add(row(number));
+            }
+            if before > 2 {
+                // A changed row keeps its id in real life; here the change is the id, of a row nobody looks up.
+                table[1] = Row(u128::MAX);
+                table[1] = Row(u128::MAX - 1);
+            }
+            let mut kept = table.clone();
+            table.take_back();
+            assert_eq!(table, original);
+            for number in 0..before + after {
+                let expected = (number < before).then_some(number);
+                assert_eq!(table.find(row(number).0), expected, "{before} {after}");
+            }
+            kept.keep();
+            kept.take_back();
+            assert_eq!(kept.len(), before + after, "what is kept stays");
+        }
     }
 }

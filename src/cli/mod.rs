@@ -1,0 +1,73 @@
+//! The commands of the program and their exit codes.
+//! Never decides anything about a ledger: each command is a few calls into the rooms that do.
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 1 | failed; the last line on stderr says what to do |
+//! | 2 | the command line cannot be read |
+//! | 3 | an import finished, but some rows were rejected; each is named on stderr |
+//! | 4 | the data directory is in use by another process |
+//! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod serve;
+
+/// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the HTTP interface on an embedded store.
+    Serve(serve::Arguments),
+    /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
+    #[command(hide = true)]
+    ProbeOpen {
+        /// The sled directory.
+        sled: PathBuf,
+    },
+}
+
+/// Why a command failed, and with which exit code.
+pub struct Failure {
+    /// What to do about it.
+    pub text: String,
+    /// The exit code.
+    pub code: u8,
+}
+
+impl Failure {
+    /// An ordinary failure.
+    pub fn new(text: impl std::fmt::Display) -> Self {
+        Self { text: text.to_string(), code: 1 }
+    }
+
+    /// A failure with an exit code of its own.
+    pub fn coded(code: u8, text: impl std::fmt::Display) -> Self {
+        Self { text: text.to_string(), code }
+    }
+}
+
+/// Runs the command line of this process.
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mentorlog: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}

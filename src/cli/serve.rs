@@ -1,0 +1,155 @@
+//! `mentorlog serve`: the service on an embedded store.
+//! Never answers before the history has been read and checked.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mentorlog_events::id::LedgerId;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+use crate::clock::{Clock, Machine};
+use crate::http::{App, router, server};
+use crate::keys::Keys;
+
+use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
+use crate::writer::Writer;
+
+/// How often passing time alone is looked at: proposals expire.
+const TICK: Duration = Duration::from_secs(10);
+
+/// How long opening the store in a child process may take before it counts as hanging.
+const PROBE_TIME_LIMIT: Duration = Duration::from_mins(10);
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Where the ledgers and keys are; made if it is not there.
+    #[arg(long, env = "MENTORLOG_DATA", default_value = "mentorlog-data")]
+    data: PathBuf,
+    /// Where to listen. Without tokens only addresses of this machine are served.
+    #[arg(long, env = "MENTORLOG_LISTEN", default_value = "127.0.0.1:7171")]
+    listen: SocketAddr,
+    /// Vouch for the machine's clock, although the log is more than five minutes ahead of it.
+    #[arg(long)]
+    accept_clock: bool,
+    /// Threads that serve requests; two more decide and commit. [default: one less than the machine's cores]
+    #[arg(long, env = "MENTORLOG_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+}
+
+/// Opens the store of a data directory, and the keys beside it.
+pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
+    let program = std::env::current_exe().map_err(Failure::new)?;
+    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
+    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
+    let opened = SledLog::open(data, &options).map_err(|error| match error {
+        OpenError::InUse(_) => Failure::coded(4, error),
+        OpenError::Io { .. } => Failure::new(error),
+        _ => Failure::coded(5, error),
+    })?;
+    let has_history = opened.heads.get(&LedgerId::REGISTRY).is_some_and(|tree| tree.size() > 0);
+    let keys = Keys::open(data, has_history).map_err(Failure::new)?;
+    Ok((opened, keys))
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    if !arguments.listen.ip().is_loopback() {
+        return Err(Failure::new(format_args!(
+            "{} is not an address of this machine alone: without tokens only loopback is served, e.g. 127.0.0.1:7171",
+            arguments.listen
+        )));
+    }
+    // Bound first: a taken port is found out before the history is read.
+    let listener = std::net::TcpListener::bind(arguments.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| Failure::new(format_args!("cannot listen on {}: {error}", arguments.listen)))?;
+    let address = listener.local_addr().map_err(Failure::new)?;
+    let begun = Instant::now();
+    let (opened, keys) = open(&arguments.data)?;
+    for finding in &opened.report.findings {
+        if finding.warning {
+            tracing::warn!("{}", finding.text);
+        } else {
+            tracing::info!("{}", finding.text);
+        }
+    }
+    let clock = Clock::start(Machine::default());
+    if arguments.accept_clock {
+        clock.accept();
+    }
+    let log = Arc::new(opened.log);
+    let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
+    let (writer, running) =
+        Writer::start(log.clone(), opened.heads, keys, clock).map_err(|error| Failure::coded(5, error))?;
+    let app = Arc::new(App::new(writer.clone(), registry_secret));
+    let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
+    let programs = app.published.programs();
+    tracing::info!(
+        entries,
+        programs = programs.len(),
+        seconds = begun.elapsed().as_secs_f64(),
+        "the history is read and checked"
+    );
+    welcome(address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = arguments.workers.map_or_else(|| cores.saturating_sub(1).max(1), usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(Failure::new)?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
+        let ticking = tokio::spawn(async move {
+            let mut interval = tokio::time::interval(TICK);
+            loop {
+                interval.tick().await;
+                writer.tick();
+            }
+        });
+        let stop = stop_signal()?;
+        // On a task of its own: the thread that blocks here is not one that serves.
+        let served = tokio::spawn(server::serve(listener, router(app), stop)).await;
+        ticking.abort();
+        let _ = ticking.await;
+        served.map_err(Failure::new)
+    })?;
+    // Whatever was accepted is answered, committed and then the store is closed.
+    drop(runtime);
+    running.join();
+    log.close().map_err(Failure::new)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ready at the first SIGINT or SIGTERM.
+fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping: open requests may finish");
+    })
+}
+
+fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
+    println!("mentorlog {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
+    println!("data: {}", data.display());
+    match program {
+        None => println!(
+            "try:  curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
+             http://{address}/v1/programs"
+        ),
+        Some(program) => println!("try:  curl http://{address}/v1/programs/{program}"),
+    }
+}

@@ -1,0 +1,424 @@
+//! Commands in: one, a batch, or the opening of a program; and the receipts out.
+//! Never decides: it reads, hands over and words the answer.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use mentorlog_events::entry::Actor;
+use mentorlog_events::id::{B64, ParticipantId};
+use mentorlog_events::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::problem::{Code, Problem};
+use super::request::{
+    BATCH_BYTES_MAX, COMMAND_BYTES_MAX, Media, Parameters, caller, check_key, correlation, idempotency_key,
+    if_match, media, read_body,
+};
+use super::{App, find};
+use crate::rules::Subject;
+use crate::rules::command::{Command, CommandError, Common};
+use crate::writer::receipt::Receipt;
+use crate::writer::{Idempotency, Program, Submission};
+
+/// Most items of a batch.
+pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// `POST /v1/programs/{program}/commands/{command}`
+pub async fn one(
+    State(app): State<Arc<App>>,
+    Path((program, name)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Parameters::read(uri.query())?.finish()?;
+    let program = find(&app, &program)?;
+    media(&headers, &[Media::Json])?;
+    let key = idempotency_key(&headers)?;
+    let tag = if_match(&headers)?;
+    let correlation = correlation(&headers)?;
+    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let (command, mut common) =
+        Command::read_with_common(&name, &body).map_err(|error| unreadable(error, &name))?;
+    if let (Some(tag), Some(version)) = (tag, common.expected_version)
+        && tag != version
+    {
+        return Err(Problem::new(Code::Malformed, "If-Match and expected_version differ: send one of them")
+            .with("pointer", "/expected_version"));
+    }
+    common.expected_version = common.expected_version.or(tag);
+    let submission = submission(&app, &program, command, &common, correlation, key, &[&body])?;
+    let receipt = app.writer.submit(program.id, submission).await?;
+    Ok(Accepted { receipt, program: &program }.into_response())
+}
+
+/// `POST /v1/programs`
+pub async fn open(
+    State(app): State<Arc<App>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    Parameters::read(uri.query())?.finish()?;
+    media(&headers, &[Media::Json])?;
+    let key = idempotency_key(&headers)?;
+    let correlation = correlation(&headers)?;
+    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    const NAME: &str = "open-program";
+    let (command, common) =
+        Command::read_with_common(NAME, &body).map_err(|error| unreadable(error, NAME))?;
+    let Command::OpenProgram(opening) = command else {
+        return Err(Problem::new(Code::Internal, "open-program was read as another command"));
+    };
+    let caller = caller(&app.principal, &common, correlation)?;
+    let idempotency = key.map(|key| Idempotency {
+        key: app.registry_secret.key(app.principal.as_str(), key),
+        fp: app.registry_secret.fingerprint(NAME, &body),
+    });
+    let (program, receipt) = app.writer.open_program(opening, caller, idempotency).await?;
+    let program = find(&app, &program.to_string())?;
+    let mut response = Accepted { receipt, program: &program }.into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/programs/{}", program.slug)) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+/// The submission of a command that was read.
+fn submission(
+    app: &App,
+    program: &Program,
+    mut command: Command,
+    common: &Common,
+    correlation: Option<Uuid>,
+    key: Option<&str>,
+    body: &[&[u8]],
+) -> Result<Submission, Problem> {
+    let caller = caller(&app.principal, common, correlation)?;
+    command.resolve_labels(&|label| program.secret.participant(label));
+    let idempotency = key.map(|key| Idempotency {
+        key: program.secret.key(app.principal.as_str(), key),
+        fp: program.secret.fingerprint_of(command.name(), body),
+    });
+    Ok(Submission { command, caller, expected_version: common.expected_version, idempotency })
+}
+
+fn unreadable(error: CommandError, name: &str) -> Problem {
+    match error {
+        CommandError::UnknownCommand => {
+            Problem::new(Code::UnknownCommand, format_args!("there is no command `{name}`"))
+                .with("commands", Command::NAMES.to_vec())
+        }
+        CommandError::Malformed(error) => {
+            Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
+        }
+    }
+}
+
+/// The answer to an accepted command.
+struct Accepted<'a> {
+    receipt: Receipt,
+    program: &'a Program,
+}
+
+#[derive(Serialize)]
+struct EventLine {
+    seq: u64,
+    id: mentorlog_events::id::EventId,
+    r#type: &'static str,
+}
+
+#[derive(Serialize)]
+struct ReceiptBody {
+    command_id: mentorlog_events::id::CommandId,
+    events: Vec<EventLine>,
+    size: u64,
+    root: B64<32>,
+}
+
+fn receipt_body(receipt: &Receipt) -> ReceiptBody {
+    ReceiptBody {
+        command_id: receipt.command,
+        events: receipt.events.iter().map(|e| EventLine { seq: e.seq, id: e.id, r#type: e.name }).collect(),
+        size: receipt.size,
+        root: B64(receipt.root),
+    }
+}
+
+/// Where what a command was about can be read.
+fn location(program: &Program, subject: Subject) -> String {
+    let slug = &program.slug;
+    match subject {
+        Subject::Program(_) => format!("/v1/programs/{slug}"),
+        Subject::Participant(id) => format!("/v1/programs/{slug}/participants/{id}"),
+        Subject::Pair(id) => format!("/v1/programs/{slug}/pairs/{id}"),
+        Subject::Session(id) => format!("/v1/programs/{slug}/sessions/{id}"),
+        // These have no page of their own: their events tell all there is.
+        Subject::Goal(id) => format!("/v1/programs/{slug}/events?subject={id}"),
+        Subject::Round(id) => format!("/v1/programs/{slug}/events?subject={id}"),
+        Subject::NoShow(id) => format!("/v1/programs/{slug}/events?subject={id}"),
+    }
+}
+
+impl IntoResponse for Accepted<'_> {
+    fn into_response(self) -> Response {
+        let body = serde_json::to_vec(&receipt_body(&self.receipt)).expect("a receipt is plain data");
+        let mut response = (StatusCode::CREATED, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Ok(value) = HeaderValue::from_str(&location(self.program, self.receipt.subject)) {
+            headers.insert(header::LOCATION, value);
+        }
+        if let Ok(value) = HeaderValue::from_str(&format!("\"{}\"", self.receipt.version)) {
+            headers.insert(header::ETAG, value);
+        }
+        if self.receipt.replayed {
+            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+        }
+        response
+    }
+}
+
+/// One item of a batch.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    command: String,
+    key: Option<String>,
+    occurred_at: Option<Timestamp>,
+    actor: Option<Actor>,
+    on_behalf_of: Option<ParticipantId>,
+    expected_version: Option<u64>,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// `POST /v1/programs/{program}/commands`
+pub async fn batch(
+    State(app): State<Arc<App>>,
+    Path(program): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let mut query = Parameters::read(uri.query())?;
+    let atomic = query.take::<bool>("atomic", "true or false")?.unwrap_or(false);
+    query.finish()?;
+    let program = find(&app, &program)?;
+    let media = media(&headers, &[Media::Ndjson, Media::Json])?;
+    if headers.contains_key("idempotency-key") || headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::new(
+            Code::MalformedHeader,
+            "a batch takes `key` and `expected_version` per item, not Idempotency-Key or If-Match for all of it",
+        ));
+    }
+    let correlation = correlation(&headers)?;
+    let body = read_body(&headers, body, BATCH_BYTES_MAX).await?;
+    // Thousands of items take milliseconds to read: too long for a thread that serves everybody else.
+    let read = {
+        let (app, program) = (app.clone(), program.clone());
+        tokio::task::spawn_blocking(move || read_items(&app, &program, media, &body, correlation, atomic))
+    };
+    let items = read.await.map_err(|_| Problem::new(Code::Internal, "reading the batch failed"))??;
+    let mut submissions = Vec::with_capacity(items.len());
+    let mut problems: Vec<Option<Problem>> = Vec::with_capacity(items.len());
+    for (index, item) in items.into_iter().enumerate() {
+        match item {
+            Ok(submission) => {
+                submissions.push(submission);
+                problems.push(None);
+            }
+            Err(problem) if atomic => return Err(problem.with("index", index)),
+            Err(problem) => problems.push(Some(problem)),
+        }
+    }
+    let mut answers = app.writer.submit_batch(program.id, submissions, atomic).await?.into_iter();
+    let results: Vec<Result<Receipt, Problem>> = problems
+        .into_iter()
+        .map(|problem| match problem {
+            Some(problem) => Err(problem),
+            None => match answers.next() {
+                Some(answer) => answer.map_err(Problem::from),
+                None => Err(Problem::new(Code::Internal, "the writer gave no answer to this item")),
+            },
+        })
+        .collect();
+    if atomic {
+        let refused = results.iter().enumerate().find_map(|(index, result)| match result {
+            Err(problem) if problem.code() != Code::NotDone.as_str() => Some((index, problem.clone())),
+            _ => None,
+        });
+        if let Some((index, problem)) = refused {
+            return Err(problem.with("index", index));
+        }
+    }
+    app.metrics.commands_of_batch(&results);
+    let encode = move || encode_results(&program, &results);
+    let body = tokio::task::spawn_blocking(encode).await;
+    let body = body.map_err(|_| Problem::new(Code::Internal, "wording the answer failed"))?;
+    let mut response = (StatusCode::MULTI_STATUS, body).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn encode_results(program: &Program, results: &[Result<Receipt, Problem>]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Done {
+        status: u16,
+        #[serde(flatten)]
+        receipt: ReceiptBody,
+        location: String,
+        version: u64,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        replayed: bool,
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum One {
+        Done(Done),
+        Refused(Value),
+    }
+    #[derive(Serialize)]
+    struct Results {
+        results: Vec<One>,
+    }
+    let results = results
+        .iter()
+        .map(|result| match result {
+            Ok(receipt) => One::Done(Done {
+                status: 201,
+                receipt: receipt_body(receipt),
+                location: location(program, receipt.subject),
+                version: receipt.version,
+                replayed: receipt.replayed,
+            }),
+            Err(problem) => One::Refused(problem.document()),
+        })
+        .collect();
+    serde_json::to_vec(&Results { results }).expect("receipts and problems are plain data")
+}
+
+type ReadItems = Vec<Result<Submission, Problem>>;
+
+/// Reads the items. The outer error is about the batch, the inner ones are about single items.
+fn read_items(
+    app: &App,
+    program: &Program,
+    media: Media,
+    body: &Bytes,
+    correlation: Option<Uuid>,
+    atomic: bool,
+) -> Result<ReadItems, Problem> {
+    let impossible = |detail: String| Problem::new(Code::ImpossibleBatch, detail);
+    let raw: Vec<Result<Item<'_>, Problem>> = match media {
+        Media::Json => {
+            let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+                Problem::new(Code::Malformed, format_args!("an array of items is expected: {error}"))
+            })?;
+            items.into_iter().map(|item| read_item(item.get().as_bytes())).collect()
+        }
+        Media::Ndjson => body
+            .split(|byte| *byte == b'\n')
+            .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+            .filter(|line| !line.is_empty())
+            .map(read_item)
+            .collect(),
+    };
+    if raw.is_empty() || raw.len() > BATCH_ITEMS_MAX {
+        return Err(impossible(format!("send 1 to {BATCH_ITEMS_MAX} items, not {}", raw.len())));
+    }
+    if atomic {
+        let mut keys = std::collections::HashSet::new();
+        for item in raw.iter().flatten() {
+            if let Some(key) = &item.key
+                && !keys.insert(key)
+            {
+                return Err(impossible(format!("the key `{key}` stands twice in an atomic batch")));
+            }
+        }
+    }
+    Ok(raw
+        .into_iter()
+        .map(|item| {
+            let item = item?;
+            if let Some(key) = &item.key
+                && !check_key(key)
+            {
+                return Err(Problem::new(
+                    Code::Malformed,
+                    "key: 1 to 255 visible ASCII characters without quotes",
+                )
+                .with("pointer", "/key"));
+            }
+            let mut data = std::borrow::Cow::Borrowed(item.data.get());
+            if let Some(occurred_at) = item.occurred_at {
+                data = with_occurred_at(&data, occurred_at).into();
+            }
+            let read = Command::read_with_common(&item.command, data.as_bytes());
+            let (command, mut common) = read.map_err(|error| unreadable(error, &item.command))?;
+            let twice = |name: &str| {
+                Problem::new(Code::Malformed, format_args!("{name} stands in the item and in its data"))
+                    .with("pointer", format!("/{name}"))
+            };
+            either(&mut common.actor, item.actor).map_err(|()| twice("actor"))?;
+            either(&mut common.on_behalf_of, item.on_behalf_of).map_err(|()| twice("on_behalf_of"))?;
+            either(&mut common.expected_version, item.expected_version)
+                .map_err(|()| twice("expected_version"))?;
+            // The key covers what the item says beside its data, too.
+            let beside = format!("{:?}{:?}{:?}", item.actor, item.on_behalf_of, item.expected_version);
+            let said = [data.as_bytes(), beside.as_bytes()];
+            let said =
+                if item.actor.is_none() && item.on_behalf_of.is_none() && item.expected_version.is_none() {
+                    &said[..1]
+                } else {
+                    &said[..]
+                };
+            submission(app, program, command, &common, correlation, item.key.as_deref(), said)
+        })
+        .collect())
+}
+
+fn read_item(bytes: &[u8]) -> Result<Item<'_>, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Problem::new(
+            Code::Malformed,
+            format_args!(
+                "an item is {{\"command\":..,\"key\":..,\"occurred_at\":..,\"data\":{{..}}}}: {error}"
+            ),
+        )
+    })
+}
+
+fn either<T>(inner: &mut Option<T>, outer: Option<T>) -> Result<(), ()> {
+    match (&inner, outer) {
+        (Some(_), Some(_)) => Err(()),
+        (None, outer @ Some(_)) => {
+            *inner = outer;
+            Ok(())
+        }
+        (_, None) => Ok(()),
+    }
+}
+
+/// The data with the item's `occurred_at` among its fields; if it has one of its own, reading it finds it twice.
+fn with_occurred_at(data: &str, occurred_at: Timestamp) -> String {
+    match data.trim_start().strip_prefix('{') {
+        Some(rest) if rest.trim_start().starts_with('}') => {
+            format!("{{\"occurred_at\":\"{occurred_at}\"{rest}")
+        }
+        Some(rest) => format!("{{\"occurred_at\":\"{occurred_at}\",{rest}"),
+        None => data.to_owned(),
+    }
+}
+
+/// The commands there are, for callers who ask `GET`.
+pub async fn names() -> Response {
+    axum::Json(json!({ "commands": Command::NAMES })).into_response()
+}

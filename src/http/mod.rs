@@ -1,0 +1,160 @@
+//! The way in and out over HTTP: routes, and nothing that decides.
+//! Never appends: commands go through the writer, reads through what it has published.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get, post};
+use mentorlog_events::entry::Principal;
+use serde_json::json;
+
+use crate::keys::LedgerSecret;
+use crate::metrics::Metrics;
+use crate::writer::{Program, Published, Writer};
+
+pub mod commands;
+pub mod problem;
+pub mod reads;
+pub mod request;
+pub mod server;
+
+use problem::{Code, Problem, ProblemCode};
+
+/// What the handlers share.
+pub struct App {
+    /// The way to the writer.
+    pub writer: Writer,
+    /// What readers see.
+    pub published: Arc<Published>,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// Without tokens every caller is this principal.
+    pub principal: Principal,
+    /// The registry's secret, for the keys of openings.
+    pub registry_secret: LedgerSecret,
+}
+
+impl App {
+    /// Puts together what the handlers share.
+    pub fn new(writer: Writer, registry_secret: LedgerSecret) -> Self {
+        let published = writer.published().clone();
+        let principal = "local".parse().expect("a principal");
+        let metrics = Metrics::new(published.clone());
+        Self { writer, published, metrics, principal, registry_secret }
+    }
+}
+
+/// Finds a program by slug or UUID.
+fn find(app: &App, name: &str) -> Result<Arc<Program>, Problem> {
+    app.published.program(name).ok_or_else(|| {
+        Problem::new(Code::NoSuchProgram, format_args!("there is no program `{name}`: see GET /v1/programs"))
+    })
+}
+
+/// A route that answers other methods with a problem that names the right ones.
+fn route(methods: &'static [Method], router: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    router.fallback(move |method: Method| async move {
+        let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        Problem::new(Code::MethodNotAllowed, format_args!("{method} is not for this path: use {names}"))
+            .allowing(methods.to_vec())
+    })
+}
+
+/// Every route of the service.
+pub fn router(app: Arc<App>) -> Router {
+    const READ: &[Method] = &[Method::GET, Method::HEAD];
+    const WRITE: &[Method] = &[Method::POST];
+    const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
+    Router::new()
+        .route("/healthz", route(READ, get(healthz)))
+        .route("/readyz", route(READ, get(readyz)))
+        .route("/metrics", route(READ, get(metrics)))
+        .route("/v1/programs", route(BOTH, get(reads::programs).post(commands::open)))
+        .route("/v1/programs/{program}", route(READ, get(reads::program)))
+        .route("/v1/programs/{program}/commands", route(BOTH, get(commands::names).post(commands::batch)))
+        .route("/v1/programs/{program}/commands/{command}", route(WRITE, post(commands::one)))
+        .route("/v1/programs/{program}/participants", route(READ, get(reads::participants)))
+        .route("/v1/programs/{program}/participants/{id}", route(READ, get(reads::participant)))
+        .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
+        .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
+        .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
+        .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
+        .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+async fn nothing_here(request: Request) -> Problem {
+    Problem::new(Code::NoSuchPath, format_args!("there is nothing at {}", request.uri().path()))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Counts and times every request, gives each an id, and turns answers of the framework into problems.
+async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    // A short, plain id is echoed; anything else is dropped, so that nobody writes into our logs.
+    let request_id = request.headers().get(REQUEST_ID).filter(|id| {
+        (1..=128).contains(&id.len())
+            && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+    });
+    let request_id = request_id.cloned();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let mut response = next.run(request).await;
+    let is_problem = response.extensions().get::<ProblemCode>().is_some();
+    if !is_problem && (response.status().is_client_error() || response.status().is_server_error()) {
+        response = from_framework(response.status()).into_response();
+    }
+    if let Some(id) = request_id {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    app.metrics.request(route, &method, response.status(), code, begun.elapsed());
+    response
+}
+
+/// An error the framework answered itself, e.g. a path that is not UTF-8.
+fn from_framework(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(Code::NoSuchPath, "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(Code::MethodNotAllowed, "this path does not take this method")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(Code::UnsupportedMediaType, "send application/json")
+        }
+        status if status.is_client_error() => Problem::new(Code::Malformed, "the request cannot be read"),
+        _ => Problem::new(Code::Internal, "the service failed; what was asked may or may not have been done"),
+    }
+}
+
+/// Whether the process answers at all.
+async fn healthz() -> Response {
+    axum::Json(json!({ "status": "ok" })).into_response()
+}
+
+/// Whether commands would be taken now.
+async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    if let Some(why) = app.published.stopped() {
+        return Err(Problem::new(Code::ReadOnly, format_args!("writing has stopped ({why}); reads go on")));
+    }
+    app.published.clock.to_record().map_err(|deviates| Problem::new(Code::Clock, deviates))?;
+    Ok(axum::Json(json!({ "status": "ready", "waiting": app.published.waiting() })).into_response())
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let text = app.metrics.render().map_err(|error| Problem::new(Code::Internal, error))?;
+    let mut response = text.into_response();
+    let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response)
+}

@@ -1,0 +1,511 @@
+//! What can be read: programs, participants, pairs, sessions, and the history itself.
+//! Never touches the log on a thread that serves requests, and never shows what is not durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use mentorlog_events::entry::Envelope;
+use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
+use mentorlog_events::record::Record;
+use mentorlog_events::time::{Day, Zone};
+use mentorlog_projections::read_models::{PairFilter, ReadModels};
+use serde::Serialize;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::problem::{Code, Problem};
+use super::request::Parameters;
+use super::{App, find};
+use crate::writer::Program;
+
+/// How long a read waits for `min_size`.
+const MIN_SIZE_WAIT: Duration = Duration::from_secs(10);
+
+/// Most items of a page.
+const PAGE_MAX: u64 = 1000;
+
+/// Most events of a JSON page.
+const EVENTS_MAX: u64 = 10_000;
+
+/// Entries read from the log at a time.
+const BLOCK: usize = 1024;
+type Answer = Result<Response, Problem>;
+
+/// Waits until the read models hold `min_size` entries, if the query asks for it.
+async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
+    let Some(min_size) = min_size else { return Ok(()) };
+    let mut growth = program.growth();
+    let grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)).await;
+    match grown {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Problem::new(
+            Code::NotYet,
+            format_args!("the ledger has {} entries; waited {} s", program.size(), MIN_SIZE_WAIT.as_secs()),
+        )
+        .with("size", program.size())),
+    }
+}
+
+fn json_response(body: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(body).expect("a view is plain data");
+    let mut response = body.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn tagged(mut response: Response, version: u64) -> Response {
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, value);
+    }
+    response
+}
+
+fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem> {
+    let mut query = Parameters::read(uri.query())?;
+    let min_size = query.number("min_size", 0, (1 << 53) - 1)?;
+    Ok((query, min_size))
+}
+
+/// Reads an id in a path.
+fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::new(Code::NotFound, format_args!("`{text}` is not the id of a {what}")))
+}
+
+fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::NotFound, format_args!("there is no {what} {id} in this program"))
+}
+
+/// A view with what it rests on.
+#[derive(Serialize)]
+struct AsRead<T> {
+    #[serde(flatten)]
+    view: T,
+    size: u64,
+    root: B64<32>,
+}
+
+/// `GET /v1/programs`
+pub async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+    Parameters::read(uri.query())?.finish()?;
+    let programs: Vec<_> = app
+        .published
+        .programs()
+        .iter()
+        .filter_map(|program| {
+            let view = program.view();
+            let summary = view.models.program(app.published.clock.now())?;
+            Some(json!({
+                "program": summary.program,
+                "slug": summary.slug,
+                "name": summary.name,
+                "state": summary.state,
+                "size": view.size,
+                "root": B64(view.root),
+            }))
+        })
+        .collect();
+    Ok(json_response(&json!({ "programs": programs })))
+}
+
+/// `GET /v1/programs/{program}`
+pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+    let (query, min_size) = parameters(&uri)?;
+    query.finish()?;
+    let program = find(&app, &name)?;
+    at_least(&program, min_size).await?;
+    let (summary, root) = {
+        let view = program.view();
+        (view.models.program(app.published.clock.now()), view.root)
+    };
+    #[derive(Serialize)]
+    struct WithRoot<T> {
+        #[serde(flatten)]
+        summary: T,
+        root: B64<32>,
+    }
+    let summary = summary.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
+    Ok(json_response(&WithRoot { summary, root: B64(root) }))
+}
+
+/// A page: its items, the cursor of the next page, and what it rests on.
+#[derive(Serialize)]
+struct PageBody<T> {
+    items: Vec<T>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+    size: u64,
+    root: B64<32>,
+}
+
+/// `GET /v1/programs/{program}/participants`
+pub async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+    let (mut query, min_size) = parameters(&uri)?;
+    let after: Option<ParticipantId> = query.take("after", "the id of a participant")?;
+    let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
+    query.finish()?;
+    let program = find(&app, &name)?;
+    at_least(&program, min_size).await?;
+    let view = program.view();
+    let page = view
+        .models
+        .participants(after, usize::try_from(limit).expect("at most a thousand"))
+        .ok_or_else(|| unknown_cursor("participant"))?;
+    let next = page.more.then(|| page.items.last().map(|last| last.participant.to_string())).flatten();
+    Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+}
+
+fn unknown_cursor(what: &str) -> Problem {
+    Problem::new(Code::MalformedParameter, format_args!("`after` must be the id of a {what} of this program"))
+        .with("parameter", "after")
+}
+
+/// `GET /v1/programs/{program}/participants/{id}`
+pub async fn participant(
+    State(app): State<Arc<App>>,
+    Path((name, participant)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let (query, min_size) = parameters(&uri)?;
+    query.finish()?;
+    let program = find(&app, &name)?;
+    let participant: ParticipantId = id(&participant, "participant")?;
+    at_least(&program, min_size).await?;
+    let view = program.view();
+    let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
+    let version = body.version;
+    Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
+}
+
+/// `GET /v1/programs/{program}/pairs`
+pub async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+    let (mut query, min_size) = parameters(&uri)?;
+    let filter = PairFilter {
+        state: query.take("state", "a state of a pair, e.g. active")?,
+        participant: query.take("participant", "the id of a participant")?,
+    };
+    let after: Option<PairId> = query.take("after", "the id of a pair")?;
+    let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
+    query.finish()?;
+    let program = find(&app, &name)?;
+    at_least(&program, min_size).await?;
+    let view = program.view();
+    let today = today(&app, &view.models);
+    let page = view
+        .models
+        .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
+        .ok_or_else(|| unknown_cursor("pair"))?;
+    let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
+    Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+}
+
+fn today(app: &App, models: &ReadModels) -> Day {
+    let now = app.published.clock.now();
+    models.day(now).unwrap_or_else(|| Zone::UTC.day(now))
+}
+
+/// `GET /v1/programs/{program}/pairs/{id}`
+pub async fn pair(
+    State(app): State<Arc<App>>,
+    Path((name, pair)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let (query, min_size) = parameters(&uri)?;
+    query.finish()?;
+    let program = find(&app, &name)?;
+    let pair: PairId = id(&pair, "pair")?;
+    at_least(&program, min_size).await?;
+    let view = program.view();
+    let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
+    let version = body.version;
+    Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
+}
+
+/// `GET /v1/programs/{program}/sessions/{id}`
+pub async fn session(
+    State(app): State<Arc<App>>,
+    Path((name, session)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    let (query, min_size) = parameters(&uri)?;
+    query.finish()?;
+    let program = find(&app, &name)?;
+    let session: SessionId = id(&session, "session")?;
+    at_least(&program, min_size).await?;
+    let view = program.view();
+    let body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
+    let version = body.version;
+    Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
+}
+
+/// What of the history is asked for.
+#[derive(Clone)]
+struct Wanted {
+    from: u64,
+    limit: Option<u64>,
+    name: Option<String>,
+    subject: Option<Uuid>,
+}
+
+/// `GET /v1/programs/{program}/events`
+pub async fn events(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
+    let (mut query, min_size) = parameters(&uri)?;
+    let wanted = Wanted {
+        from: query.number("from", 0, (1 << 53) - 1)?.unwrap_or(0),
+        limit: query.number("limit", 1, (1 << 53) - 1)?,
+        name: query.take("type", "the type of an event")?,
+        subject: query.take("subject", "a UUID")?,
+    };
+    let wait = query.number("wait", 0, 60)?;
+    query.finish()?;
+    if let Some(name) = &wanted.name
+        && !mentorlog_events::history::shapes().any(|shape| shape.name == name)
+    {
+        return Err(Problem::new(
+            Code::MalformedParameter,
+            format_args!("`type`: there is no event type `{name}`"),
+        )
+        .with("parameter", "type"));
+    }
+    let ndjson = wants_ndjson(&headers)?;
+    let program = find(&app, &name)?;
+    at_least(&program, min_size).await?;
+    if let Some(seconds) = wait {
+        // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
+        let mut growth = program.growth();
+        let from = wanted.from;
+        let _ =
+            tokio::time::timeout(Duration::from_secs(seconds), growth.wait_for(|size| *size > from)).await;
+    }
+    if ndjson { stream(&app, program, wanted) } else { page(&app, program, wanted).await }
+}
+
+fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(false) };
+    let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
+    let media: Vec<&str> =
+        accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).collect();
+    if media.contains(&"application/x-ndjson") {
+        Ok(true)
+    } else if media.iter().any(|media| ["application/json", "application/*", "*/*", ""].contains(media)) {
+        Ok(false)
+    } else {
+        Err(Problem::new(Code::NotAcceptable, "events come as application/json or application/x-ndjson"))
+    }
+}
+
+/// Positions to read: those of a subject, or a whole range.
+enum Positions {
+    All(std::ops::Range<u64>),
+    These(std::vec::IntoIter<u64>),
+}
+
+/// Reads the wanted entries below `size`, block by block. Blocking: not for a runtime worker.
+struct Reader {
+    app: Arc<App>,
+    program: Arc<Program>,
+    positions: Positions,
+    name: Option<String>,
+    left: u64,
+    /// The first position not looked at yet.
+    next: u64,
+}
+
+impl Reader {
+    fn new(
+        app: &Arc<App>,
+        program: &Arc<Program>,
+        wanted: Wanted,
+        most: u64,
+    ) -> Result<(Self, u64, [u8; 32]), Problem> {
+        let view = program.view();
+        let (size, root) = (view.size, view.root);
+        let positions = match wanted.subject {
+            None => Positions::All(wanted.from.min(size)..size),
+            Some(subject) => {
+                let seqs = view.models.timeline(subject).ok_or_else(|| not_found("subject", subject))?;
+                Positions::These(seqs.filter(|seq| *seq >= wanted.from).collect::<Vec<_>>().into_iter())
+            }
+        };
+        drop(view);
+        let left = wanted.limit.unwrap_or(most).min(most);
+        let reader = Self {
+            app: app.clone(),
+            program: program.clone(),
+            positions,
+            name: wanted.name,
+            left,
+            next: wanted.from.min(size),
+        };
+        Ok((reader, size, root))
+    }
+
+    /// The next records, or none when all have been read.
+    fn block(&mut self) -> Result<Option<Vec<Record>>, Problem> {
+        let unreadable = |error: &dyn std::fmt::Display| Problem::new(Code::Unreadable, error);
+        while self.left > 0 {
+            let log = &*self.app.published.log;
+            let ledger = self.program.id.into();
+            let most = BLOCK.min(usize::try_from(self.left).unwrap_or(BLOCK));
+            let (mut records, positions): (Vec<Record>, Vec<u64>) = match &mut self.positions {
+                Positions::All(range) => {
+                    let block = if self.name.is_some() { BLOCK } else { most };
+                    let limit = block.min(usize::try_from(range.end - range.start).unwrap_or(BLOCK));
+                    if limit == 0 {
+                        return Ok(None);
+                    }
+                    let records = log.read(ledger, range.start, limit).map_err(|error| unreadable(&error))?;
+                    if records.len() < limit {
+                        return Err(unreadable(&format_args!(
+                            "seq {} is missing",
+                            range.start + records.len() as u64
+                        )));
+                    }
+                    let positions = (range.start..).take(limit).collect();
+                    range.start += limit as u64;
+                    (records, positions)
+                }
+                Positions::These(seqs) => {
+                    let positions: Vec<u64> = seqs.take(most).collect();
+                    if positions.is_empty() {
+                        return Ok(None);
+                    }
+                    let mut records = Vec::with_capacity(positions.len());
+                    for seq in &positions {
+                        let record = log.read(ledger, *seq, 1).map_err(|error| unreadable(&error))?.pop();
+                        records
+                            .push(record.ok_or_else(|| unreadable(&format_args!("seq {seq} is missing")))?);
+                    }
+                    (records, positions)
+                }
+            };
+            self.next = positions.last().map_or(self.next, |last| last + 1);
+            if let Some(name) = &self.name {
+                let mut kept = Vec::new();
+                for (record, seq) in records.into_iter().zip(positions) {
+                    if kept.len() as u64 == self.left {
+                        // The limit falls inside this block: the rest is for the next request.
+                        self.next = seq;
+                        break;
+                    }
+                    let envelope = Envelope::parse(record.bytes()).map_err(|error| unreadable(&error))?;
+                    if envelope.name == name {
+                        kept.push(record);
+                    }
+                }
+                records = kept;
+            }
+            self.left -= records.len() as u64;
+            if !records.is_empty() {
+                return Ok(Some(records));
+            }
+        }
+        Ok(None)
+    }
+}
+
+async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+    let limit = wanted.limit.unwrap_or(100);
+    if limit > EVENTS_MAX {
+        return Err(Problem::new(
+            Code::MalformedParameter,
+            format_args!(
+                "`limit` of a JSON page is at most {EVENTS_MAX}; ask for application/x-ndjson to get all"
+            ),
+        )
+        .with("parameter", "limit"));
+    }
+    wanted.limit = Some(limit);
+    let app = app.clone();
+    let read = move || -> Result<Vec<u8>, Problem> {
+        let (mut reader, size, root) = Reader::new(&app, &program, wanted, EVENTS_MAX)?;
+        let mut body = Vec::with_capacity(64 * 1024);
+        body.extend_from_slice(b"{\"events\":[");
+        let mut first = true;
+        while let Some(records) = reader.block()? {
+            for record in records {
+                if !first {
+                    body.push(b',');
+                }
+                first = false;
+                // The very bytes of the entry: they are JSON already.
+                body.extend_from_slice(record.bytes());
+            }
+        }
+        let tail = format!("],\"next\":{},\"size\":{size},\"root\":\"{}\"}}", reader.next, B64(root));
+        body.extend_from_slice(tail.as_bytes());
+        Ok(body)
+    };
+    let body = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| Problem::new(Code::Internal, "reading the history failed"))??;
+    let mut response = body.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// Every wanted entry as it is stored, one a line.
+fn stream(app: &Arc<App>, program: Arc<Program>, wanted: Wanted) -> Answer {
+    let (mut reader, size, root) = Reader::new(app, &program, wanted, u64::MAX)?;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let block = match reader.block() {
+                Ok(Some(records)) => {
+                    let mut lines =
+                        BytesMut::with_capacity(records.iter().map(|r| r.bytes().len() + 1).sum());
+                    for record in records {
+                        lines.put_slice(record.bytes());
+                        lines.put_u8(b'\n');
+                    }
+                    Ok(lines.freeze())
+                }
+                Ok(None) => return,
+                // The status is sent already: breaking off is the only way left to say that this is not all.
+                Err(problem) => Err(std::io::Error::other(problem.document().to_string())),
+            };
+            let broken = block.is_err();
+            if sender.blocking_send(block).is_err() || broken {
+                return;
+            }
+        }
+    });
+    let mut response = (StatusCode::OK, Body::new(Lines { receiver })).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in [("mentorlog-size", size.to_string()), ("mentorlog-root", B64(root).to_string())] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+    Ok(response)
+}
+
+/// A body that comes from a blocking thread.
+struct Lines {
+    receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+}
+
+impl hyper::body::Body for Lines {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
+        self.receiver.poll_recv(context).map(|block| block.map(|block| block.map(hyper::body::Frame::data)))
+    }
+}

@@ -1,0 +1,325 @@
+//! What Prometheus scrapes: counts of this process, and gauges read from what the writer has published.
+//! Never keeps a value of its own that is set in two places, and never a person in a label.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use mentorlog_projections::pairs::PairCounts;
+use mentorlog_projections::participants::ParticipantCounts;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{
+    Bucket, Counter as ProtoCounter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric,
+};
+use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
+
+use crate::http::problem::{Problem, catalogue};
+use crate::writer::Published;
+use crate::writer::receipt::Receipt;
+use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
+
+/// Programs that are shown by name; further ones are left out and counted.
+const PROGRAMS_MAX: usize = 50;
+
+/// The service's metrics.
+pub struct Metrics {
+    registry: Registry,
+    commands: IntCounterVec,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// Registers everything there is to measure.
+    pub fn new(published: Arc<Published>) -> Self {
+        let registry = Registry::new();
+        let commands = IntCounterVec::new(
+            Opts::new(
+                "mentorlog_commands_total",
+                "Commands answered, by outcome and, if refused, the problem's code.",
+            ),
+            &["outcome", "code"],
+        )
+        .expect("a well-formed metric");
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "mentorlog_http_requests_total",
+                "Requests answered, by route, method and class of status.",
+            ),
+            &["route", "method", "status"],
+        )
+        .expect("a well-formed metric");
+        let seconds = HistogramVec::new(
+            HistogramOpts::new(
+                "mentorlog_http_request_seconds",
+                "From the headers' arrival to the answer's headers.",
+            )
+            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5, 10.0]),
+            &["route"],
+        )
+        .expect("a well-formed metric");
+        // Every known label value is there from the first scrape on.
+        commands.with_label_values(&["accepted", ""]);
+        commands.with_label_values(&["replayed", ""]);
+        for code in catalogue() {
+            commands.with_label_values(&["refused", code]);
+        }
+        let register = |collector: Box<dyn Collector>| registry.register(collector).expect("registered once");
+        register(Box::new(commands.clone()));
+        register(Box::new(requests.clone()));
+        register(Box::new(seconds.clone()));
+        register(Box::new(Snapshot { published }));
+        register(Box::new(prometheus::process_collector::ProcessCollector::for_self()));
+        Self { registry, commands, requests, seconds }
+    }
+
+    /// Counts one answered request; `code` is its problem's, if it has one.
+    pub fn request(
+        &self,
+        route: &str,
+        method: &Method,
+        status: StatusCode,
+        code: Option<&'static str>,
+        took: Duration,
+    ) {
+        let class = match status.as_u16() / 100 {
+            1 => "1xx",
+            2 => "2xx",
+            3 => "3xx",
+            4 => "4xx",
+            _ => "5xx",
+        };
+        // Methods nobody knows would each be a series of their own.
+        let method = match method.as_str() {
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known,
+            _ => "other",
+        };
+        self.requests.with_label_values(&[route, method, class]).inc();
+        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+        let is_command = method == "POST" && route.starts_with("/v1/programs");
+        if is_command {
+            match code {
+                Some(code) => self.commands.with_label_values(&["refused", code]).inc(),
+                // A batch is counted item by item.
+                None if status == StatusCode::MULTI_STATUS => {}
+                None => self.commands.with_label_values(&["accepted", ""]).inc(),
+            }
+        }
+    }
+
+    /// Counts the items of a batch.
+    pub fn commands_of_batch(&self, results: &[Result<Receipt, Problem>]) {
+        for result in results {
+            match result {
+                Ok(receipt) if receipt.replayed => self.commands.with_label_values(&["replayed", ""]).inc(),
+                Ok(_) => self.commands.with_label_values(&["accepted", ""]).inc(),
+                Err(problem) => self.commands.with_label_values(&["refused", problem.code()]).inc(),
+            }
+        }
+    }
+
+    /// Everything in the text format 0.0.4.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// Reads, at each scrape, what the writer has published.
+struct Snapshot {
+    published: Arc<Published>,
+}
+
+fn label(name: &str, value: &str) -> LabelPair {
+    let mut pair = LabelPair::default();
+    pair.set_name(name.to_owned());
+    pair.set_value(value.to_owned());
+    pair
+}
+
+fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics);
+    family
+}
+
+fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
+    let mut counter = ProtoCounter::default();
+    counter.set_value(value);
+    let mut metric = Metric::from_label(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn histogram(durations: &Durations) -> Metric {
+    let (counts, sum) = durations.read();
+    let mut histogram = ProtoHistogram::default();
+    histogram.set_sample_count(counts[BOUNDS_SECONDS.len()]);
+    histogram.set_sample_sum(sum);
+    let buckets = BOUNDS_SECONDS.iter().zip(counts).map(|(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    histogram.set_bucket(buckets.collect());
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    metric
+}
+
+impl Collector for Snapshot {
+    fn desc(&self) -> Vec<&Desc> {
+        // The registry checks names of described metrics only; these are made at each scrape.
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let published = &*self.published;
+        let vitals = &published.vitals;
+        let one = |name: &str, help: &str, value: f64| {
+            family(name, help, MetricType::GAUGE, vec![gauge(Vec::new(), value)])
+        };
+        let seconds = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let registry = published.registry();
+        let programs = published.programs();
+        let deviation = published.clock.deviation_micros();
+        let mut families = vec![
+            family(
+                "mentorlog_append_seconds",
+                "From handing a group of events to the log to its durable acknowledgement.",
+                MetricType::HISTOGRAM,
+                vec![histogram(&vitals.append)],
+            ),
+            family(
+                "mentorlog_answer_seconds",
+                "From a submission's arrival at the writer to its answer.",
+                MetricType::HISTOGRAM,
+                vec![histogram(&vitals.answer)],
+            ),
+            one("mentorlog_append_groups", "Groups appended since the start.", count(&vitals.groups)),
+            one("mentorlog_append_events", "Events appended since the start.", count(&vitals.events)),
+            one(
+                "mentorlog_append_bytes",
+                "Bytes of the entries appended since the start.",
+                count(&vitals.bytes),
+            ),
+            one("mentorlog_queue_depth", "Submissions waiting for the writer.", published.waiting() as f64),
+            one(
+                "mentorlog_writer_stopped",
+                "1 when writing has stopped for good and only a restart helps.",
+                if published.stopped().is_some() { 1.0 } else { 0.0 },
+            ),
+            one(
+                "mentorlog_last_append_timestamp_seconds",
+                "When the last group was acknowledged; 0 when none was since the start.",
+                seconds(vitals.last_append_micros.load(Ordering::Relaxed)),
+            ),
+            one(
+                "mentorlog_clock_deviation_seconds",
+                "Wall clock minus writer time.",
+                seconds(deviation.abs()) * if deviation < 0 { -1.0 } else { 1.0 },
+            ),
+            one(
+                "mentorlog_replay_seconds",
+                "How long rebuilding from the log took at the start.",
+                Duration::from_micros(vitals.replay_micros.load(Ordering::Relaxed)).as_secs_f64(),
+            ),
+            one("mentorlog_replay_events", "Entries read at the start.", count(&vitals.replayed)),
+            one("mentorlog_registry_size", "Entries of the registry.", registry.size as f64),
+            one("mentorlog_programs", "Programs of this installation.", programs.len() as f64),
+            one(
+                "mentorlog_programs_left_out",
+                "Programs without series of their own, because there are too many.",
+                programs.len().saturating_sub(PROGRAMS_MAX) as f64,
+            ),
+            family(
+                "mentorlog_build_info",
+                "The version that runs.",
+                MetricType::GAUGE,
+                vec![gauge(vec![label("version", env!("CARGO_PKG_VERSION"))], 1.0)],
+            ),
+        ];
+        families.extend(program_families(published));
+        families
+    }
+}
+
+fn program_families(published: &Published) -> Vec<MetricFamily> {
+    let now = published.clock.now();
+    let mut sizes = Vec::new();
+    let mut participants = Vec::new();
+    let mut pairs = Vec::new();
+    let mut sessions = Vec::new();
+    for program in published.programs().iter().take(PROGRAMS_MAX) {
+        let (summary, size) = {
+            let view = program.view();
+            (view.models.program(now), view.size)
+        };
+        let Some(summary) = summary else { continue };
+        let name = program.slug.as_str();
+        let by_state = |state: &str, value: u64| {
+            gauge(vec![label("program", name), label("state", state)], value as f64)
+        };
+        sizes.push(counter(vec![label("program", name)], size as f64));
+        let ParticipantCounts { enrolled, on_break, left, departed, erased } = summary.participants.states;
+        for (state, value) in [
+            ("enrolled", enrolled),
+            ("on-break", on_break),
+            ("left", left),
+            ("departed", departed),
+            ("erased", erased),
+        ] {
+            participants.push(by_state(state, value));
+        }
+        let PairCounts { proposed, active, paused, ended, declined, withdrawn, expired, invalidated } =
+            summary.pairs.states;
+        for (state, value) in [
+            ("proposed", proposed),
+            ("active", active),
+            ("paused", paused),
+            ("ended", ended),
+            ("declined", declined),
+            ("withdrawn", withdrawn),
+            ("expired", expired),
+            ("invalidated", invalidated),
+        ] {
+            pairs.push(by_state(state, value));
+        }
+        for (state, value) in [
+            ("logged", summary.sessions.logged),
+            ("confirmed", summary.sessions.confirmed),
+            ("disputed", summary.sessions.disputed),
+            ("voided", summary.sessions.voided),
+        ] {
+            sessions.push(by_state(state, value));
+        }
+    }
+    vec![
+        family(
+            "mentorlog_ledger_events_total",
+            "Events in the program's ledger.",
+            MetricType::COUNTER,
+            sizes,
+        ),
+        family("mentorlog_participants", "Participants by state.", MetricType::GAUGE, participants),
+        family("mentorlog_pairs", "Pairs by state.", MetricType::GAUGE, pairs),
+        family("mentorlog_sessions", "Sessions by state.", MetricType::GAUGE, sessions),
+    ]
+    .into_iter()
+    .filter(|family| !family.get_metric().is_empty())
+    .collect()
+}

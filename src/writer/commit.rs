@@ -1,0 +1,193 @@
+//! The half of the writer that waits for the disk: commits groups in order, publishes, answers.
+//! Never decides, and never goes on after an append it cannot vouch for.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as channel;
+use std::sync::{Arc, PoisonError};
+use std::thread::Thread;
+use std::time::Instant;
+
+use mentorlog_events::entry::Entry;
+use mentorlog_events::event::Event;
+use mentorlog_events::id::CommandId;
+use tokio::sync::mpsc;
+
+use super::receipt::{Appended, Receipt, Refusal, receipt};
+use super::{Answer, Fold, Found, Group, Head, Message, Part, Program, Published, Reply, lock};
+use crate::ledger::{Append, Log, Outcome};
+
+pub(super) struct Committer {
+    pub published: Arc<Published>,
+    pub groups: channel::Receiver<Group>,
+    pub in_flight: Arc<AtomicUsize>,
+    pub wake: mpsc::WeakSender<Message>,
+    pub decider: Thread,
+}
+
+impl Committer {
+    pub fn run(self) {
+        for group in &self.groups {
+            self.commit(group);
+            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            // The decider waits either for room (unpark) or for anything to do (a message).
+            self.decider.unpark();
+            if let Some(queue) = self.wake.upgrade() {
+                // A full queue wakes it just as well.
+                let _ = queue.try_send(Message::Committed);
+            }
+        }
+    }
+
+    fn commit(&self, group: Group) {
+        let appended = self.append(&group);
+        match appended {
+            Ok(()) => {
+                for part in group.parts {
+                    self.publish(part);
+                }
+                for reply in group.replies {
+                    self.answer(reply);
+                }
+            }
+            Err(why) => {
+                self.published.stop(&why);
+                let unknown = Refusal::Unknown(why);
+                for reply in group.replies {
+                    self.answer(reply.withdrawn(&unknown));
+                }
+            }
+        }
+    }
+
+    /// `Err`: it is not known whether any of it is on disk.
+    fn append(&self, group: &Group) -> Result<(), String> {
+        if let Some(why) = self.published.stopped() {
+            return Err(why.to_owned());
+        }
+        if group.parts.is_empty() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        // Cheap: records are shared bytes.
+        let appends: Vec<Append> = group.parts.iter().map(|part| part.append.clone()).collect();
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(&appends)))
+            .map_err(|_| "the log panicked while appending".to_owned())?;
+        for (append, outcome) in appends.iter().zip(&outcomes) {
+            match outcome {
+                Outcome::Ok => {}
+                Outcome::Conflict { size } => {
+                    return Err(format!(
+                        "ledger {} has {size} entries where {} were expected: something else writes to it",
+                        append.ledger, append.expected_size
+                    ));
+                }
+                Outcome::Unknown(error) => return Err(error.to_string()),
+            }
+        }
+        if outcomes.len() != appends.len() {
+            return Err("the log answered for fewer ledgers than it was asked to append to".to_owned());
+        }
+        let (entries, bytes) = (group.entries as u64, group.bytes as u64);
+        self.published.vitals.appended(entries, bytes, begun.elapsed(), self.published.clock.now());
+        Ok(())
+    }
+
+    fn publish(&self, part: Part) {
+        let size = part.append.expected_size + part.append.records.len() as u64;
+        match part.fold {
+            Fold::Program { program, entries, is_new } => {
+                {
+                    let mut view = program.view.write().unwrap_or_else(PoisonError::into_inner);
+                    for entry in &entries {
+                        view.models.apply(entry);
+                    }
+                    view.size = size;
+                    view.root = part.append.root;
+                }
+                program.grown.send_replace(size);
+                if is_new {
+                    self.published.add(&program);
+                }
+            }
+            Fold::Registry => *lock(&self.published.registry) = Head { size, root: part.append.root },
+        }
+    }
+
+    fn answer(&self, reply: Reply) {
+        let log = &*self.published.log;
+        // Whoever asked may be gone; what they asked for is done all the same.
+        match reply {
+            Reply::One(found, since, answer) => {
+                self.published.vitals.answer.observe(since.elapsed());
+                let _ = answer.send(found.answer(log));
+            }
+            Reply::Batch(found, since, answer) => {
+                self.published.vitals.answer.observe(since.elapsed());
+                let _ = answer.send(found.into_iter().map(|found| found.answer(log)).collect());
+            }
+            Reply::Open(Ok((program, found)), answer) => {
+                let _ = answer.send(found.answer(log).map(|receipt| (program.id, receipt)));
+            }
+            Reply::Open(Err(refusal), answer) => {
+                let _ = answer.send(Err(refusal));
+            }
+        }
+    }
+}
+
+impl Reply {
+    /// The same reply once nothing of its group can be vouched for.
+    fn withdrawn(self, why: &Refusal) -> Self {
+        let withdrawn = |_| Found::Ready(Err(why.clone()));
+        match self {
+            Self::One(found, since, answer) => Self::One(withdrawn(found), since, answer),
+            Self::Batch(found, since, answer) => {
+                Self::Batch(found.into_iter().map(withdrawn).collect(), since, answer)
+            }
+            Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
+        }
+    }
+}
+
+impl Found {
+    fn answer(self, log: &dyn Log) -> Answer {
+        match self {
+            Self::Ready(answer) => answer,
+            Self::Again(program, seq) => original(log, &program, seq),
+        }
+    }
+}
+
+/// The receipt of the command that begins at `seq`, as it was first given.
+fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
+    let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
+    let mut entries: Vec<Entry<Event>> = Vec::new();
+    'read: loop {
+        let from = seq + entries.len() as u64;
+        let records = log.read(program.id.into(), from, 16).map_err(|error| unreadable(&error))?;
+        if records.is_empty() {
+            break;
+        }
+        for record in records {
+            let entry = Entry::parse(record.bytes()).map_err(|error| unreadable(&error))?;
+            if entries.first().is_some_and(|first: &Entry<Event>| first.command.id != entry.command.id) {
+                break 'read;
+            }
+            entries.push(entry);
+        }
+    }
+    let first = entries.first().ok_or_else(|| unreadable(&"the entry is missing"))?;
+    let command: CommandId = first.command.id;
+    let size = seq + entries.len() as u64;
+    let root = program
+        .root_at(log, size)
+        .map_err(|error| unreadable(&error))?
+        .ok_or_else(|| unreadable(&"the ledger is shorter than the command"))?;
+    let appended = entries.iter().map(|entry| {
+        use mentorlog_events::entry::Facts as _;
+        (Appended { seq: entry.seq, id: entry.id, name: entry.event.shape().name }, &entry.event)
+    });
+    let receipt: Option<Receipt> = receipt(program.id, command, appended, root, true);
+    receipt.ok_or_else(|| unreadable(&"the command has no events"))
+}
