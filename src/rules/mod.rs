@@ -23,7 +23,7 @@ mod tests;
 use std::fmt;
 
 use mentorlog_events::entry::Actor;
-use mentorlog_events::event::{Arm, Event, Invalidation};
+use mentorlog_events::event::{Arm, EndReason, Event, Invalidation, PairEnded, ProposalInvalidated, Skills};
 use mentorlog_events::id::{GoalId, NoShowId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug};
 use mentorlog_events::time::{Day, Timestamp};
 use uuid::Uuid;
@@ -62,6 +62,10 @@ impl Ids {
     }
 
     /// The next id. The first is the seed itself, its version and variant set.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it never ends, so there is nothing to be optional about"
+    )]
     pub fn next(&mut self) -> Uuid {
         // Steps of the golden ratio, then mixed: 126 of 128 bits of the seed reach every id.
         const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
@@ -448,7 +452,7 @@ impl<'a> Case<'a> {
         because: usize,
         at: Timestamp,
         cause: Invalidation,
-        reason: mentorlog_events::event::EndReason,
+        reason: EndReason,
     ) -> Result<(), Rejection> {
         let mut open = self.state.participants[participant].open.clone();
         open.sort_unstable();
@@ -464,12 +468,12 @@ impl<'a> Case<'a> {
         because: usize,
         at: Timestamp,
         cause: Invalidation,
-        reason: mentorlog_events::event::EndReason,
+        reason: EndReason,
     ) -> Result<(), Rejection> {
         let row = &self.state.pairs[pair];
         match row.state {
             PairState::Proposed => {
-                let invalidated = mentorlog_events::event::ProposalInvalidated { pair: row.id, cause };
+                let invalidated = ProposalInvalidated { pair: row.id, cause };
                 self.followed(because, invalidated);
             }
             PairState::Active | PairState::Paused => {
@@ -478,7 +482,7 @@ impl<'a> Case<'a> {
                 self.no_session_after(pair, occurred_at)?;
                 let day = self.day(occurred_at);
                 let pair = row.id;
-                self.followed(because, mentorlog_events::event::PairEnded { pair, reason, occurred_at, day });
+                self.followed(because, PairEnded { pair, reason, occurred_at, day });
             }
             PairState::Ended
             | PairState::Declined
@@ -498,7 +502,6 @@ impl<'a> Case<'a> {
 
     /// The skill may be named: any may, or it is on the list, or it says that the skill is not recorded.
     fn skill_allowed(&self, skill: &Slug, at: Pointer) -> Result<(), Rejection> {
-        use mentorlog_events::event::Skills;
         match self.program.rules.skills {
             Skills::Open => Ok(()),
             Skills::Listed => {
