@@ -118,17 +118,37 @@ pub enum Subject {
     NoShow(NoShowId),
 }
 
+impl Subject {
+    /// What kind of thing it is, in one word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Program(_) => "program",
+            Self::Participant(_) => "participant",
+            Self::Pair(_) => "pair",
+            Self::Session(_) => "session",
+            Self::Goal(_) => "goal",
+            Self::Round(_) => "round",
+            Self::NoShow(_) => "no-show",
+        }
+    }
+
+    /// Its id.
+    pub const fn uuid(self) -> Uuid {
+        match self {
+            Self::Program(ProgramId(id))
+            | Self::Participant(ParticipantId(id))
+            | Self::Pair(PairId(id))
+            | Self::Session(SessionId(id))
+            | Self::Goal(GoalId(id))
+            | Self::Round(RoundId(id))
+            | Self::NoShow(NoShowId(id)) => id,
+        }
+    }
+}
+
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(id) => write!(f, "program {id}"),
-            Self::Participant(id) => write!(f, "participant {id}"),
-            Self::Pair(id) => write!(f, "pair {id}"),
-            Self::Session(id) => write!(f, "session {id}"),
-            Self::Goal(id) => write!(f, "goal {id}"),
-            Self::Round(id) => write!(f, "round {id}"),
-            Self::NoShow(id) => write!(f, "no-show {id}"),
-        }
+        write!(f, "{} {}", self.word(), self.uuid().as_hyphenated())
     }
 }
 
@@ -237,8 +257,16 @@ impl<'a> Case<'a> {
             ids: context.ids,
             decided: Vec::with_capacity(1),
         };
-        if let Some(id) = context.on_behalf_of {
-            case.participant(id)?;
+        match (context.on_behalf_of, context.actor) {
+            (Some(id), _) => {
+                case.participant(id)?;
+            }
+            // Who is not there may still be about to enrol; who was erased is nobody any more.
+            (None, Actor::Participant(id)) => match case.participant(id) {
+                Err(rejection @ Rejection::ParticipantErased { .. }) => return Err(rejection),
+                Ok(_) | Err(_) => {}
+            },
+            (None, Actor::Manager | Actor::System) => {}
         }
         Ok(case)
     }
@@ -332,17 +360,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The thing is the actor's: the manager's always, a participant's if it is theirs, else nobody's.
+    /// The thing is the party's if there is one, else the manager's. On behalf of a participant a manager can do
+    /// what that participant could: the entry says so.
     fn belongs_to(&self, whose: &Whose) -> Result<(), Rejection> {
-        let actor = match self.actor {
-            Actor::Manager => return Ok(()),
-            Actor::System => return Err(Rejection::ManagerOnly),
-            Actor::Participant(id) => id,
-        };
+        let Some(party) = self.party else { return self.manager_only() };
         match *whose {
-            Whose::Participant(participant) if self.state.participants[participant].id == actor => Ok(()),
+            Whose::Participant(participant) if self.state.participants[participant].id == party => Ok(()),
             Whose::Participant(_) => Err(Rejection::NotYours),
-            Whose::Pair(pair) => match self.side_of(pair, actor) {
+            Whose::Pair(pair) => match self.side_of(pair, party) {
                 Side::A | Side::B => Ok(()),
                 Side::Neither => Err(Rejection::NotAParty),
             },

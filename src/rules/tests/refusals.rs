@@ -70,6 +70,8 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("&people", "manager for eve take-break participant=$ann", "participant-not-found"),
     ("&people", "ann take-break participant=$bob", "not-yours"),
     ("&people", "ann enrol", "not-yours"),
+    ("&people", "manager for bob take-break participant=$ann", "not-yours"),
+    ("&active\n !erased ann", "ann pause-pair pair=$p", "participant-erased"),
     ("", "eve enrol participant=$eve arm=comparison", "manager-only"),
     ("&people", "system enrol", "manager-only"),
     ("&people", "system take-break participant=$ann", "manager-only"),
