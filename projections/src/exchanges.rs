@@ -267,7 +267,7 @@ impl Exchange {
 pub struct SessionView {
     /// The session.
     pub session: SessionId,
-    /// Position of the last event that changed anything shown here.
+    /// Position of the last event that changed it: what `If-Match` names.
     pub version: u64,
     /// The version of what was told, from 1: what a confirmation names.
     pub content_version: u32,

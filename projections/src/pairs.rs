@@ -122,7 +122,12 @@ pub(crate) struct Pair {
     /// Of terminal states.
     pub(crate) closed_at: Timestamp,
     pub(crate) closed_day: Day,
+    /// The earliest start ever told, also by imported sessions that were voided since.
+    pub(crate) earliest_start: Timestamp,
+    /// The last event about the pair alone.
     pub(crate) version: Seq,
+    /// The last event that changed anything shown.
+    pub(crate) last_seq: Seq,
     /// The events that name the pair and none of its sessions.
     pub(crate) events: Chain,
     /// The session told last, whatever its state.
@@ -195,8 +200,10 @@ pub struct EachWay {
 pub struct PairView {
     /// The pair.
     pub pair: PairId,
-    /// Position of the last event that changed anything shown here but `stalled`.
+    /// Position of the last event that changed the pair itself: what `If-Match` names.
     pub version: u64,
+    /// Position of the last event that changed anything shown here but `stalled`.
+    pub last_seq: u64,
     /// Where it stands.
     pub state: PairState,
     /// Active, and without a session for more days than the policy's `stall_after_days`.

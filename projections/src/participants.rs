@@ -31,7 +31,9 @@ pub enum ParticipantState {
 pub(crate) struct Participant {
     pub(crate) id: ParticipantId,
     pub(crate) arm: Arm,
-    pub(crate) state: ParticipantState,
+    /// Where they stand but for erasure, which changes nothing about that.
+    pub(crate) standing: ParticipantState,
+    pub(crate) erased: bool,
     pub(crate) departure: Option<DepartureReason>,
     pub(crate) origin: Option<Origin>,
     /// One bit for each sealed field, in the order of [`PersonalField::ALL`].
@@ -45,7 +47,10 @@ pub(crate) struct Participant {
     pub(crate) enrolled_day: Day,
     /// Day of the last change of state.
     pub(crate) since: Day,
+    /// The last event about the participant alone.
     pub(crate) version: Seq,
+    /// The last event that changed anything shown.
+    pub(crate) last_seq: Seq,
     /// The events that name the participant and none of their pairs.
     pub(crate) events: Chain,
     /// The newest pair.
@@ -61,6 +66,12 @@ pub(crate) struct Participant {
 impl Identified for Participant {
     fn uuid(&self) -> Uuid {
         self.id.0
+    }
+}
+
+impl Participant {
+    pub(crate) fn state(&self) -> ParticipantState {
+        if self.erased { ParticipantState::Erased } else { self.standing }
     }
 }
 
@@ -96,8 +107,10 @@ pub struct OwnPairs {
 pub struct ParticipantView {
     /// The participant.
     pub participant: ParticipantId,
-    /// Position of the last event that changed anything shown here.
+    /// Position of the last event that changed the participant itself: what `If-Match` names.
     pub version: u64,
+    /// Position of the last event that changed anything shown here.
+    pub last_seq: u64,
     /// Where they stand.
     pub state: ParticipantState,
     /// Civil day since when.

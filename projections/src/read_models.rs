@@ -24,6 +24,8 @@ use crate::timeline::{Chain, Postings, Seq};
 
 mod json;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 pub use reads::{Page, PairFilter};
 
@@ -93,7 +95,7 @@ impl ReadModels {
         match &entry.event {
             Event::ProgramOpened(fact) => self.open(fact, at),
             Event::PolicyChanged(fact) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 if let Some(rules) = &fact.rules {
                     program.rules = rules.clone();
                 }
@@ -103,18 +105,20 @@ impl ReadModels {
                 }
             }
             Event::ProgramClosed(event::ProgramClosed {}) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 (program.state, program.since) = (ProgramState::Closed, at.day);
             }
             Event::ProgramArchived(event::ProgramArchived {}) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 (program.state, program.since) = (ProgramState::Archived, at.day);
             }
             Event::SkillDefined(fact) => {
+                self.program_named(at)?;
                 let skill = self.skill(&fact.skill);
                 self.skill_counts[skill as usize].listing = Listing::Defined;
             }
             Event::SkillRetired(fact) => {
+                self.program_named(at)?;
                 let skill = self.skill(&fact.skill);
                 self.skill_counts[skill as usize].listing = Listing::Retired;
             }
@@ -169,13 +173,13 @@ impl ReadModels {
                 self.stand(person, ParticipantState::Enrolled, at.day);
             }
             Event::PairingBlocked(fact) => {
+                let other = self.person_concerned(fact.other, at)?;
                 let person = self.person(fact.participant, at)?;
-                let other = self.person(fact.other, at)?;
                 self.blocks.insert((person, other));
             }
             Event::PairingUnblocked(fact) => {
+                let other = self.person_concerned(fact.other, at)?;
                 let person = self.person(fact.participant, at)?;
-                let other = self.person(fact.other, at)?;
                 self.blocks.remove(&(person, other));
             }
             Event::PersonalSet(fact) => {
@@ -188,8 +192,9 @@ impl ReadModels {
             }
             Event::PersonErased(fact) => {
                 let person = self.person(fact.participant, at)?;
-                self.stand(person, ParticipantState::Erased, at.day);
-                self.participants[person].personal = 0;
+                self.change_person(person, |row| {
+                    (row.erased, row.since, row.personal) = (true, at.day, 0);
+                });
             }
 
             Event::RoundProposed(fact) => {
@@ -197,7 +202,16 @@ impl ReadModels {
                 let (recorded_at, day) = (at.time, at.day);
                 let mut events = Chain::default();
                 self.postings.add(&mut events, at.seq);
-                self.rounds.push(Round { id: fact.round, proposed, refused, recorded_at, day, events })?;
+                let version = at.seq;
+                self.rounds.push(Round {
+                    id: fact.round,
+                    proposed,
+                    refused,
+                    recorded_at,
+                    day,
+                    version,
+                    events,
+                })?;
                 self.totals.rounds.rounds += 1;
                 self.totals.rounds.proposed += u64::from(proposed);
                 self.totals.rounds.refused += u64::from(refused);
@@ -205,8 +219,8 @@ impl ReadModels {
             Event::RoundPairRefused(fact) => {
                 let round = self.rounds.find(fact.round.0)?;
                 self.postings.add(&mut self.rounds[round].events, at.seq);
-                self.person(fact.a, at)?;
-                self.person(fact.b, at)?;
+                self.person_concerned(fact.a, at)?;
+                self.person_concerned(fact.b, at)?;
             }
             Event::PairProposed(fact) => self.propose(fact, at)?,
             Event::PairAccepted(fact) => {
@@ -220,6 +234,7 @@ impl ReadModels {
                     pair.state = PairState::Active;
                     pair.started = true;
                     (pair.started_at, pair.started_day) = (at.time, at.day);
+                    pair.earliest_start = at.time;
                     pair.idle_from = at.day;
                     pair.term_ends_day = Some(fact.term_ends_day);
                 });
@@ -286,7 +301,8 @@ impl ReadModels {
                 self.change_session(session, |session| session.set_condition(Condition::Live));
             }
             Event::NoShowRecorded(fact) => {
-                let pair = self.pair_named(fact.pair, at)?;
+                let pair = self.pairs.find(fact.pair.0)?;
+                self.concern_pair(pair, at.seq);
                 let (occurred_at, day) = (fact.occurred_at, fact.day);
                 self.no_shows.push(NoShow { id: fact.no_show, pair, absent: fact.absent, occurred_at, day });
                 self.pairs[pair].no_shows += 1;
@@ -318,6 +334,7 @@ impl ReadModels {
             zone: fact.time_zone,
             state: ProgramState::Open,
             opened_at: at.time,
+            version: at.seq,
             since: at.day,
             rules: fact.rules.clone(),
             measures: vec![MeasuresFrom { seq: u64::from(at.seq), day: at.day, measures }],
@@ -331,7 +348,8 @@ impl ReadModels {
         let row = Participant {
             id: fact.participant,
             arm: fact.arm,
-            state: ParticipantState::Enrolled,
+            standing: ParticipantState::Enrolled,
+            erased: false,
             departure: None,
             origin: fact.origin,
             personal: 0,
@@ -344,6 +362,7 @@ impl ReadModels {
             enrolled_day: at.day,
             since: at.day,
             version: at.seq,
+            last_seq: at.seq,
             events,
             newest_pair: NONE,
             pairs: OwnPairs::default(),
@@ -359,11 +378,16 @@ impl ReadModels {
         Some(())
     }
 
-    fn stand(&mut self, person: Row, state: ParticipantState, day: Day) {
+    fn stand(&mut self, person: Row, standing: ParticipantState, day: Day) {
+        self.change_person(person, |row| (row.standing, row.since, row.departure) = (standing, day, None));
+    }
+
+    /// Changes a participant and what is counted of where they stand.
+    fn change_person(&mut self, person: Row, change: impl FnOnce(&mut Participant)) {
         let row = &mut self.participants[person];
-        *self.totals.participants.of(row.state) -= 1;
-        (row.state, row.since, row.departure) = (state, day, None);
-        *self.totals.participants.of(state) += 1;
+        *self.totals.participants.of(row.state()) -= 1;
+        change(row);
+        *self.totals.participants.of(row.state()) += 1;
     }
 
     fn propose(&mut self, fact: &event::PairProposed, at: At) -> Option<()> {
@@ -390,6 +414,7 @@ impl ReadModels {
         pair.imported = true;
         pair.started = true;
         (pair.started_at, pair.started_day) = (fact.started_at, fact.started_day);
+        pair.earliest_start = fact.started_at;
         pair.idle_from = fact.started_day;
         self.add_pair(pair, at)
     }
@@ -418,7 +443,9 @@ impl ReadModels {
             term_ends_day: None,
             closed_at: at.time,
             closed_day: at.day,
+            earliest_start: at.time,
             version: at.seq,
+            last_seq: at.seq,
             events: Chain::default(),
             newest_session: NONE,
             sessions: PairSessions::default(),
@@ -493,7 +520,7 @@ impl ReadModels {
     }
 
     fn set_goal(&mut self, fact: &event::GoalSet, at: At) -> Option<()> {
-        let pair = self.pair_named(fact.pair, at)?;
+        let pair = self.pairs.find(fact.pair.0)?;
         let learner = self.side(pair, fact.learner)?;
         let skill = self.skill(&fact.skill);
         let mut events = Chain::default();
@@ -509,6 +536,7 @@ impl ReadModels {
             since: at.day,
             events,
         })?;
+        self.concern_pair(pair, at.seq);
         self.pairs[pair].goals.open += 1;
         self.totals.goals.open += 1;
         Some(())
@@ -545,6 +573,11 @@ impl ReadModels {
         let row = self.sessions.push(session)?;
         self.tell(row, &fact.exchanges, &[]);
         self.pairs[pair].newest_session = row;
+        if imported && self.pairs[pair].started && fact.occurred_at < self.pairs[pair].earliest_start {
+            // The rules hold that this moves the start of the pair: it is a change of the pair itself.
+            self.pairs[pair].earliest_start = fact.occurred_at;
+            self.pairs[pair].version = at.seq;
+        }
         self.concern_people(pair, at.seq);
 
         let idle = self.pairs[pair].idle_since();
@@ -750,23 +783,37 @@ impl ReadModels {
         })
     }
 
-    /// A participant whom an event names.
+    /// The program, which an event changes.
+    fn program_named(&mut self, at: At) -> Option<&mut Program> {
+        let program = self.program.as_mut()?;
+        program.version = at.seq;
+        Some(program)
+    }
+
+    /// A participant whom an event changes.
     fn person(&mut self, id: ParticipantId, at: At) -> Option<Row> {
-        let person = self.participants.find(id.0)?;
+        let person = self.person_concerned(id, at)?;
         let row = &mut self.participants[person];
-        row.version = at.seq;
-        self.postings.add(&mut row.events, at.seq);
+        (row.version, row.last_seq) = (at.seq, at.seq);
         Some(person)
     }
 
-    /// A pair that an event names.
+    /// A participant whom an event names without changing them.
+    fn person_concerned(&mut self, id: ParticipantId, at: At) -> Option<Row> {
+        let person = self.participants.find(id.0)?;
+        self.postings.add(&mut self.participants[person].events, at.seq);
+        Some(person)
+    }
+
+    /// A pair that an event changes.
     fn pair_named(&mut self, id: PairId, at: At) -> Option<Row> {
         let pair = self.pairs.find(id.0)?;
+        self.pairs[pair].version = at.seq;
         self.concern_pair(pair, at.seq);
         Some(pair)
     }
 
-    /// A session that an event names, not the first.
+    /// A session that an event changes, not the first one about it.
     fn session_named(&mut self, id: Uuid, at: At) -> Option<Row> {
         let session = self.sessions.find(id)?;
         let row = &mut self.sessions[session];
@@ -783,9 +830,9 @@ impl ReadModels {
 
     fn concern_people(&mut self, pair: Row, seq: Seq) {
         let pair = &mut self.pairs[pair];
-        pair.version = seq;
+        pair.last_seq = seq;
         for person in pair.people {
-            self.participants[person].version = seq;
+            self.participants[person].last_seq = seq;
         }
     }
 

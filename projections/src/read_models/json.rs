@@ -3,13 +3,15 @@
 
 use std::io;
 
+use mentorlog_events::event::Absent;
+use mentorlog_events::id::{NoShowId, PairId};
+use mentorlog_events::time::{Day, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::ReadModels;
 use crate::rows::Row;
 use crate::timeline::Chain;
-use mentorlog_events::time::Day;
 
 impl ReadModels {
     /// Writes the whole of the read models as compact JSON: the program, then everything in it in the order
@@ -49,10 +51,9 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "rounds",
             &Each(|| {
-                self.rounds.iter().map(|round| WithEvents {
-                    events: self.own_events(round.events),
-                    view: self.round_view(round),
-                })
+                self.rounds
+                    .iter()
+                    .map(|round| WithEvents { events: self.own_events(round.events), view: round.view() })
             }),
         )?;
         map.serialize_entry(
@@ -87,19 +88,26 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "no_shows",
             &Each(|| {
-                self.no_shows.iter().map(|no_show| {
-                    serde_json::json!({
-                        "no_show": no_show.id,
-                        "pair": self.pairs[no_show.pair].id,
-                        "absent": no_show.absent,
-                        "occurred_at": no_show.occurred_at,
-                        "day": no_show.day,
-                    })
+                self.no_shows.iter().map(|no_show| NoShowLine {
+                    no_show: no_show.id,
+                    pair: self.pairs[no_show.pair].id,
+                    absent: no_show.absent,
+                    occurred_at: no_show.occurred_at,
+                    day: no_show.day,
                 })
             }),
         )?;
         map.end()
     }
+}
+
+#[derive(Serialize)]
+struct NoShowLine {
+    no_show: NoShowId,
+    pair: PairId,
+    absent: Absent,
+    occurred_at: Timestamp,
+    day: Day,
 }
 
 /// A view and the positions of the events of its own.

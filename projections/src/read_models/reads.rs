@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::ReadModels;
 use crate::counting::Side;
 use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionView, Teller};
-use crate::goals::{Goal, GoalView, Round, RoundView};
+use crate::goals::{Goal, GoalView, RoundView};
 use crate::pairs::{EachWay, Pair, PairState, PairView};
 use crate::participants::{Participant, ParticipantState, ParticipantView};
 use crate::program::{
@@ -71,6 +71,7 @@ impl ReadModels {
         }
         Some(ProgramView {
             program: program.id,
+            version: u64::from(program.version),
             slug: program.slug.clone(),
             name: program.name.clone(),
             origin: program.origin.clone(),
@@ -153,7 +154,7 @@ impl ReadModels {
             .collect();
         for person in self.participants.iter() {
             if person.arm == Arm::Program
-                && matches!(person.state, ParticipantState::Enrolled | ParticipantState::OnBreak)
+                && matches!(person.state(), ParticipantState::Enrolled | ParticipantState::OnBreak)
             {
                 for &skill in &person.offered {
                     views[skill as usize].offered += 1;
@@ -188,7 +189,8 @@ impl ReadModels {
         ParticipantView {
             participant: person.id,
             version: u64::from(person.version),
-            state: person.state,
+            last_seq: u64::from(person.last_seq),
+            state: person.state(),
             since: person.since,
             departure_reason: person.departure,
             arm: person.arm,
@@ -274,6 +276,7 @@ impl ReadModels {
         PairView {
             pair: pair.id,
             version: u64::from(pair.version),
+            last_seq: u64::from(pair.last_seq),
             state: pair.state,
             stalled: pair.idle_since().is_some_and(|day| day.plus_days(i32::from(stall_after_days)) < today),
             a,
@@ -378,18 +381,7 @@ impl ReadModels {
 
     /// One round; `None` if there is none of this id.
     pub fn round(&self, id: RoundId) -> Option<RoundView> {
-        self.rounds.find(id.0).map(|row| self.round_view(&self.rounds[row]))
-    }
-
-    pub(super) fn round_view(&self, round: &Round) -> RoundView {
-        RoundView {
-            round: round.id,
-            version: u64::from(self.postings.newest(round.events).unwrap_or(0)),
-            proposed: round.proposed,
-            refused: round.refused,
-            recorded_at: round.recorded_at,
-            day: round.day,
-        }
+        self.rounds.find(id.0).map(|row| self.rounds[row].view())
     }
 
     /// Positions, ascending, of the events that concern a participant, pair, session, goal or round.
