@@ -68,6 +68,7 @@ pub(crate) enum Teller {
 
 /// 64 bytes, and there may be millions: what is small shares a byte, see [`Session::marks`].
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) occurred_at: Timestamp,

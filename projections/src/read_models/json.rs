@@ -40,9 +40,9 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "participants",
             &Each(|| {
-                self.participants.iter().map(|person| WithEvents {
-                    events: self.own_events(person.events),
-                    view: self.participant_view(person),
+                (0..self.participants.len()).map(|row| WithEvents {
+                    events: self.own_events(self.participants[row].events),
+                    view: self.participant_view(row),
                 })
             }),
         )?;
@@ -59,9 +59,9 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "pairs",
             &Each(|| {
-                self.pairs.iter().map(|pair| WithEvents {
-                    events: self.own_events(pair.events),
-                    view: self.pair_view(pair, today),
+                (0..self.pairs.len()).map(|row| WithEvents {
+                    events: self.own_events(self.pairs[row].events),
+                    view: self.pair_view(row, today),
                 })
             }),
         )?;
