@@ -66,8 +66,7 @@ pub(super) fn encode<'a>(
     };
     scratch.clear();
     scratch.extend_from_slice(&[0; 4]);
-    let mut seq = first;
-    for entry in entries {
+    for (seq, entry) in (first..).zip(entries) {
         if scratch.len() > 4 && scratch.len() + 2 + entry.len() > 4 + BODY_BYTES {
             finish(scratch, first);
             first = seq;
@@ -75,7 +74,6 @@ pub(super) fn encode<'a>(
         let length = u16::try_from(entry.len()).expect("entries are checked against ENTRY_BYTES_MAX before");
         scratch.extend_from_slice(&length.to_be_bytes());
         scratch.extend_from_slice(entry);
-        seq += 1;
     }
     if scratch.len() > 4 {
         finish(scratch, first);
