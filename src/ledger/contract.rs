@@ -103,7 +103,7 @@ pub(super) fn check_log(log: &dyn Log) {
     assert_eq!(log.read(unknown, 0, 1).unwrap(), []);
 
     // The smallest and the largest entries.
-    let sizes = [0, 1, 3_999, 4_000, 4_001, ENTRY_BYTES_MAX - 1, ENTRY_BYTES_MAX, ENTRY_BYTES_MAX, 1];
+    let sizes = [0, 1, 7_997, 7_998, 7_999, ENTRY_BYTES_MAX - 1, ENTRY_BYTES_MAX, ENTRY_BYTES_MAX, 1];
     let big: Vec<_> = sizes.iter().map(|size| record(vec![b'b'; *size])).collect();
     let mut tree = Tree::new();
     tree.extend(big.iter().map(Record::leaf_hash));

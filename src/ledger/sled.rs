@@ -116,6 +116,9 @@ impl Log for SledLog {
             while seq < end {
                 let chunk = chunks::holding(db, ledger, seq).map_err(|fault| fault.to_string())?;
                 let chunk = chunk.ok_or("no value holds it")?;
+                if seq == from {
+                    chunks::touch(db, ledger, chunk.first).map_err(|fault| fault.to_string())?;
+                }
                 let skipped = usize::try_from(seq - chunk.first).unwrap_or(usize::MAX);
                 let wanted = usize::try_from(end - seq).unwrap_or(usize::MAX);
                 records.extend(chunk.entries.into_iter().skip(skipped).take(wanted));
