@@ -68,7 +68,7 @@ fn line(state: &State, step: &Step) -> String {
         Some(pair) if about_pair => {
             let row = &state.pairs[pair];
             let two = [row.a, row.b].map(|participant| name(state.participants[participant].id));
-            if step.one % 2 == 0 { (two[0], two[1]) } else { (two[1], two[0]) }
+            if step.one.is_multiple_of(2) { (two[0], two[1]) } else { (two[1], two[0]) }
         }
         Some(_) | None => (PEOPLE[step.one], PEOPLE[step.other]),
     };
