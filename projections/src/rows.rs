@@ -136,31 +136,71 @@ const SHARDS: usize = 32;
 #[derive(Debug, Clone, Default)]
 struct IdIndex {
     shards: [HashTable<Row>; SHARDS],
-    // Ids come from callers: with a hash they could foresee they could make a table of one chain.
-    // Nothing that is shown depends on the order of the slots.
-    hasher: RandomState,
+    secret: Secret,
+}
+
+/// What makes a hash unforeseeable.
+// Ids and words come from callers: with a hash they could foresee they could make a table of one chain.
+// Nothing that is shown depends on the order of the slots.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Secret([u64; 2]);
+
+impl Default for Secret {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self([random.hash_one(0), random.hash_one(1)])
+    }
+}
+
+impl Secret {
+    /// Two folded multiplications (as wyhash and foldhash do). Growing a table hashes every id in it: std's
+    /// SipHash took a fifth of the whole fold there.
+    fn id(self, id: Uuid) -> u64 {
+        let (high, low) = id.as_u64_pair();
+        let [one, two] = self.0;
+        folded(folded(high ^ one, low ^ two), ODD)
+    }
+
+    /// The same for a text, eight bytes at a time.
+    pub(crate) fn text(self, text: &str) -> u64 {
+        let [one, two] = self.0;
+        let hash = text.as_bytes().chunks(8).fold(one ^ text.len() as u64, |hash, chunk| {
+            let mut eight = [0; 8];
+            eight[..chunk.len()].copy_from_slice(chunk);
+            folded(hash ^ u64::from_le_bytes(eight), two)
+        });
+        folded(hash, ODD)
+    }
+}
+
+/// The golden ratio in 64 bits, as good a constant as any.
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+fn folded(one: u64, two: u64) -> u64 {
+    let product = u128::from(one) * u128::from(two);
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The shard of a hash: bits between those that the table takes its slot and its tag from.
+fn shard(hash: u64) -> usize {
+    (hash >> 40) as usize % SHARDS
 }
 
 impl IdIndex {
-    fn hash(&self, id: Uuid) -> (u64, usize) {
-        let hash = self.hasher.hash_one(id.as_u128());
-        // The table takes its slot from the lowest bits and its tag from the highest.
-        (hash, (hash >> 40) as usize % SHARDS)
-    }
-
     fn find(&self, id: Uuid, id_of: impl Fn(Row) -> Uuid) -> Option<Row> {
-        let (hash, shard) = self.hash(id);
-        self.shards[shard].find(hash, |&row| id_of(row) == id).copied()
+        let hash = self.secret.id(id);
+        self.shards[shard(hash)].find(hash, |&row| id_of(row) == id).copied()
     }
 
     /// Whether the id was free and is now the row's.
     fn insert(&mut self, id: Uuid, row: Row, id_of: impl Fn(Row) -> Uuid) -> bool {
-        let (hash, shard) = self.hash(id);
-        let hasher = &self.hasher;
-        let entry = self.shards[shard].entry(
+        let secret = self.secret;
+        let hash = secret.id(id);
+        let entry = self.shards[shard(hash)].entry(
             hash,
             |&other| id_of(other) == id,
-            |&other| hasher.hash_one(id_of(other).as_u128()),
+            |&other| secret.id(id_of(other)),
         );
         match entry {
             hashbrown::hash_table::Entry::Occupied(_) => false,

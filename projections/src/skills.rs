@@ -1,47 +1,69 @@
 //! Words that occur again and again, held once; and what each skill adds up to.
 //! Never forgets a word.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
+use hashbrown::HashTable;
+use mentorlog_events::entry::Principal;
 use mentorlog_events::id::Slug;
 use serde::Serialize;
+
+use crate::rows::Secret;
 
 /// Words as numbers, in the order of their first occurrence.
 #[derive(Debug, Clone)]
 pub(crate) struct Words<T> {
-    words: Vec<T>,
-    numbers: HashMap<T, u32>,
+    all: Vec<T>,
+    numbers: HashTable<u32>,
+    secret: Secret,
 }
 
 impl<T> Default for Words<T> {
     fn default() -> Self {
-        Self { words: Vec::new(), numbers: HashMap::new() }
+        Self { all: Vec::new(), numbers: HashTable::new(), secret: Secret::default() }
     }
 }
 
-impl<T: Clone + Eq + Hash> Words<T> {
+/// What is held once and numbered.
+pub(crate) trait Word: Clone + Eq {
+    fn text(&self) -> &str;
+}
+
+impl Word for Slug {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Word for Principal {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<T: Word> Words<T> {
     pub(crate) fn number(&mut self, word: &T) -> u32 {
-        if let Some(&number) = self.numbers.get(word) {
+        if let Some(number) = self.find(word) {
             return number;
         }
-        let number = u32::try_from(self.words.len()).expect("memory ends before 2^32 words");
-        self.words.push(word.clone());
-        self.numbers.insert(word.clone(), number);
+        let number = u32::try_from(self.all.len()).expect("memory ends before 2^32 words");
+        self.all.push(word.clone());
+        let (all, secret) = (&self.all, self.secret);
+        let hash = |number: &u32| secret.text(all[*number as usize].text());
+        self.numbers.insert_unique(hash(&number), number, hash);
         number
     }
 
     pub(crate) fn find(&self, word: &T) -> Option<u32> {
-        self.numbers.get(word).copied()
+        let hash = self.secret.text(word.text());
+        self.numbers.find(hash, |&number| self.all[number as usize] == *word).copied()
     }
 
     /// The word of a number that [`Words::number`] gave.
     pub(crate) fn word(&self, number: u32) -> &T {
-        &self.words[number as usize]
+        &self.all[number as usize]
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.words.len()
+        self.all.len()
     }
 }
 
