@@ -1,24 +1,23 @@
 //! Words that occur again and again, held once; and what each skill adds up to.
 //! Never forgets a word.
 
-use hashbrown::HashTable;
 use mentorlog_events::entry::Principal;
 use mentorlog_events::id::Slug;
 use serde::Serialize;
 
-use crate::rows::Secret;
+use crate::rows::{Secret, Slots};
 
 /// Words as numbers, in the order of their first occurrence.
 #[derive(Debug, Clone)]
 pub(crate) struct Words<T> {
     all: Vec<T>,
-    numbers: HashTable<u32>,
+    numbers: Slots,
     secret: Secret,
 }
 
 impl<T> Default for Words<T> {
     fn default() -> Self {
-        Self { all: Vec::new(), numbers: HashTable::new(), secret: Secret::default() }
+        Self { all: Vec::new(), numbers: Slots::default(), secret: Secret::default() }
     }
 }
 
@@ -41,20 +40,18 @@ impl Word for Principal {
 
 impl<T: Word> Words<T> {
     pub(crate) fn number(&mut self, word: &T) -> u32 {
-        if let Some(number) = self.find(word) {
+        let hash = self.secret.text(word.text());
+        if let Some(number) = self.numbers.find(hash, |number| self.word(number) == word) {
             return number;
         }
         let number = u32::try_from(self.all.len()).expect("memory ends before 2^32 words");
         self.all.push(word.clone());
-        let (all, secret) = (&self.all, self.secret);
-        let hash = |number: &u32| secret.text(all[*number as usize].text());
-        self.numbers.insert_unique(hash(&number), number, hash);
+        self.numbers.insert(hash, number, |_| false);
         number
     }
 
     pub(crate) fn find(&self, word: &T) -> Option<u32> {
-        let hash = self.secret.text(word.text());
-        self.numbers.find(hash, |&number| self.all[number as usize] == *word).copied()
+        self.numbers.find(self.secret.text(word.text()), |number| self.word(number) == word)
     }
 
     /// The word of a number that [`Words::number`] gave.
