@@ -262,10 +262,11 @@ impl<'a> Case<'a> {
                 case.participant(id)?;
             }
             // Who is not there may still be about to enrol; who was erased is nobody any more.
-            (None, Actor::Participant(id)) => match case.participant(id) {
-                Err(rejection @ Rejection::ParticipantErased { .. }) => return Err(rejection),
-                Ok(_) | Err(_) => {}
-            },
+            (None, Actor::Participant(id)) => {
+                if let Err(rejection @ Rejection::ParticipantErased { .. }) = case.participant(id) {
+                    return Err(rejection);
+                }
+            }
             (None, Actor::Manager | Actor::System) => {}
         }
         Ok(case)

@@ -100,6 +100,12 @@ const STORIES: &[(&str, &str, &str)] = &[
     ),
     ("&ended", "ann LOG occurred_at=@-25h minutes=9 exchanges=x:ann/rust/9", "session-logged"),
     ("&paused", "ann LOG occurred_at=@-25h minutes=9 exchanges=x:ann/rust/9", "session-logged"),
+    ("&active\n +40d", "bob LOG occurred_at=@-30d minutes=9 exchanges=x:ann/rust/9", "session-logged"),
+    (
+        "&paused\n ann resume-pair pair=$p\n +1h",
+        "bob LOG occurred_at=@-1h minutes=9 exchanges=x:ann/rust/9",
+        "session-logged",
+    ),
     ("&session", "bob LOG occurred_at=@-1h minutes=60 exchanges=x:ann/rust/9", "session-logged"),
     ("&session", "bob LOG occurred_at=@-3h minutes=60 exchanges=x:ann/rust/9", "session-logged"),
     (
@@ -285,6 +291,11 @@ fn an_imported_session_moves_the_beginning_of_its_pair_back() {
 fn a_resolved_dispute_leaves_a_confirmed_session_confirmed() {
     let given = "&disputed\n bob resolve-dispute session=$s";
     check(given, "bob confirm-session session=$s version=1", "! session-state").unwrap_err();
+    let corrected =
+        "ann correct-session session=$s occurred_at=@-2h minutes=60 mode=phone exchanges=x:ann/rust/9";
+    let given =
+        format!("&confirmed\n {corrected}\n bob dispute-session session=$s\n bob resolve-dispute session=$s");
+    check(&given, "bob confirm-session session=$s version=2", "session-confirmed").unwrap();
     let given = "&session\n bob dispute-session session=$s\n bob resolve-dispute session=$s";
     check(given, "bob confirm-session session=$s version=1", "session-confirmed").unwrap();
 }
