@@ -7,6 +7,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use mentorlog_events::entry::{Entry, Facts};
 use mentorlog_events::event::Event;
 use mentorlog_events::id::{ParticipantId, SessionId};
+use mentorlog_events::time::Timestamp;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
@@ -247,6 +248,7 @@ fn holds(state: &State) {
         let starts: Vec<_> =
             row.sessions.iter().map(|&session| state.sessions[session].occurred_at).collect();
         assert!(starts.is_sorted());
+        assert_eq!(row.last_start, starts.last().copied().unwrap_or(Timestamp::MIN));
         for &start in &starts {
             assert!(row.started_at.unwrap() <= start, "a session before its pair");
             assert!(row.ended_at.is_none_or(|end| start <= end), "a session after its pair");
