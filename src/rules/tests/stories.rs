@@ -436,3 +436,29 @@ fn two_names_in_these_tests_never_have_one_id() {
     ids.dedup();
     assert_eq!(ids.len(), names.len());
 }
+
+#[test]
+fn what_the_limits_allow_fits_into_an_entry() {
+    let mut world = World::after("&active");
+    let long = |letter: char, number: usize| format!("{}{number:02}", String::from(letter).repeat(62));
+    let skills = |letter| (0..64).map(|number| long(letter, number)).collect::<Vec<_>>().join(",");
+    world.live(&format!("manager enrol offered=[{}] sought=[{}]", skills('a'), skills('b')));
+    let exchanges: Vec<_> = (0..32).map(|number| format!("ann/{}/1", long('c', number))).collect();
+    let exchanges = exchanges.join(",");
+    world.live(&format!(
+        "ann log-session pair=$p mode=unspecified occurred_at=@-2h minutes=100 exchanges=x:{exchanges}"
+    ));
+    let bands: Vec<_> = (0..32)
+        .map(|number| {
+            format!(r#"{{"name":"{}","from":{},"to":{}}}"#, long('d', number), 1000 + number, 1000 + number)
+        })
+        .chain(["x", "z"].map(|name| format!(r#"{{"name":"gen-{name}","from":2000,"to":2000}}"#)))
+        .skip(2)
+        .collect();
+    let bands =
+        bands.join(",").replace(r#""gen-z","from":2000,"to":2000"#, r#""gen-z","from":2001,"to":2001"#);
+    world.live(&format!(r#"manager change-policy rules={{"capacity":9}} measures={{"bands":[{bands}]}}"#));
+    for entry in &world.entries {
+        assert!(entry.seal().is_ok(), "{:?}", entry.event);
+    }
+}
