@@ -525,10 +525,23 @@ pub(super) fn take_lock(paths: &Paths) -> Result<File, OpenError> {
     let path = paths.lock();
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let lock = open.map_err(OpenError::io("open", &path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(paths.0.clone())),
-        Err(TryLockError::Error(error)) => Err(OpenError::Io { doing: "lock", path, error }),
+    // A child that is just being started holds every lock of its parent until it runs its own program.
+    lock_within(&lock, Duration::from_millis(300)).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse(paths.0.clone()),
+        TryLockError::Error(error) => OpenError::Io { doing: "lock", path, error },
+    })?;
+    Ok(lock)
+}
+
+fn lock_within(file: &File, limit: Duration) -> Result<(), TryLockError> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if started.elapsed() < limit => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
     }
 }
 
@@ -550,7 +563,7 @@ fn open_carefully(
     if !sled.join("db").exists() {
         return Ok((None, "sled is missing".into()));
     }
-    refuse_if_sled_is_locked(paths)?;
+    wait_for_sled(&sled)?;
     if !clean {
         // Opening changes the files (recovery zeroes segments): first keep them as they are. A copy that is
         // there already is from an earlier start that did not get through; it is the truer one.
@@ -571,13 +584,18 @@ fn open_carefully(
     }
 }
 
-/// Somebody who does not know our LOCK may have sled open; that is no damage.
-fn refuse_if_sled_is_locked(paths: &Paths) -> Result<(), OpenError> {
-    let path = paths.sled().join("db");
-    let open = File::options().read(true).write(true).open(&path);
-    match open.map_err(OpenError::io("open", &path))?.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(paths.0.clone())),
-        _ => Ok(()),
+/// Waits until nobody has sled's file locked. Threads of sled's own let go of it a little after the database
+/// they served was dropped; whoever holds it longer does not know our LOCK and is no damage either.
+pub(super) fn wait_for_sled(sled: &Path) -> Result<(), OpenError> {
+    let path = sled.join("db");
+    let file = match File::options().read(true).write(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(OpenError::io("open", &path))?,
+    };
+    match lock_within(&file, Duration::from_millis(600)) {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(sled.to_owned())),
+        // Where locks do not work sled says so itself.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -599,6 +617,7 @@ pub(super) fn open_sled(path: &Path) -> Result<Result<Db, String>, OpenError> {
     if let Some(blob) = blob_file(path) {
         return Err(OpenError::Blob(blob));
     }
+    wait_for_sled(path)?;
     match catch_unwind(|| chunks::config(path).open()) {
         Ok(Ok(db)) => Ok(Ok(db)),
         Ok(Err(::sled::Error::Io(error))) if is_of_the_machine(&error) => {

@@ -382,7 +382,7 @@ fn copies_cut_back_together_after_an_orderly_stop_are_refused_by_its_marker() {
 
 /// Opens sled by hand, while no log has it.
 fn edit_sled(dir: &Path, edit: impl FnOnce(&Db)) {
-    let db = chunks::config(&dir.join("sled")).open().unwrap();
+    let db = open_sled(&dir.join("sled")).unwrap().unwrap();
     edit(&db);
     db.flush().unwrap();
 }
