@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use super::{App, find};
-use crate::writer::Program;
+use crate::writer::published::Program;
 
 /// How long a read waits for `min_size`.
 const MIN_SIZE_WAIT: Duration = Duration::from_secs(10);
