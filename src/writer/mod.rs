@@ -38,6 +38,7 @@ use crate::rules::registry::{Opening, RegistryState, decide_open};
 use crate::rules::state::State;
 use crate::rules::{Context, Ids, decide};
 
+pub mod check;
 mod commit;
 pub mod known;
 pub mod receipt;
