@@ -70,7 +70,7 @@ impl Finding {
 
 #[derive(Debug, Serialize)]
 struct Ledger {
-    ledger: LedgerId,
+    id: LedgerId,
     #[serde(skip_serializing_if = "Option::is_none")]
     slug: Option<Slug>,
     size: u64,
@@ -183,7 +183,7 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
         ..Finding::damage(fault.text)
     }));
     let ledgers = examined.heads.iter().map(|(ledger, (size, root))| Ledger {
-        ledger: *ledger,
+        id: *ledger,
         slug: checked.programs.get(&ProgramId(ledger.0)).cloned(),
         size: *size,
         root: B64(*root),
@@ -229,10 +229,10 @@ fn keys(data: &Path, has_history: bool, findings: &mut Vec<Finding>) -> Option<K
 fn table(report: &Report) -> String {
     let mut rows = vec![["LEDGER".to_owned(), "PROGRAM".into(), "ENTRIES".into(), "ROOT".into()]];
     for ledger in &report.ledgers {
-        let registry = ledger.ledger == LedgerId::REGISTRY;
+        let registry = ledger.id == LedgerId::REGISTRY;
         let program = ledger.slug.as_ref().map_or("?", |slug| slug.as_str());
         rows.push([
-            ledger.ledger.to_string(),
+            ledger.id.to_string(),
             if registry { "(registry)" } else { program }.to_owned(),
             ledger.size.to_string(),
             ledger.root.to_string(),
@@ -264,11 +264,8 @@ fn table(report: &Report) -> String {
         text.push_str(&columns(&rows));
     }
     let (entries, ledgers) = (report.entries_checked, report.ledgers.len());
-    text.push_str(&format!(
-        "\n{}: {entries} entries of {ledgers} ledgers replayed.\n",
-        if report.clean { "clean" } else { "DAMAGED" },
-    ));
-    text
+    let word = if report.clean { "clean" } else { "DAMAGED" };
+    text + &format!("\n{word}: {entries} entries of {ledgers} ledgers replayed.\n")
 }
 
 /// Columns as wide as their widest cell; the last one is as long as it is.
@@ -277,11 +274,9 @@ fn columns<const N: usize>(rows: &[[String; N]]) -> String {
         std::array::from_fn(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let mut text = String::new();
     for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(widths) {
-            line.push_str(&format!("{cell:<width$}  "));
-        }
-        text.push_str(line.trim_end());
+        let line: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(line.join("  ").trim_end());
         text.push('\n');
     }
     text

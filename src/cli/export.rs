@@ -38,8 +38,8 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     let mut out = Out::create(&arguments.out)?;
-    let (size, root) = match arguments.place.find(&runtime)? {
-        Source::Server(server) => from_server(&runtime, server, &arguments.program, &mut out)?,
+    let (size, root) = match arguments.place.find(&runtime) {
+        Source::Server(server) => from_server(&runtime, &server, &arguments.program, &mut out)?,
         Source::Data(data) => Stored::open(&data)?.and_close(|stored| {
             let (ledger, tree) = stored.program(&arguments.program)?;
             let progress = Progress::new("exporting", tree.size());
@@ -64,7 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Takes a program's whole history from a server and checks it against the root the server announced.
 pub fn from_server(
     runtime: &Runtime,
-    server: Server,
+    server: &Server,
     program: &ProgramName,
     out: &mut impl Write,
 ) -> Result<(u64, Hash), Failure> {
@@ -148,6 +148,7 @@ impl<'a, W: Write> Verified<'a, W> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it is passed to map_err")]
 fn unwritten(error: io::Error) -> Failure {
     Failure::new(format_args!("the output cannot be written: {error}"))
 }

@@ -89,7 +89,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::new)?;
-    let summary = match arguments.place.find(&runtime)? {
+    let summary = match arguments.place.find(&runtime) {
         Source::Server(server) => import(&runtime, server, arguments, &table, &met)?,
         Source::Data(data) => {
             eprintln!("mentorlog: importing into {}, as no server is asked", data.display());
@@ -341,12 +341,11 @@ fn meet(table: &Table) -> Result<Met, Failure> {
         let (teacher, learner) = (number(row.teacher), number(row.learner));
         let two = (teacher.min(learner), teacher.max(learner));
         let index = *pairs.entry(two).or_insert(met.pairs.len());
-        match met.pairs.get_mut(index) {
-            Some(pair) => pair.started_at = pair.started_at.min(row.occurred_at),
-            None => {
-                let (one, other) = two;
-                met.pairs.push(MetPair { one, other, started_at: row.occurred_at, place });
-            }
+        if let Some(pair) = met.pairs.get_mut(index) {
+            pair.started_at = pair.started_at.min(row.occurred_at);
+        } else {
+            let (one, other) = two;
+            met.pairs.push(MetPair { one, other, started_at: row.occurred_at, place });
         }
         Ok(())
     })?;
@@ -893,6 +892,14 @@ mod tests {
             serde_json::to_string(&row.command()).unwrap(),
             serde_json::to_string(&bare.command()).unwrap(),
         ];
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @r#"
+        csv-session-DgD0az7RIuPEdjnUbBG6njsZJSGbbwsI9DA2H8XuvAQ
+        csv-session--rWPOX36Lbwaxwn4USQ-212rUiGE6JUrgwXZDMyJoGY
+        csv-session-jxk9XOLx0EJY_dH973zhQ8Ep9EsdiZwJ4L-67Pik3jA
+        csv-pair-eESvV8r_Ghm8AmPVlZYO-FlvpbjNz5-_Er4s-pkZQIM
+        csv-participant-DqTw_WFLIPFtFspqzsngAwbtuR3wr-IWOe56_EsxdzY
+        {"between":["label:a","label:b"],"occurred_at":"2026-01-01T00:00:00.000000Z","minutes":30,"exchanges":[{"teacher":"label:a","skill":"rust","minutes":30,"rating":5}]}
+        {"between":["label:a","label:b"],"occurred_at":"2026-01-01T00:00:00.000000Z","minutes":30,"exchanges":[{"teacher":"label:a","minutes":30}]}
+        "#);
     }
 }

@@ -88,7 +88,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let name = arguments.program.as_ref().ok_or_else(|| Failure::coded(2, "give --program or --file"))?;
     let runtime = runtime()?;
-    match arguments.place.find(&runtime)? {
+    match arguments.place.find(&runtime) {
         Source::Server(server) => {
             // The file has no name: it is gone with this process.
             let mut file = tempfile::tempfile().map_err(|error| {
@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 Failure::new(format_args!("the history is kept in {} meanwhile: {error}", folder.display()))
             })?;
             let mut draft = std::io::BufWriter::with_capacity(1 << 20, &mut file);
-            from_server(&runtime, server, name, &mut draft)?;
+            from_server(&runtime, &server, name, &mut draft)?;
             draft.into_inner().map_err(|error| Failure::new(error.error()))?;
             let (ledger, _) = opened_in(&file).map_err(damaged)?;
             let log = file.rewind().and_then(|()| Exported::open(ledger, file)).map_err(Failure::new)?;

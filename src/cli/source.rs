@@ -76,20 +76,20 @@ pub enum Source {
 
 impl Where {
     /// Finds out which of the two it is.
-    pub fn find(&self, runtime: &Runtime) -> Result<Source, Failure> {
+    pub fn find(&self, runtime: &Runtime) -> Source {
         // --data on the command line is meant, also where $MENTORLOG_SERVER is set.
         if let Some(data) = &self.data {
-            return Ok(Source::Data(data.clone()));
+            return Source::Data(data.clone());
         }
         if let Some(server) = &self.server {
-            return Ok(Source::Server(server.clone()));
+            return Source::Server(server.clone());
         }
         let server: Server = DEFAULT_SERVER.parse().expect("the default is an address");
         if runtime.block_on(answers(&server)) {
-            return Ok(Source::Server(server));
+            return Source::Server(server);
         }
         let data = std::env::var_os("MENTORLOG_DATA").filter(|data| !data.is_empty());
-        Ok(Source::Data(data.map_or_else(|| DEFAULT_DATA.into(), PathBuf::from)))
+        Source::Data(data.map_or_else(|| DEFAULT_DATA.into(), PathBuf::from))
     }
 }
 

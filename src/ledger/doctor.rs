@@ -46,7 +46,15 @@ pub fn examine(dir: &Path, scratch: &Path) -> Result<Examination, OpenError> {
             examination.refused = Some(OpenError::BothGone(paths.dir().to_owned()).to_string());
         }
         Ok(assessment) => {
-            examination.findings.append(&mut assessment.findings());
+            let mut found = assessment.findings();
+            if paths.clean().exists() {
+                // It is written when both copies hold everything, and gone before the next append: no
+                // interrupted run explains what one of them lacks.
+                for finding in &mut found {
+                    finding.warning = true;
+                }
+            }
+            examination.findings.append(&mut found);
             let heads = assessment.trees.iter();
             examination.heads = heads.map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect();
         }

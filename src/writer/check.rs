@@ -107,7 +107,7 @@ pub fn check(
                 RegistryEvent::LedgerHead(head) => match origins.get(&head.origin) {
                     Some(ledger) => told.entry(*ledger).or_default().heads.push((head.size, head.root.0)),
                     None => {
-                        checked.fault(LedgerId::REGISTRY, Some(entry.seq), "the head of an unknown ledger")
+                        checked.fault(LedgerId::REGISTRY, Some(entry.seq), "the head of an unknown ledger");
                     }
                 },
                 // What these say concerns no ledger's entries.
