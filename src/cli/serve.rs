@@ -43,17 +43,32 @@ pub struct Arguments {
 
 /// Opens the store of a data directory, and the keys beside it.
 pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
-    let program = std::env::current_exe().map_err(Failure::new)?;
-    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
-    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
-    let opened = SledLog::open(data, &options).map_err(|error| match error {
-        OpenError::InUse(_) => Failure::coded(4, error),
-        OpenError::Io { .. } => Failure::new(error),
-        _ => Failure::coded(5, error),
-    })?;
+    let opened = open_log(data)?;
     let has_history = opened.heads.get(&LedgerId::REGISTRY).is_some_and(|tree| tree.size() > 0);
     let keys = Keys::open(data, has_history).map_err(Failure::new)?;
     Ok((opened, keys))
+}
+
+/// Opens the store of a data directory.
+pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    let program = std::env::current_exe().map_err(Failure::new)?;
+    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
+    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
+    SledLog::open(data, &options).map_err(open_failure)
+}
+
+/// What to do when a store is not opened, and the exit code that says so.
+pub fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::InUse(_) => Failure::coded(
+            4,
+            format_args!(
+                "{error}: stop it, or go through it with --server (for `serve`: choose another --data)"
+            ),
+        ),
+        OpenError::Io { .. } => Failure::new(error),
+        _ => Failure::coded(5, format_args!("{error}; `mentorlog doctor` shows what the directory holds")),
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -85,6 +85,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
+        .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)

@@ -362,7 +362,7 @@ impl Paths {
     fn installation(&self) -> PathBuf {
         self.0.join("INSTALLATION")
     }
-    fn clean(&self) -> PathBuf {
+    pub(super) fn clean(&self) -> PathBuf {
         self.0.join("CLEAN")
     }
     pub(super) fn sled(&self) -> PathBuf {

@@ -36,6 +36,7 @@ mod decide;
 mod group;
 mod ledgers;
 
+pub mod check;
 mod commit;
 
 pub mod known;
