@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -116,6 +116,9 @@ impl Log for SledLog {
             while seq < end {
                 let chunk = chunks::holding(db, ledger, seq).map_err(|fault| fault.to_string())?;
                 let chunk = chunk.ok_or("no value holds it")?;
+                if seq == from {
+                    chunks::touch(db, ledger, chunk.first).map_err(|fault| fault.to_string())?;
+                }
                 let skipped = usize::try_from(seq - chunk.first).unwrap_or(usize::MAX);
                 let wanted = usize::try_from(end - seq).unwrap_or(usize::MAX);
                 records.extend(chunk.entries.into_iter().skip(skipped).take(wanted));
@@ -130,7 +133,7 @@ impl Log for SledLog {
     }
 
     fn append(&self, appends: &[Append]) -> Vec<Outcome> {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let unknown = |error: &AppendError| vec![Outcome::Unknown(error.clone()); appends.len()];
         if let Some(reason) = &writing.stopped {
@@ -302,7 +305,7 @@ impl SledLog {
     /// an unclean one. sled is not opened once more to write its snapshot: that takes as long as the opening
     /// it saves (0.3 s for 1.1 GB), and the next start reads every entry anyway.
     pub fn close(&self) -> Result<(), AppendError> {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
         let earlier = writing.stopped.replace("the log is closed".into());
         if let Some(tail) = writing.tail.take() {
             tail.stop();
@@ -323,6 +326,15 @@ impl SledLog {
             files::write_whole(&self.paths.clean(), &marker.encode())
         });
         marked.map_err(|error| failed("the clean marker", &error))
+    }
+
+    fn lock_writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(|poisoned| {
+            // Whoever panicked may have left half a commit here: nothing is written after it.
+            let mut writing = poisoned.into_inner();
+            writing.stopped.get_or_insert_with(|| "an append panicked".into());
+            writing
+        })
     }
 
     /// The size of a ledger, as far as it is durable.
@@ -358,6 +370,9 @@ impl Paths {
     }
     pub(super) fn sled_before_open(&self) -> PathBuf {
         self.0.join("sled.before-open")
+    }
+    fn sled_forgotten(&self) -> PathBuf {
+        self.0.join("sled.before-open.partial")
     }
     fn sled_rebuilding(&self) -> PathBuf {
         self.0.join("sled.rebuilding")
@@ -414,7 +429,7 @@ impl SledLog {
             Some(known) => known,
             None => (random_installation(&paths)?, false),
         };
-        for interrupted in [paths.sled_rebuilding(), paths.tail_rebuilding()] {
+        for interrupted in [paths.sled_rebuilding(), paths.tail_rebuilding(), paths.sled_forgotten()] {
             files::remove_dir(&interrupted).map_err(OpenError::io("remove", &interrupted))?;
         }
         let marker = read_clean_marker(&paths);
@@ -470,8 +485,7 @@ impl SledLog {
                 .map_err(OpenError::io("write", &paths.installation()))?;
         }
         // Both copies agree: what was kept in case they would not is no longer needed.
-        files::remove_dir(&paths.sled_before_open())
-            .map_err(OpenError::io("remove", &paths.sled_before_open()))?;
+        forget_copy(&paths)?;
 
         let db_path = paths.sled().join("db");
         let heads = &assessment.trees;
@@ -607,6 +621,17 @@ fn is_of_the_machine(error: &io::Error) -> bool {
             | Kind::OutOfMemory
             | Kind::WouldBlock
     ) || error.to_string().contains("could not acquire lock")
+}
+
+/// Removes the copy made before the opening. First it loses its name: half of it must not pass for the copy.
+fn forget_copy(paths: &Paths) -> Result<(), OpenError> {
+    let (kept, forgotten) = (paths.sled_before_open(), paths.sled_forgotten());
+    if kept.exists() {
+        files::rename(&kept, &forgotten)
+            .and_then(|()| files::remove_dir(&forgotten))
+            .map_err(OpenError::io("remove", &kept))?;
+    }
+    Ok(())
 }
 
 fn close_catching(db: Option<Db>) {

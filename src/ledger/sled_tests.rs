@@ -19,7 +19,7 @@ fn open(dir: &Path) -> Opened {
 }
 
 fn refusal(dir: &Path) -> OpenError {
-    SledLog::open(dir, &options()).err().expect("a refusal")
+    SledLog::open(dir, &options()).expect_err("a refusal")
 }
 
 /// Two ledgers in about 40 commits over several segments.
@@ -58,7 +58,7 @@ fn check_whole(dir: &Path, teller: &mut Teller) -> Report {
 
 fn warnings(report: &Report) -> String {
     let warnings = report.findings.iter().filter(|finding| finding.warning);
-    warnings.map(|finding| format!("{finding}\n")).collect()
+    warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn copy(from: &Path) -> TempDir {
@@ -147,6 +147,31 @@ fn an_entry_too_large_stops_the_log_and_reads_go_on() {
     assert!(matches!(outcomes[..], [Outcome::Unknown(AppendError::Stopped(_))]), "{outcomes:?}");
     assert_eq!(opened.log.read(ledger(1), 0, 9).unwrap(), [entry(ledger(1), 0), entry(ledger(1), 1)]);
     assert_eq!(opened.log.read(ledger(2), 0, 9).unwrap(), []);
+}
+
+#[test]
+fn a_full_disk_is_said_to_be_full_and_a_start_with_room_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let opened = open(dir.path());
+    let mut teller = Teller::default();
+    // Where the second segment is to be prepared, the device is full.
+    let next = dir.path().join("tail/0000000002.tail.next");
+    std::os::unix::fs::symlink("/dev/full", next).unwrap();
+    let refused = (0..100).find_map(|_| {
+        let before = Teller(teller.0.clone());
+        let append = teller.next(ledger(1), 10);
+        match &opened.log.append(&[append])[..] {
+            [Outcome::Ok] => None,
+            [Outcome::Unknown(error)] => Some((before, error.clone())),
+            other => panic!("{other:?}"),
+        }
+    });
+    let (acknowledged, error) = refused.expect("the first segment holds less");
+    assert!(matches!(error, AppendError::Full { copy: TAIL, .. }), "{error}");
+    acknowledged.check(&opened.log);
+    drop(opened);
+    // The last commit was never acknowledged, but sled has it: it is kept, in both copies.
+    check_whole(dir.path(), &mut teller);
 }
 
 #[test]
@@ -315,9 +340,10 @@ fn two_empty_copies_are_a_loss_and_not_a_beginning() {
             fs::remove_dir_all(dir.path().join(copy)).unwrap();
         }
         let refused = refusal(dir.path());
-        match clean {
-            true => assert!(matches!(refused, OpenError::Missing { seq: 0, .. }), "{refused}"),
-            false => assert!(matches!(refused, OpenError::BothGone(_)), "{refused}"),
+        if clean {
+            assert!(matches!(refused, OpenError::Missing { seq: 0, .. }), "{refused}");
+        } else {
+            assert!(matches!(refused, OpenError::BothGone(_)), "{refused}");
         }
         assert!(!dir.path().join("sled").exists(), "a refusal creates nothing");
     }
