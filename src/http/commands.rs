@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use mentorlog_events::entry::Actor;
@@ -22,6 +22,7 @@ use super::request::{
     if_match, media, read_body,
 };
 use super::{App, find};
+use crate::metrics::Outcome;
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common};
 use crate::writer::receipt::Receipt;
@@ -29,6 +30,9 @@ use crate::writer::{Idempotency, Program, Submission};
 
 /// Most items of a batch.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// Says that the answer is that of an earlier request with the same key.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// `POST /v1/programs/{program}/commands/{command}`
 pub async fn one(
@@ -180,7 +184,7 @@ impl IntoResponse for Accepted<'_> {
             headers.insert(header::ETAG, value);
         }
         if self.receipt.replayed {
-            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response
     }
@@ -259,7 +263,13 @@ pub async fn batch(
             return Err(problem.with("index", index));
         }
     }
-    app.metrics.commands_of_batch(&results);
+    for result in &results {
+        app.metrics.command(match result {
+            Ok(receipt) if receipt.replayed => Outcome::Replayed,
+            Ok(_) => Outcome::Accepted,
+            Err(problem) => Outcome::Refused(problem.code()),
+        });
+    }
     let encode = move || encode_results(&program, &results);
     let body = tokio::task::spawn_blocking(encode).await;
     let body = body.map_err(|_| Problem::new(Code::Internal, "wording the answer failed"))?;

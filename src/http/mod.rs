@@ -14,7 +14,7 @@ use mentorlog_events::entry::Principal;
 use serde_json::json;
 
 use crate::keys::LedgerSecret;
-use crate::metrics::Metrics;
+use crate::metrics::{Answered, Metrics, Outcome};
 use crate::writer::{Program, Published, Writer};
 
 pub mod commands;
@@ -44,7 +44,7 @@ impl App {
     pub fn new(writer: Writer, registry_secret: LedgerSecret) -> Self {
         let published = writer.published().clone();
         let principal = "local".parse().expect("a principal");
-        let metrics = Metrics::new(published.clone());
+        let metrics = Metrics::new(published.clone(), problem::catalogue());
         Self { writer, published, metrics, principal, registry_secret }
     }
 }
@@ -65,6 +65,10 @@ fn route(methods: &'static [Method], router: MethodRouter<Arc<App>>) -> MethodRo
     })
 }
 
+const PROGRAMS: &str = "/v1/programs";
+const COMMANDS: &str = "/v1/programs/{program}/commands";
+const COMMAND: &str = "/v1/programs/{program}/commands/{command}";
+
 /// Every route of the service.
 pub fn router(app: Arc<App>) -> Router {
     const READ: &[Method] = &[Method::GET, Method::HEAD];
@@ -74,10 +78,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", route(READ, get(healthz)))
         .route("/readyz", route(READ, get(readyz)))
         .route("/metrics", route(READ, get(metrics)))
-        .route("/v1/programs", route(BOTH, get(reads::programs).post(commands::open)))
+        .route(PROGRAMS, route(BOTH, get(reads::programs).post(commands::open)))
         .route("/v1/programs/{program}", route(READ, get(reads::program)))
-        .route("/v1/programs/{program}/commands", route(BOTH, get(commands::names).post(commands::batch)))
-        .route("/v1/programs/{program}/commands/{command}", route(WRITE, post(commands::one)))
+        .route(COMMANDS, route(BOTH, get(commands::names).post(commands::batch)))
+        .route(COMMAND, route(WRITE, post(commands::one)))
         .route("/v1/programs/{program}/participants", route(READ, get(reads::participants)))
         .route("/v1/programs/{program}/participants/{id}", route(READ, get(reads::participant)))
         .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
@@ -91,6 +95,20 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn nothing_here(request: Request) -> Problem {
     Problem::new(Code::NoSuchPath, format_args!("there is nothing at {}", request.uri().path()))
+}
+
+/// Where commands come in.
+const COMMAND_ROUTES: [&str; 3] = [PROGRAMS, COMMANDS, COMMAND];
+
+/// What became of the command that is answered so; `None` for a batch, which is counted item by item.
+fn outcome(response: &Response) -> Option<Outcome> {
+    if let Some(ProblemCode(code)) = response.extensions().get() {
+        return Some(Outcome::Refused(code));
+    }
+    if response.headers().contains_key(commands::REPLAYED) {
+        return Some(Outcome::Replayed);
+    }
+    (response.status() != StatusCode::MULTI_STATUS).then_some(Outcome::Accepted)
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -115,9 +133,10 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    app.metrics.request(route, &method, response.status(), code, begun.elapsed());
+    let command = (method == Method::POST && COMMAND_ROUTES.contains(&route)).then(|| outcome(&response));
+    let (status, command) = (response.status(), command.flatten());
+    app.metrics.request(Answered { route, method: &method, status, command, took: begun.elapsed() });
     response
 }
 
