@@ -1,0 +1,3 @@
+//! The integration tests: the service as a whole, from the outside and under faults.
+
+mod house;
