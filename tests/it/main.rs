@@ -1,3 +1,5 @@
 //! The integration tests: the service as a whole, from the outside and under faults.
 
+mod harness;
 mod house;
+mod http;
