@@ -287,7 +287,7 @@ pub async fn events(
         let _ =
             tokio::time::timeout(Duration::from_secs(seconds), growth.wait_for(|size| *size > from)).await;
     }
-    if ndjson { stream(&app, program, wanted) } else { page(&app, program, wanted).await }
+    if ndjson { stream(&app, &program, wanted) } else { page(&app, program, wanted).await }
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
@@ -456,8 +456,8 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Every wanted entry as it is stored, one a line.
-fn stream(app: &Arc<App>, program: Arc<Program>, wanted: Wanted) -> Answer {
-    let (mut reader, size, root) = Reader::new(app, &program, wanted, u64::MAX)?;
+fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
+    let (mut reader, size, root) = Reader::new(app, program, wanted, u64::MAX)?;
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::task::spawn_blocking(move || {
         loop {

@@ -625,7 +625,7 @@ impl State {
                 row.unit = unit;
             }
             Event::ArmChanged(changed) => {
-                self.change_participant(changed.participant, seq)?.arm = changed.arm
+                self.change_participant(changed.participant, seq)?.arm = changed.arm;
             }
             Event::SkillsUpdated(updated) => {
                 let offered = self.intern_all(&updated.offered);
@@ -759,10 +759,10 @@ impl State {
                 row.confirmed = true;
             }
             Event::SessionDisputed(disputed) => {
-                let disputer = disputed.participant.map(|id| self.participant(id)).transpose()?;
+                let who = disputed.participant.map(|id| self.participant(id)).transpose()?;
                 let session = self.session(disputed.session)?;
                 let pair = &self.pairs[self.sessions[session].pair];
-                let side = disputer.map_or(Side::Neither, |disputer| pair.side(disputer));
+                let side = who.map_or(Side::Neither, |who| pair.side(who));
                 let row = self.change_session(disputed.session, seq)?;
                 row.state = SessionState::Disputed;
                 row.disputer = side;
@@ -797,11 +797,11 @@ impl State {
         if let Some(round) = proposed.round {
             self.round(round)?;
         }
-        let proposer = proposed.proposer.map(|id| self.participant(id)).transpose()?;
+        let who = proposed.proposer.map(|id| self.participant(id)).transpose()?;
         let pair = self.add_pair(proposed.pair, proposed.a, proposed.b, proposed.expires_at, seq)?;
         let row = &mut self.pairs[pair];
-        if let (Some(proposer), Some(id)) = (proposer, proposed.proposer) {
-            row.proposer = row.side(proposer);
+        if let (Some(who), Some(id)) = (who, proposed.proposer) {
+            row.proposer = row.side(who);
             match row.proposer {
                 Side::A => row.a_accepted = true,
                 Side::B => row.b_accepted = true,
@@ -835,7 +835,7 @@ impl State {
     ) -> Result<(), BadReference> {
         let pair = self.pair(logged.pair)?;
         let exchanges = self.exchanges(pair, logged.session, &logged.exchanges, None)?;
-        let logger = if logged.origin.is_some() { Side::Neither } else { self.side_of_actor(pair, entry) };
+        let teller = if logged.origin.is_some() { Side::Neither } else { self.side_of_actor(pair, entry) };
         let row = SessionRow {
             id: logged.session,
             occurred_at: logged.occurred_at,
@@ -845,7 +845,7 @@ impl State {
             minutes: logged.minutes,
             state: SessionState::Logged,
             confirmed: false,
-            logger,
+            logger: teller,
             disputer: Side::Neither,
             exchanges,
         };

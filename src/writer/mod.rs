@@ -289,7 +289,7 @@ impl Writer {
     ///
     /// `trees` are the Merkle trees of the ledgers as the log verified them when it was opened.
     pub fn start(
-        log: Arc<dyn Log>,
+        log: &Arc<dyn Log>,
         mut trees: BTreeMap<LedgerId, Tree>,
         keys: Keys,
         clock: Clock,
@@ -304,7 +304,7 @@ impl Writer {
         let mut installation = None;
         let mut newest = Timestamp::MIN;
         replay::<RegistryEvent>(
-            &*log,
+            &**log,
             LedgerId::REGISTRY,
             0..registry_tree.size(),
             false,
@@ -332,7 +332,7 @@ impl Writer {
                 continue;
             };
             replayed += tree.size();
-            let ledger = Ledger::rebuild(&*log, program, tree, &keys)?;
+            let ledger = Ledger::rebuild(&**log, program, tree, &keys)?;
             newest = newest.max(ledger.last_recorded);
             directory.add(&ledger.program);
             ledgers.insert(program, ledger);
@@ -362,7 +362,7 @@ impl Writer {
             waiting: AtomicUsize::new(0),
         });
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
-        let (groups, committed) = channel::channel();
+        let (groups, handed_over) = channel::channel();
         let mut decider = Decider {
             published: published.clone(),
             keys,
@@ -385,16 +385,16 @@ impl Writer {
         decider.resume_openings();
         let in_flight = decider.in_flight.clone();
         let wake = queue.downgrade();
-        let decider_thread = spawn("decide", &published, move || decider.run(inbox));
+        let deciding = spawn("decide", &published, move || decider.run(inbox));
         let committer = commit::Committer {
             published: published.clone(),
-            groups: committed,
+            groups: handed_over,
             in_flight,
             wake,
-            decider: decider_thread.thread().clone(),
+            decider: deciding.thread().clone(),
         };
-        let committer_thread = spawn("commit", &published, move || committer.run());
-        let running = Running { decider: decider_thread, committer: committer_thread };
+        let committing = spawn("commit", &published, move || committer.run());
+        let running = Running { decider: deciding, committer: committing };
         Ok((Self { queue, published }, running))
     }
 
@@ -764,14 +764,14 @@ impl Decider {
         match message {
             Message::Committed => {}
             Message::One(program, submission, since, answer) => {
-                let found = self.consider(program, submission);
+                let found = self.consider(program, &submission);
                 self.open.replies.push(Reply::One(found, since, answer));
             }
             Message::Batch(program, submissions, atomic, since, answer) => {
                 let found = if atomic {
                     self.consider_atomic(program, submissions)
                 } else {
-                    submissions.into_iter().map(|submission| self.consider(program, submission)).collect()
+                    submissions.iter().map(|submission| self.consider(program, submission)).collect()
                 };
                 self.open.replies.push(Reply::Batch(found, since, answer));
             }
@@ -783,11 +783,11 @@ impl Decider {
         }
     }
 
-    fn consider(&mut self, program: ProgramId, submission: Submission) -> Found {
+    fn consider(&mut self, program: ProgramId, submission: &Submission) -> Found {
         self.accept(program, submission).unwrap_or_else(|refusal| Found::Ready(Err(refusal)))
     }
 
-    fn accept(&mut self, program: ProgramId, submission: Submission) -> Result<Found, Refusal> {
+    fn accept(&mut self, program: ProgramId, submission: &Submission) -> Result<Found, Refusal> {
         if self.published.stopped().is_some() {
             return Err(self.published.stopped_refusal());
         }
@@ -883,7 +883,7 @@ impl Decider {
         let ledger_before = ledger.mark();
         let mut found = Vec::with_capacity(count);
         for submission in submissions {
-            match self.accept(program, submission) {
+            match self.accept(program, &submission) {
                 Ok(accepted) => found.push(accepted),
                 Err(refusal) => {
                     let index = found.len();
@@ -918,7 +918,7 @@ impl Decider {
                 expected_version: None,
                 idempotency: None,
             };
-            if let Err(refusal) = self.accept(program, submission) {
+            if let Err(refusal) = self.accept(program, &submission) {
                 tracing::warn!(%program, %pair, %refusal, "a proposal was due and could not be recorded as expired");
             }
         }
