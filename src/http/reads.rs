@@ -130,7 +130,8 @@ pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
         root: B64<32>,
     }
     let summary = summary.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
-    Ok(json_response(&WithRoot { summary, root: B64(root) }))
+    let version = summary.version;
+    Ok(tagged(json_response(&WithRoot { summary, root: B64(root) }), version))
 }
 
 /// A page: its items, the cursor of the next page, and what it rests on.

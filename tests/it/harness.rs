@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -135,7 +135,9 @@ impl Client {
             Ok(answer) => answer,
             Err(error) => return Err(written.err().unwrap_or(error)),
         };
-        if written.is_ok() && answer.header("connection") != Some("close") {
+        // After 413 the rest of the body stands in the way of the next request: the server closes.
+        let closes = answer.header("connection") == Some("close") || answer.status == 413;
+        if written.is_ok() && !closes {
             self.stream = Some(stream);
         }
         Ok(answer)
@@ -288,7 +290,7 @@ impl Service {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
-        let (writer, running) = Writer::start(log, heads, keys, Clock::start(source)).unwrap();
+        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source)).unwrap();
         Self::over(writer, running, secret)
     }
 
