@@ -28,7 +28,10 @@ pub(super) struct Committer {
 impl Committer {
     pub fn run(self) {
         for group in &self.groups {
-            self.commit(group);
+            // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
+            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+                self.published.stop("publishing or answering panicked");
+            }
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             // The decider waits either for room (unpark) or for anything to do (a message).
             self.decider.unpark();
@@ -40,6 +43,13 @@ impl Committer {
     }
 
     fn commit(&self, group: Group) {
+        if self.published.stopped().is_some() {
+            let stopped = self.published.stopped_refusal();
+            for reply in group.replies {
+                self.answer(reply.withdrawn(&stopped));
+            }
+            return;
+        }
         let appended = self.append(&group);
         match appended {
             Ok(()) => {
@@ -62,9 +72,6 @@ impl Committer {
 
     /// `Err`: it is not known whether any of it is on disk.
     fn append(&self, group: &Group) -> Result<(), String> {
-        if let Some(why) = self.published.stopped() {
-            return Err(why.to_owned());
-        }
         if group.parts.is_empty() {
             return Ok(());
         }

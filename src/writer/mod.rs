@@ -246,6 +246,11 @@ impl Published {
         Refusal::Stopped(self.stopped().unwrap_or("the writer is gone").to_owned())
     }
 
+    /// A submission was taken, and whoever had it is gone: it may be on disk.
+    fn unanswered(&self) -> Refusal {
+        Refusal::Unknown(self.stopped().unwrap_or("the writer is gone").to_owned())
+    }
+
     fn add(&self, program: &Arc<Program>) {
         self.directory.write().unwrap_or_else(PoisonError::into_inner).add(program);
     }
@@ -301,6 +306,7 @@ impl Writer {
         let mut replayed = registry_tree.size();
         let mut registry = RegistryState::new();
         let mut registry_known = Known::default();
+        let mut openings = HashMap::new();
         let mut installation = None;
         let mut newest = Timestamp::MIN;
         replay::<RegistryEvent>(
@@ -313,7 +319,15 @@ impl Writer {
                     installation = Some(opened.installation);
                 }
                 newest = newest.max(entry.recorded_at);
-                remember(&mut registry_known, entry.command, entry.seq);
+                match &entry.event {
+                    RegistryEvent::ProgramOpening(opening) => {
+                        openings.insert(opening.program, (entry.command, entry.seq));
+                    }
+                    RegistryEvent::OpeningAbandoned(abandoned) => {
+                        openings.remove(&abandoned.program);
+                    }
+                    _ => remember(&mut registry_known, entry.command, entry.seq),
+                }
                 registry.apply(&entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))
             },
         )?;
@@ -336,6 +350,10 @@ impl Writer {
             newest = newest.max(ledger.last_recorded);
             directory.add(&ledger.program);
             ledgers.insert(program, ledger);
+        }
+        // The key of an opening that came to nothing is as if it had never been used.
+        for (_, (command, seq)) in openings.into_iter().filter(|(id, _)| ledgers.contains_key(id)) {
+            remember(&mut registry_known, command, seq);
         }
         if let Some(stray) = trees.keys().next() {
             return Err(contradiction(*stray, 0, &"the registry does not know this ledger").into());
@@ -409,7 +427,7 @@ impl Writer {
     pub async fn submit(&self, program: ProgramId, submission: Submission) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.send(Message::One(program, submission, Instant::now(), answer))?;
-        answered.await.unwrap_or_else(|_| Err(self.published.stopped_refusal()))
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     /// Submits several commands of one program. With `atomic` all are done or none.
@@ -423,7 +441,7 @@ impl Writer {
     ) -> Result<Vec<Answer>, Refusal> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Batch(program, submissions, atomic, Instant::now(), answer))?;
-        answered.await.map_err(|_| self.published.stopped_refusal())
+        answered.await.map_err(|_| self.published.unanswered())
     }
 
     /// Opens a program: an intent in the registry, entry 0 of its ledger, a completion in the registry.
@@ -435,7 +453,7 @@ impl Writer {
     ) -> OpenAnswer {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Open(program, caller, idempotency, answer))?;
-        answered.await.unwrap_or_else(|_| Err(self.published.stopped_refusal()))
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     /// Lets the writer record what passing time alone has brought about: expired proposals.
@@ -1061,8 +1079,8 @@ impl Decider {
         match entry.event {
             RegistryEvent::ProgramOpening(opening) => match self.ledgers.get(&opening.program) {
                 Some(ledger) => Ok(ledger.program.clone()),
-                // It was abandoned at a restart: the caller was never told that it succeeded.
-                None => Err(Refusal::KeyReused),
+                // It came to nothing in this very process, which then writes no more.
+                None => Err(self.published.stopped_refusal()),
             },
             _ => Err(Refusal::KeyReused),
         }
