@@ -15,7 +15,7 @@ use prometheus::proto::{
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::writer::Published;
+use crate::writer::published::Published;
 use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
 
 /// Programs that are shown by name; further ones are left out and counted.

@@ -1,6 +1,7 @@
 //! `mentorlog serve`: the service on an embedded store.
 //! Never answers before the history has been read and checked.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,17 +44,32 @@ pub struct Arguments {
 
 /// Opens the store of a data directory, and the keys beside it.
 pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
-    let program = std::env::current_exe().map_err(Failure::new)?;
-    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
-    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
-    let opened = SledLog::open(data, &options).map_err(|error| match error {
-        OpenError::InUse(_) => Failure::coded(4, error),
-        OpenError::Io { .. } => Failure::new(error),
-        _ => Failure::coded(5, error),
-    })?;
+    let opened = open_log(data)?;
     let has_history = opened.heads.get(&LedgerId::REGISTRY).is_some_and(|tree| tree.size() > 0);
     let keys = Keys::open(data, has_history).map_err(Failure::new)?;
     Ok((opened, keys))
+}
+
+/// Opens the store of a data directory.
+pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    let program = std::env::current_exe().map_err(Failure::new)?;
+    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
+    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
+    SledLog::open(data, &options).map_err(open_failure)
+}
+
+/// What to do when a store is not opened, and the exit code that says so.
+pub fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::InUse(_) => Failure::coded(
+            4,
+            format_args!(
+                "{error}: stop it, or go through it with --server (for `serve`: choose another --data)"
+            ),
+        ),
+        OpenError::Io { .. } => Failure::new(error),
+        _ => Failure::coded(5, format_args!("{error}; `mentorlog doctor` shows what the directory holds")),
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -145,13 +161,16 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
-    println!("mentorlog {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("data: {}", data.display());
-    match program {
-        None => println!(
-            "try:  curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
+    let curl = match program {
+        None => format!(
+            "curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
              http://{address}/v1/programs"
         ),
-        Some(program) => println!("try:  curl http://{address}/v1/programs/{program}"),
-    }
+        Some(program) => format!("curl http://{address}/v1/programs/{program}"),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let data = data.display();
+    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {curl}\n");
+    // Whoever started it may read the first line only, or nothing: `println!` would end the service.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

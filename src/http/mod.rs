@@ -15,7 +15,8 @@ use serde_json::json;
 
 use crate::keys::LedgerSecret;
 use crate::metrics::{Answered, Metrics, Outcome};
-use crate::writer::{Program, Published, Writer};
+use crate::writer::Writer;
+use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod problem;
@@ -88,6 +89,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
+        .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)

@@ -376,14 +376,7 @@ impl<'a> Case<'a> {
     }
 
     fn side_of(&self, pair: u32, participant: ParticipantId) -> Side {
-        let row = &self.state.pairs[pair];
-        if self.state.participants[row.a].id == participant {
-            Side::A
-        } else if self.state.participants[row.b].id == participant {
-            Side::B
-        } else {
-            Side::Neither
-        }
+        self.state.pairs[pair].side_of(participant)
     }
 
     /// Which of the two the command is for. Refused for the manager as such, and for anybody else.

@@ -1,6 +1,5 @@
 //! The real program, killed under load: what it acknowledged is there, once, whenever it starts again.
 //! `MENTORLOG_KILLS` says how often it is killed, `MENTORLOG_KILL_SEED` repeats a campaign.
-#![allow(clippy::unwrap_used, reason = "clippy knows only functions marked as tests for tests")]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

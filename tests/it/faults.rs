@@ -1,6 +1,5 @@
 //! The writer over logs that fail: what was acknowledged stays, what is repeated is done once, and after a failure
 //! nothing more is written. Never needs a disk, except where it says so.
-#![allow(clippy::unwrap_used, reason = "clippy knows only functions marked as tests for tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic;
@@ -40,12 +39,6 @@ struct Panicky<L> {
     at: Option<u64>,
     writes_first: bool,
     calls: AtomicU64,
-}
-
-impl<L> Panicky<L> {
-    fn never(inner: L) -> Self {
-        Self { inner, at: None, writes_first: false, calls: AtomicU64::new(0) }
-    }
 }
 
 const PLANNED: &str = "a panic by plan";

@@ -1,6 +1,5 @@
 //! What the tests stand on: a client that sees every byte, a service in this process, one in its own, and chance.
 //! Never sleeps to wait for something: it asks again until a deadline.
-#![allow(clippy::unwrap_used, reason = "clippy knows only functions marked as tests for tests")]
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +16,8 @@ use mentorlog::http::{App, router, server};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
-use mentorlog::writer::{Published, Running, Writer};
+use mentorlog::writer::published::Published;
+use mentorlog::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 use serde_json::Value;

@@ -1,6 +1,5 @@
 //! The service over HTTP: whole answers, in order of a program's life, and everything that is refused.
 //! Ids, instants and bodies are the test's own; what the service makes up is checked for its form, then named.
-#![allow(clippy::unwrap_used, reason = "clippy knows only functions marked as tests for tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;

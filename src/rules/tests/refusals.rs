@@ -207,6 +207,7 @@ const REFUSALS: &[(&str, &str, &str)] = &[
     ("&active", "cat pause-pair pair=$p", "not-a-party"),
     ("&ended", "ann pause-pair pair=$p", "pair-state"),
     ("&active", "ann extend-pair pair=$p term_ends_day=#+1d", "term-not-later"),
+    ("&active", "ann extend-pair pair=$p term_ends_day=#+170d", "term-not-later"),
     ("&active", "ann extend-pair pair=$p term_ends_day=#+3651d", "term-too-far"),
     ("&ended", "ann extend-pair pair=$p term_ends_day=#+300d", "pair-state"),
     ("&ended", "ann end-pair pair=$p reason=goals-met", "pair-state"),

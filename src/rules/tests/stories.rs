@@ -100,6 +100,12 @@ const STORIES: &[(&str, &str, &str)] = &[
     ),
     ("&ended", "ann LOG occurred_at=@-25h minutes=9 exchanges=x:ann/rust/9", "session-logged"),
     ("&paused", "ann LOG occurred_at=@-25h minutes=9 exchanges=x:ann/rust/9", "session-logged"),
+    ("&active\n +40d", "bob LOG occurred_at=@-30d minutes=9 exchanges=x:ann/rust/9", "session-logged"),
+    (
+        "&paused\n ann resume-pair pair=$p\n +1h",
+        "bob LOG occurred_at=@-1h minutes=9 exchanges=x:ann/rust/9",
+        "session-logged",
+    ),
     ("&session", "bob LOG occurred_at=@-1h minutes=60 exchanges=x:ann/rust/9", "session-logged"),
     ("&session", "bob LOG occurred_at=@-3h minutes=60 exchanges=x:ann/rust/9", "session-logged"),
     (
@@ -285,6 +291,11 @@ fn an_imported_session_moves_the_beginning_of_its_pair_back() {
 fn a_resolved_dispute_leaves_a_confirmed_session_confirmed() {
     let given = "&disputed\n bob resolve-dispute session=$s";
     check(given, "bob confirm-session session=$s version=1", "! session-state").unwrap_err();
+    let corrected =
+        "ann correct-session session=$s occurred_at=@-2h minutes=60 mode=phone exchanges=x:ann/rust/9";
+    let given =
+        format!("&confirmed\n {corrected}\n bob dispute-session session=$s\n bob resolve-dispute session=$s");
+    check(&given, "bob confirm-session session=$s version=2", "session-confirmed").unwrap();
     let given = "&session\n bob dispute-session session=$s\n bob resolve-dispute session=$s";
     check(given, "bob confirm-session session=$s version=1", "session-confirmed").unwrap();
 }
@@ -424,4 +435,30 @@ fn two_names_in_these_tests_never_have_one_id() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), names.len());
+}
+
+#[test]
+fn what_the_limits_allow_fits_into_an_entry() {
+    let mut world = World::after("&active");
+    let long = |letter: char, number: usize| format!("{}{number:02}", String::from(letter).repeat(62));
+    let skills = |letter| (0..64).map(|number| long(letter, number)).collect::<Vec<_>>().join(",");
+    world.live(&format!("manager enrol offered=[{}] sought=[{}]", skills('a'), skills('b')));
+    let exchanges: Vec<_> = (0..32).map(|number| format!("ann/{}/1", long('c', number))).collect();
+    let exchanges = exchanges.join(",");
+    world.live(&format!(
+        "ann log-session pair=$p mode=unspecified occurred_at=@-2h minutes=100 exchanges=x:{exchanges}"
+    ));
+    let bands: Vec<_> = (0..32)
+        .map(|number| {
+            format!(r#"{{"name":"{}","from":{},"to":{}}}"#, long('d', number), 1000 + number, 1000 + number)
+        })
+        .chain(["x", "z"].map(|name| format!(r#"{{"name":"gen-{name}","from":2000,"to":2000}}"#)))
+        .skip(2)
+        .collect();
+    let bands =
+        bands.join(",").replace(r#""gen-z","from":2000,"to":2000"#, r#""gen-z","from":2001,"to":2001"#);
+    world.live(&format!(r#"manager change-policy rules={{"capacity":9}} measures={{"bands":[{bands}]}}"#));
+    for entry in &world.entries {
+        assert!(entry.seal().is_ok(), "{:?}", entry.event);
+    }
 }
