@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::clock::{Clock, Machine};
-use crate::http::{App, router, server};
+use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
@@ -133,7 +133,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         });
         let stop = stop_signal()?;
         // On a task of its own: the thread that blocks here is not one that serves.
-        let served = tokio::spawn(server::serve(listener, router(app), stop)).await;
+        let served = tokio::spawn(http::serve(listener, app, stop)).await;
         ticking.abort();
         let _ = ticking.await;
         served.map_err(Failure::new)

@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use mentorlog_events::entry::Principal;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::keys::LedgerSecret;
 use crate::metrics::{Answered, Metrics, Outcome};
@@ -38,6 +40,7 @@ pub struct App {
     pub principal: Principal,
     /// The registry's secret, for the keys of openings.
     pub registry_secret: LedgerSecret,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -46,7 +49,14 @@ impl App {
         let published = writer.published().clone();
         let principal = "local".parse().expect("a principal");
         let metrics = Metrics::new(published.clone(), problem::catalogue());
-        Self { writer, published, metrics, principal, registry_secret }
+        let stopping = watch::Sender::new(false);
+        Self { writer, published, metrics, principal, registry_secret, stopping }
+    }
+
+    /// Ready when the service was told to stop: nobody waits any longer for what may never come.
+    async fn stopping(&self) {
+        // The sender is here, so the wait ends with the value only.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
 
@@ -70,8 +80,17 @@ const PROGRAMS: &str = "/v1/programs";
 const COMMANDS: &str = "/v1/programs/{program}/commands";
 const COMMAND: &str = "/v1/programs/{program}/commands/{command}";
 
+/// Serves until `stop` is ready, then ends what waits, lets open requests finish, and returns.
+pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
+    let told = async {
+        stop.await;
+        app.stopping.send_replace(true);
+    };
+    server::serve(listener, router(app.clone()), told).await;
+}
+
 /// Every route of the service.
-pub fn router(app: Arc<App>) -> Router {
+fn router(app: Arc<App>) -> Router {
     const READ: &[Method] = &[Method::GET, Method::HEAD];
     const WRITE: &[Method] = &[Method::POST];
     const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
@@ -167,6 +186,9 @@ async fn healthz() -> Response {
 async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     if let Some(why) = app.published.stopped() {
         return Err(Problem::new(Code::ReadOnly, format_args!("writing has stopped ({why}); reads go on")));
+    }
+    if *app.stopping.borrow() {
+        return Err(Problem::new(Code::ReadOnly, "the service is stopping"));
     }
     app.published.clock.to_record().map_err(|deviates| Problem::new(Code::Clock, deviates))?;
     Ok(axum::Json(json!({ "status": "ready", "waiting": app.published.waiting() })).into_response())

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mentorlog::clock::{Clock, Source};
-use mentorlog::http::{App, router, server};
+use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
@@ -309,7 +309,7 @@ impl Service {
                 let stop = async {
                     let _ = stopped.await;
                 };
-                server::serve(listener, router(app), stop).await;
+                http::serve(listener, app, stop).await;
             });
             drop(runtime);
             running.join();

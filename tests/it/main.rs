@@ -8,3 +8,4 @@ mod faults;
 mod harness;
 mod house;
 mod http;
+mod scale;
