@@ -410,17 +410,14 @@ fn read_item(bytes: &[u8]) -> Result<Item<'_>, Problem> {
 
 /// What an item says beside its data, as its key covers it: empty when it says nothing.
 fn beside_data(actor: Option<Actor>, on_behalf_of: Option<ParticipantId>, version: Option<u64>) -> String {
-    let mut said = String::new();
-    if let Some(actor) = actor {
-        said.push_str(&format!("actor={actor}\n"));
-    }
-    if let Some(participant) = on_behalf_of {
-        said.push_str(&format!("on_behalf_of={participant}\n"));
-    }
-    if let Some(version) = version {
-        said.push_str(&format!("expected_version={version}\n"));
-    }
-    said
+    [
+        actor.map(|actor| format!("actor={actor}\n")),
+        on_behalf_of.map(|participant| format!("on_behalf_of={participant}\n")),
+        version.map(|version| format!("expected_version={version}\n")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn either<T>(inner: &mut Option<T>, outer: Option<T>) -> Result<(), ()> {

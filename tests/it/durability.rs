@@ -70,10 +70,10 @@ struct Book {
 }
 
 impl Book {
-    fn answered(&mut self, request: &Request, receipt: Receipt) {
+    fn answered(&mut self, request: &Request, receipt: &Receipt) {
         self.open.remove(&request.key);
         let first = self.acknowledged.entry(request.key.clone()).or_insert_with(|| receipt.clone());
-        assert_eq!(*first, receipt, "{} was told two things", request.key);
+        assert_eq!(first, receipt, "{} was told two things", request.key);
     }
 }
 
@@ -84,7 +84,7 @@ fn id(kind: u64, number: u64) -> String {
 
 /// Two people and their pair, then sessions of theirs.
 fn work(client_number: u64, round: u64, step: u64) -> Vec<Request> {
-    let n = client_number << 32 | round << 16 | step / 8;
+    let n = (client_number << 32) | (round << 16) | (step / 8);
     let (a, b, pair) = (id(1, n), id(2, n), id(3, n));
     let key = |what: &str| format!("{what}-{n}-{step}");
     let at = format!("2026-01-{:02}T{:02}:00:00Z", 1 + step % 28, step % 24);
@@ -101,7 +101,7 @@ fn work(client_number: u64, round: u64, step: u64) -> Vec<Request> {
         ],
         1..=4 => {
             let session = json!({
-                "session": id(4, n << 3 | step % 8), "pair": pair, "occurred_at": at, "minutes": 60,
+                "session": id(4, (n << 3) | (step % 8)), "pair": pair, "occurred_at": at, "minutes": 60,
                 "exchanges": [{ "teacher": a, "skill": "sql", "minutes": 20, "rating": 4 },
                               { "teacher": b, "skill": "trust", "minutes": 20 }],
             });
@@ -161,7 +161,7 @@ fn load(mut client: Client, number: u64, round: u64, book: &Mutex<Book>, stop: &
 
 fn settle(request: &Request, status: u16, answer: &Value, book: &mut Book) {
     match status {
-        201 => book.answered(request, Receipt::read(answer)),
+        201 => book.answered(request, &Receipt::read(answer)),
         // Refused by a rule: asked again it is refused again, and it never was.
         409 | 422 if answer["code"] != "key-reused" => {
             book.open.remove(&request.key);
@@ -191,8 +191,8 @@ fn check(client: &mut Client, book: &mut Book, chance: &mut Chance) {
         let seqs =
             commands.get(&receipt.command).unwrap_or_else(|| panic!("{key} was acknowledged and is lost"));
         assert_eq!((seqs[0], seqs[seqs.len() - 1] + 1), (receipt.first, receipt.size), "{key}");
-        // One key, one command: its HMAC stands at one command only.
     }
+    // One key, one command: its HMAC stands at one command only.
     let mut keys: BTreeMap<&str, &str> = BTreeMap::new();
     for entry in &entries {
         let (command, stamp) = (entry["command"]["id"].as_str().unwrap(), &entry["command"]["key"]);
@@ -225,7 +225,7 @@ fn check(client: &mut Client, book: &mut Book, chance: &mut Chance) {
                 if replayed { 0 } else { receipt.size - receipt.first },
                 "{request:?}"
             );
-            book.answered(&request, receipt);
+            book.answered(&request, &receipt);
         } else {
             assert_eq!(after, before, "{request:?}");
             settle(&request, answer.status, &answer.json(), book);

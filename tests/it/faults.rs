@@ -121,11 +121,12 @@ impl Ground {
     }
 
     /// A start over a log and its trees.
-    fn start(&self, log: Arc<dyn Log>, heads: BTreeMap<LedgerId, Tree>) -> Life<'_> {
+    fn start(&self, log: Arc<impl Log>, heads: BTreeMap<LedgerId, Tree>) -> Life<'_> {
         self.start_at(log, heads, self.machine.clone())
     }
 
-    fn start_at(&self, log: Arc<dyn Log>, heads: BTreeMap<LedgerId, Tree>, source: impl Source) -> Life<'_> {
+    fn start_at(&self, log: Arc<impl Log>, heads: BTreeMap<LedgerId, Tree>, source: impl Source) -> Life<'_> {
+        let log: Arc<dyn Log> = log;
         let (writer, running) = Writer::start(&log, heads, self.keys(), Clock::start(source)).unwrap();
         Life { ground: self, writer, running }
     }
@@ -150,7 +151,7 @@ fn manager() -> Caller {
 }
 
 fn person(n: u64) -> ParticipantId {
-    ParticipantId(Uuid::from_u128(0x4000_8000_0000_0000_0000_u128 | 0x100 + u128::from(n)))
+    ParticipantId(Uuid::from_u128(0x4000_8000_0000_0000_0100 + u128::from(n)))
 }
 
 fn command(name: &str, body: &serde_json::Value) -> Submission {
@@ -402,11 +403,11 @@ fn nothing_acknowledged_is_lost_and_nothing_is_done_twice_whatever_the_log_does(
         let log = Arc::new(memory);
         let life = ground.start(log.clone(), heads);
         settle(&life, &*log, &told);
-        let live = life.models();
+        let models = life.models();
         life.stop();
         // And the read models are those of the log.
         let life = ground.start(log.clone(), log.heads());
-        assert_eq!(life.models(), live, "seed {seed}");
+        assert_eq!(life.models(), models, "seed {seed}");
         life.stop();
         acknowledged += told.acknowledged.len();
     }
@@ -675,7 +676,7 @@ fn what_an_atomic_batch_did_before_it_was_refused_never_was() {
     }
     // The same ids, keys and states are as free as before, and the root is that of the log.
     let answers = ground.runtime.block_on(life.writer.submit_batch(PROGRAM, work(), true)).unwrap();
-    let last = answers.into_iter().map(Result::unwrap).last().unwrap();
+    let last = answers.into_iter().map(Result::unwrap).next_back().unwrap();
     let mut tree = Tree::new();
     log.read(PROGRAM.into(), 0, usize::MAX).unwrap().iter().for_each(|record| tree.push(record.leaf_hash()));
     assert_eq!((last.size, last.root), (tree.size(), tree.root()));

@@ -23,7 +23,7 @@ use mentorlog_events::time::Timestamp;
 use serde_json::Value;
 
 /// Nothing a test waits for takes longer.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Asks until the answer is there.
 pub fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -119,15 +119,14 @@ impl Client {
 
     /// Sends these bytes and reads one answer.
     pub fn raw(&mut self, request: &[u8]) -> io::Result<Answer> {
-        let mut stream = match self.stream.take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(self.address)?;
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(DEADLINE))?;
-                stream.set_write_timeout(Some(DEADLINE))?;
-                BufReader::new(stream)
-            }
+        let mut stream = if let Some(stream) = self.stream.take() {
+            stream
+        } else {
+            let stream = TcpStream::connect(self.address)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(DEADLINE))?;
+            stream.set_write_timeout(Some(DEADLINE))?;
+            BufReader::new(stream)
         };
         let written = stream.get_mut().write_all(request);
         // A server that has seen enough answers before it has read everything.
@@ -150,15 +149,15 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> io::Result<Answer> {
-        let mut request = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
+        let mut request = Vec::new();
+        write!(request, "{method} {path} HTTP/1.1\r\nhost: test\r\n")?;
         for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
+            write!(request, "{name}: {value}\r\n")?;
         }
         if !body.is_empty() || method == "POST" {
-            request.push_str(&format!("content-length: {}\r\n", body.len()));
+            write!(request, "content-length: {}\r\n", body.len())?;
         }
-        request.push_str("\r\n");
-        let mut request = request.into_bytes();
+        request.extend_from_slice(b"\r\n");
         request.extend_from_slice(body);
         self.raw(&request)
     }
@@ -282,7 +281,7 @@ pub struct Service {
 
 impl Service {
     pub fn start(
-        log: Arc<dyn Log>,
+        log: Arc<impl Log>,
         heads: BTreeMap<LedgerId, Tree>,
         data: &Path,
         source: impl Source,
@@ -290,6 +289,7 @@ impl Service {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
         let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source)).unwrap();
         Self::over(writer, running, secret)
     }

@@ -335,9 +335,12 @@ fn is_for_tests(path: &str, test_files: &BTreeSet<String>) -> bool {
     test_files.contains(path) || test_files.iter().any(inside)
 }
 
+fn is_rust(path: &str) -> bool {
+    Path::new(path).extension().is_some_and(|extension| extension == "rs")
+}
+
 fn is_source(path: &str) -> bool {
-    path.ends_with(".rs")
-        && ["src/", "events/src/", "projections/src/"].iter().any(|folder| path.starts_with(folder))
+    is_rust(path) && ["src/", "events/src/", "projections/src/"].iter().any(|folder| path.starts_with(folder))
 }
 
 // ---------------------------------------------------------------------------------------------- the rules
@@ -353,7 +356,7 @@ fn findings(files: &[File]) -> Vec<String> {
         if file.path.ends_with("Cargo.toml") {
             reasons(file, &mut findings);
         }
-        if file.path.ends_with(".rs") && !file.text.starts_with("//!") && !file.text.trim().is_empty() {
+        if is_rust(&file.path) && !file.text.starts_with("//!") && !file.text.trim().is_empty() {
             findings.push(format!("{}: begins without saying what it is for", file.path));
         }
         if is_source(&file.path) && !is_for_tests(&file.path, &for_tests) {
