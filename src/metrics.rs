@@ -16,7 +16,7 @@ use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
 use crate::http::problem::{Problem, catalogue};
-use crate::writer::Published;
+use crate::writer::published::Published;
 use crate::writer::receipt::Receipt;
 use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
 

@@ -68,6 +68,7 @@ pub(crate) enum Teller {
 
 /// 64 bytes, and there may be millions: what is small shares a byte, see [`Session::marks`].
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) occurred_at: Timestamp,
@@ -267,7 +268,7 @@ impl Exchange {
 pub struct SessionView {
     /// The session.
     pub session: SessionId,
-    /// Position of the last event that changed anything shown here.
+    /// Position of the last event that changed it: what `If-Match` names.
     pub version: u64,
     /// The version of what was told, from 1: what a confirmation names.
     pub content_version: u32,

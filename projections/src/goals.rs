@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::counting::Side;
 use crate::rows::{Identified, Row};
-use crate::timeline::Chain;
+use crate::timeline::{Chain, Seq};
 
 /// Where a goal stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -69,7 +69,7 @@ impl Identified for Goal {
 pub struct GoalView {
     /// The goal.
     pub goal: GoalId,
-    /// Position of the last event that changed it.
+    /// Position of the last event that changed it: what `If-Match` names.
     pub version: u64,
     /// Where it stands.
     pub state: GoalState,
@@ -94,6 +94,7 @@ pub(crate) struct Round {
     pub(crate) refused: u32,
     pub(crate) recorded_at: Timestamp,
     pub(crate) day: Day,
+    pub(crate) version: Seq,
     pub(crate) events: Chain,
 }
 
@@ -108,7 +109,7 @@ impl Identified for Round {
 pub struct RoundView {
     /// The round.
     pub round: RoundId,
-    /// Position of its last event.
+    /// Position of the event that made it: what `If-Match` names.
     pub version: u64,
     /// Pairs proposed.
     pub proposed: u32,
@@ -118,6 +119,19 @@ pub struct RoundView {
     pub recorded_at: Timestamp,
     /// The civil day of it.
     pub day: Day,
+}
+
+impl Round {
+    pub(crate) fn view(&self) -> RoundView {
+        RoundView {
+            round: self.id,
+            version: u64::from(self.version),
+            proposed: self.proposed,
+            refused: self.refused,
+            recorded_at: self.recorded_at,
+            day: self.day,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]

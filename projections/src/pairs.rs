@@ -92,47 +92,63 @@ pub(crate) struct InRound {
     pub(crate) weight: Option<u32>,
 }
 
+/// What moves with every session, and what that is weighed against: two cache lines. The rest is in [`Terms`].
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(crate) struct Pair {
     pub(crate) id: PairId,
     /// The two, by their rows.
     pub(crate) people: [Row; 2],
-    /// The pair before this one of each of the two.
-    pub(crate) earlier: [Row; 2],
+    /// The session told last, whatever its state.
+    pub(crate) newest_session: Row,
+    /// The events that name the pair and none of its sessions.
+    pub(crate) events: Chain,
+    /// The last event about the pair alone.
+    pub(crate) version: Seq,
+    /// The last event that changed anything shown.
+    pub(crate) last_seq: Seq,
+    pub(crate) sessions: PairSessions,
+    /// What A taught B, and what B taught A, in live sessions.
+    pub(crate) exchanges: [u32; 2],
+    pub(crate) minutes: [u64; 2],
+    /// Earliest live session, and day of the latest, if there is one.
+    pub(crate) first_at: Timestamp,
+    pub(crate) first_day: Day,
+    pub(crate) last_day: Day,
+    /// Day of the last start or resumption.
+    pub(crate) idle_from: Day,
+    /// When it was started, if it was.
+    pub(crate) started_at: Timestamp,
+    pub(crate) started_day: Day,
+    /// The earliest start ever told, also by imported sessions that were voided since.
+    pub(crate) earliest_start: Timestamp,
     pub(crate) state: PairState,
+    pub(crate) started: bool,
+    pub(crate) imported: bool,
     pub(crate) proposer: Option<Side>,
     pub(crate) accepted: [bool; 2],
     pub(crate) end: Option<EndReason>,
     pub(crate) invalidation: Option<Invalidation>,
-    pub(crate) imported: bool,
-    /// Whether it was ever active: then `started_at`, `started_day`, `idle_from` and `term_ends_day` say something.
-    pub(crate) started: bool,
+}
+
+const _: () = assert!(size_of::<Pair>() == 128, "a pair is two cache lines");
+
+/// Everything about a pair that no session touches.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    /// The pair before this one of each of the two.
+    pub(crate) earlier: [Row; 2],
     pub(crate) in_round: Option<Box<InRound>>,
     pub(crate) proposed_at: Timestamp,
     pub(crate) proposed_day: Day,
     /// Of a proposal.
-    pub(crate) expires_at: Timestamp,
     pub(crate) expires_day: Day,
-    pub(crate) started_at: Timestamp,
-    pub(crate) started_day: Day,
-    /// Day of the last start or resumption.
-    pub(crate) idle_from: Day,
-    /// `None` for imported pairs: no term was agreed.
-    pub(crate) term_ends_day: Option<Day>,
+    pub(crate) expires_at: Timestamp,
     /// Of terminal states.
     pub(crate) closed_at: Timestamp,
     pub(crate) closed_day: Day,
-    pub(crate) version: Seq,
-    /// The events that name the pair and none of its sessions.
-    pub(crate) events: Chain,
-    /// The session told last, whatever its state.
-    pub(crate) newest_session: Row,
-    pub(crate) sessions: PairSessions,
-    /// What A taught B, and what B taught A, in live sessions.
-    pub(crate) flows: [PairFlow; 2],
-    /// Earliest and latest live session, if there is one.
-    pub(crate) first: (Timestamp, Day),
-    pub(crate) last: (Timestamp, Day),
+    /// `None` before the start, and of imported pairs until extended: no term was agreed.
+    pub(crate) term_ends_day: Option<Day>,
     pub(crate) goals: GoalCounts,
     pub(crate) no_shows: u32,
 }
@@ -150,7 +166,7 @@ impl Pair {
             return None;
         }
         let told = (self.started_at, self.started_day);
-        Some(if self.sessions.live > 0 { told.min(self.first) } else { told })
+        Some(if self.sessions.live > 0 { told.min((self.first_at, self.first_day)) } else { told })
     }
 
     /// The day from which its idleness counts: its latest live session, start or resumption. `None` unless active.
@@ -158,7 +174,7 @@ impl Pair {
         if self.state != PairState::Active {
             return None;
         }
-        Some(if self.sessions.live > 0 { self.idle_from.max(self.last.1) } else { self.idle_from })
+        Some(if self.sessions.live > 0 { self.idle_from.max(self.last_day) } else { self.idle_from })
     }
 }
 
@@ -175,12 +191,6 @@ pub struct PairSessions {
     pub voided: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct PairFlow {
-    pub(crate) exchanges: u32,
-    pub(crate) minutes: u64,
-}
-
 /// Something counted each way within a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct EachWay {
@@ -195,8 +205,10 @@ pub struct EachWay {
 pub struct PairView {
     /// The pair.
     pub pair: PairId,
-    /// Position of the last event that changed anything shown here but `stalled`.
+    /// Position of the last event that changed the pair itself: what `If-Match` names.
     pub version: u64,
+    /// Position of the last event that changed anything shown here but `stalled`.
+    pub last_seq: u64,
     /// Where it stands.
     pub state: PairState,
     /// Active, and without a session for more days than the policy's `stall_after_days`.

@@ -7,7 +7,6 @@ use mentorlog_events::time::{Day, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::counting::Turn;
 use crate::rows::{Identified, Row};
 use crate::timeline::{Chain, Seq};
 
@@ -27,11 +26,36 @@ pub enum ParticipantState {
     Erased,
 }
 
+/// What moves with every session: one cache line. What seldom moves is in [`Profile`].
 #[derive(Debug, Clone)]
+#[repr(align(64))]
 pub(crate) struct Participant {
     pub(crate) id: ParticipantId,
+    /// The last event about the participant alone.
+    pub(crate) version: Seq,
+    /// The last event that changed anything shown.
+    pub(crate) last_seq: Seq,
+    /// The events that name the participant and none of their pairs.
+    pub(crate) events: Chain,
+    /// The newest pair.
+    pub(crate) newest_pair: Row,
+    /// In live sessions, as everything below.
+    pub(crate) sessions: u32,
+    /// Taught and learned.
+    pub(crate) exchanges: [u32; 2],
+    pub(crate) minutes: [u64; 2],
+    pub(crate) no_shows: u32,
+}
+
+const _: () = assert!(size_of::<Participant>() == 64, "a person is one cache line");
+
+/// Everything about a participant that no session touches.
+#[derive(Debug, Clone)]
+pub(crate) struct Profile {
     pub(crate) arm: Arm,
-    pub(crate) state: ParticipantState,
+    /// Where they stand but for erasure, which changes nothing about that.
+    pub(crate) standing: ParticipantState,
+    pub(crate) erased: bool,
     pub(crate) departure: Option<DepartureReason>,
     pub(crate) origin: Option<Origin>,
     /// One bit for each sealed field, in the order of [`PersonalField::ALL`].
@@ -45,17 +69,7 @@ pub(crate) struct Participant {
     pub(crate) enrolled_day: Day,
     /// Day of the last change of state.
     pub(crate) since: Day,
-    pub(crate) version: Seq,
-    /// The events that name the participant and none of their pairs.
-    pub(crate) events: Chain,
-    /// The newest pair.
-    pub(crate) newest_pair: Row,
     pub(crate) pairs: OwnPairs,
-    /// In live sessions, as everything below.
-    pub(crate) sessions: u64,
-    pub(crate) taught: Flow,
-    pub(crate) learned: Flow,
-    pub(crate) no_shows: u64,
 }
 
 impl Identified for Participant {
@@ -64,20 +78,19 @@ impl Identified for Participant {
     }
 }
 
+impl Profile {
+    pub(crate) fn state(&self) -> ParticipantState {
+        if self.erased { ParticipantState::Erased } else { self.standing }
+    }
+}
+
 /// Exchanges in one direction, of live sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Flow {
     /// How many.
-    pub exchanges: u64,
+    pub exchanges: u32,
     /// Their minutes.
     pub minutes: u64,
-}
-
-impl Flow {
-    pub(crate) fn count(&mut self, minutes: u64, turn: Turn) {
-        turn.step(&mut self.exchanges, 1);
-        turn.step(&mut self.minutes, minutes);
-    }
 }
 
 /// A participant's pairs.
@@ -96,8 +109,10 @@ pub struct OwnPairs {
 pub struct ParticipantView {
     /// The participant.
     pub participant: ParticipantId,
-    /// Position of the last event that changed anything shown here.
+    /// Position of the last event that changed the participant itself: what `If-Match` names.
     pub version: u64,
+    /// Position of the last event that changed anything shown here.
+    pub last_seq: u64,
     /// Where they stand.
     pub state: ParticipantState,
     /// Civil day since when.
@@ -131,13 +146,13 @@ pub struct ParticipantView {
     /// Their pairs.
     pub pairs: OwnPairs,
     /// Their live sessions.
-    pub sessions: u64,
+    pub sessions: u32,
     /// What they taught.
     pub taught: Flow,
     /// What they learned.
     pub learned: Flow,
     /// Agreed sessions they missed.
-    pub no_shows: u64,
+    pub no_shows: u32,
     /// Civil day of their latest live session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_session_day: Option<Day>,

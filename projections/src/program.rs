@@ -10,6 +10,7 @@ use crate::exchanges::{RatingCounts, SessionCounts};
 use crate::goals::GoalCounts;
 use crate::pairs::{EndCounts, PairCounts};
 use crate::participants::{ArmCounts, ParticipantCounts};
+use crate::timeline::Seq;
 
 /// Where a program stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -32,6 +33,8 @@ pub(crate) struct Program {
     pub(crate) zone: Zone,
     pub(crate) state: ProgramState,
     pub(crate) opened_at: Timestamp,
+    /// The last event about the program itself.
+    pub(crate) version: Seq,
     pub(crate) since: Day,
     pub(crate) rules: RulePolicy,
     /// Every measure policy with its position and day, oldest first: a figure of the past goes by that day's.
@@ -75,6 +78,8 @@ pub(crate) struct Totals {
 pub struct ProgramView {
     /// The program.
     pub program: ProgramId,
+    /// Position of the last event that changed the program itself: what `If-Match` names.
+    pub version: u64,
     /// Its name in paths.
     pub slug: Slug,
     /// Its name for people.

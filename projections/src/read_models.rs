@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::counting::{Side, Turn};
 use crate::exchanges::{Condition, Confirmed, Exchange, Session, SessionState, Teller, Told};
 use crate::goals::{Goal, GoalCounts, GoalState, NoShow, Round};
-use crate::pairs::{InRound, Pair, PairFlow, PairSessions, PairState};
-use crate::participants::{Flow, OwnPairs, Participant, ParticipantState};
+use crate::pairs::{InRound, Pair, PairSessions, PairState, Terms};
+use crate::participants::{OwnPairs, Participant, ParticipantState, Profile};
 use crate::program::{MeasuresFrom, Program, ProgramState, Totals};
 use crate::rows::{NONE, Row, Rows, Table};
 use crate::skills::{Listing, Skill, Words};
@@ -24,6 +24,8 @@ use crate::timeline::{Chain, Postings, Seq};
 
 mod json;
 mod reads;
+#[cfg(test)]
+mod tests;
 
 pub use reads::{Page, PairFilter};
 
@@ -38,7 +40,11 @@ pub struct ReadModels {
     program: Option<Program>,
     totals: Totals,
     participants: Table<Participant>,
+    /// By the number of the participant.
+    profiles: Rows<Profile>,
     pairs: Table<Pair>,
+    /// By the number of the pair.
+    terms: Rows<Terms>,
     sessions: Table<Session>,
     /// Of every version ever told of a session; the row says where its own begin.
     exchanges: Rows<Exchange>,
@@ -93,7 +99,7 @@ impl ReadModels {
         match &entry.event {
             Event::ProgramOpened(fact) => self.open(fact, at),
             Event::PolicyChanged(fact) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 if let Some(rules) = &fact.rules {
                     program.rules = rules.clone();
                 }
@@ -103,18 +109,20 @@ impl ReadModels {
                 }
             }
             Event::ProgramClosed(event::ProgramClosed {}) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 (program.state, program.since) = (ProgramState::Closed, at.day);
             }
             Event::ProgramArchived(event::ProgramArchived {}) => {
-                let program = self.program.as_mut()?;
+                let program = self.program_named(at)?;
                 (program.state, program.since) = (ProgramState::Archived, at.day);
             }
             Event::SkillDefined(fact) => {
+                self.program_named(at)?;
                 let skill = self.skill(&fact.skill);
                 self.skill_counts[skill as usize].listing = Listing::Defined;
             }
             Event::SkillRetired(fact) => {
+                self.program_named(at)?;
                 let skill = self.skill(&fact.skill);
                 self.skill_counts[skill as usize].listing = Listing::Retired;
             }
@@ -124,14 +132,14 @@ impl ReadModels {
                 let person = self.person(fact.participant, at)?;
                 let generation = self.generation(&fact.generation);
                 let unit = fact.unit.as_ref().map(|unit| self.units.number(unit));
-                let row = &mut self.participants[person];
+                let row = &mut self.profiles[person];
                 self.totals.generations[row.generation as usize] -= 1;
                 (row.generation, row.unit) = (generation, unit);
                 self.totals.generations[generation as usize] += 1;
             }
             Event::ArmChanged(fact) => {
                 let person = self.person(fact.participant, at)?;
-                let arm = &mut self.participants[person].arm;
+                let arm = &mut self.profiles[person].arm;
                 *self.totals.arms.of(*arm) -= 1;
                 *arm = fact.arm;
                 *self.totals.arms.of(fact.arm) += 1;
@@ -140,12 +148,12 @@ impl ReadModels {
                 let person = self.person(fact.participant, at)?;
                 let offered = fact.offered.iter().map(|skill| self.skill(skill)).collect();
                 let sought = fact.sought.iter().map(|skill| self.skill(skill)).collect();
-                let row = &mut self.participants[person];
+                let row = &mut self.profiles[person];
                 (row.offered, row.sought) = (offered, sought);
             }
             Event::CapacitySet(fact) => {
                 let person = self.person(fact.participant, at)?;
-                self.participants[person].capacity = fact.capacity;
+                self.profiles[person].capacity = fact.capacity;
             }
             Event::BreakTaken(fact) => {
                 let person = self.person(fact.participant, at)?;
@@ -162,34 +170,35 @@ impl ReadModels {
             Event::ParticipantDeparted(fact) => {
                 let person = self.person(fact.participant, at)?;
                 self.stand(person, ParticipantState::Departed, fact.day);
-                self.participants[person].departure = Some(fact.reason);
+                self.profiles[person].departure = Some(fact.reason);
             }
             Event::ParticipantReturned(fact) => {
                 let person = self.person(fact.participant, at)?;
                 self.stand(person, ParticipantState::Enrolled, at.day);
             }
             Event::PairingBlocked(fact) => {
+                let other = self.person_concerned(fact.other, at)?;
                 let person = self.person(fact.participant, at)?;
-                let other = self.person(fact.other, at)?;
                 self.blocks.insert((person, other));
             }
             Event::PairingUnblocked(fact) => {
+                let other = self.person_concerned(fact.other, at)?;
                 let person = self.person(fact.participant, at)?;
-                let other = self.person(fact.other, at)?;
                 self.blocks.remove(&(person, other));
             }
             Event::PersonalSet(fact) => {
                 let person = self.person(fact.participant, at)?;
                 for (bit, field) in PersonalField::ALL.iter().enumerate() {
                     if fact.fields.contains(field) {
-                        self.participants[person].personal |= 1 << bit;
+                        self.profiles[person].personal |= 1 << bit;
                     }
                 }
             }
             Event::PersonErased(fact) => {
                 let person = self.person(fact.participant, at)?;
-                self.stand(person, ParticipantState::Erased, at.day);
-                self.participants[person].personal = 0;
+                self.change_person(person, |row| {
+                    (row.erased, row.since, row.personal) = (true, at.day, 0);
+                });
             }
 
             Event::RoundProposed(fact) => {
@@ -197,7 +206,16 @@ impl ReadModels {
                 let (recorded_at, day) = (at.time, at.day);
                 let mut events = Chain::default();
                 self.postings.add(&mut events, at.seq);
-                self.rounds.push(Round { id: fact.round, proposed, refused, recorded_at, day, events })?;
+                let version = at.seq;
+                self.rounds.push(Round {
+                    id: fact.round,
+                    proposed,
+                    refused,
+                    recorded_at,
+                    day,
+                    version,
+                    events,
+                })?;
                 self.totals.rounds.rounds += 1;
                 self.totals.rounds.proposed += u64::from(proposed);
                 self.totals.rounds.refused += u64::from(refused);
@@ -205,8 +223,8 @@ impl ReadModels {
             Event::RoundPairRefused(fact) => {
                 let round = self.rounds.find(fact.round.0)?;
                 self.postings.add(&mut self.rounds[round].events, at.seq);
-                self.person(fact.a, at)?;
-                self.person(fact.b, at)?;
+                self.person_concerned(fact.a, at)?;
+                self.person_concerned(fact.b, at)?;
             }
             Event::PairProposed(fact) => self.propose(fact, at)?,
             Event::PairAccepted(fact) => {
@@ -216,12 +234,13 @@ impl ReadModels {
             }
             Event::PairActivated(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                self.change_pair(pair, |pair| {
+                self.change_pair(pair, |pair, terms| {
                     pair.state = PairState::Active;
                     pair.started = true;
                     (pair.started_at, pair.started_day) = (at.time, at.day);
+                    pair.earliest_start = at.time;
                     pair.idle_from = at.day;
-                    pair.term_ends_day = Some(fact.term_ends_day);
+                    terms.term_ends_day = Some(fact.term_ends_day);
                 });
             }
             Event::PairDeclined(fact) => self.close_proposal(fact.pair, PairState::Declined, at)?,
@@ -235,11 +254,11 @@ impl ReadModels {
             Event::PairImported(fact) => self.import_pair(fact, at)?,
             Event::PairPaused(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                self.change_pair(pair, |pair| pair.state = PairState::Paused);
+                self.change_pair(pair, |pair, _| pair.state = PairState::Paused);
             }
             Event::PairResumed(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                self.change_pair(pair, |pair| {
+                self.change_pair(pair, |pair, _| {
                     pair.state = PairState::Active;
                     // A pair that just resumed is not stalled for the time it paused.
                     pair.idle_from = at.day;
@@ -247,7 +266,7 @@ impl ReadModels {
             }
             Event::PairExtended(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                self.pairs[pair].term_ends_day = Some(fact.term_ends_day);
+                self.terms[pair].term_ends_day = Some(fact.term_ends_day);
             }
             Event::PairEnded(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
@@ -255,9 +274,9 @@ impl ReadModels {
                     *self.totals.ends.of(before.class()) -= 1;
                 }
                 *self.totals.ends.of(fact.reason.class()) += 1;
-                self.change_pair(pair, |pair| {
+                self.change_pair(pair, |pair, terms| {
                     pair.state = PairState::Ended;
-                    (pair.closed_at, pair.closed_day) = (fact.occurred_at, fact.day);
+                    (terms.closed_at, terms.closed_day) = (fact.occurred_at, fact.day);
                 });
             }
 
@@ -286,10 +305,11 @@ impl ReadModels {
                 self.change_session(session, |session| session.set_condition(Condition::Live));
             }
             Event::NoShowRecorded(fact) => {
-                let pair = self.pair_named(fact.pair, at)?;
+                let pair = self.pairs.find(fact.pair.0)?;
+                self.concern_pair(pair, at.seq);
                 let (occurred_at, day) = (fact.occurred_at, fact.day);
                 self.no_shows.push(NoShow { id: fact.no_show, pair, absent: fact.absent, occurred_at, day });
-                self.pairs[pair].no_shows += 1;
+                self.terms[pair].no_shows += 1;
                 let [a, b] = self.pairs[pair].people;
                 if fact.absent != Absent::B {
                     self.participants[a].no_shows += 1;
@@ -318,6 +338,7 @@ impl ReadModels {
             zone: fact.time_zone,
             state: ProgramState::Open,
             opened_at: at.time,
+            version: at.seq,
             since: at.day,
             rules: fact.rules.clone(),
             measures: vec![MeasuresFrom { seq: u64::from(at.seq), day: at.day, measures }],
@@ -328,10 +349,10 @@ impl ReadModels {
         let mut events = Chain::default();
         self.postings.add(&mut events, at.seq);
         let generation = self.generation(&fact.generation);
-        let row = Participant {
-            id: fact.participant,
+        let profile = Profile {
             arm: fact.arm,
-            state: ParticipantState::Enrolled,
+            standing: ParticipantState::Enrolled,
+            erased: false,
             departure: None,
             origin: fact.origin,
             personal: 0,
@@ -343,100 +364,118 @@ impl ReadModels {
             enrolled_at: at.time,
             enrolled_day: at.day,
             since: at.day,
+            pairs: OwnPairs::default(),
+        };
+        let row = Participant {
+            id: fact.participant,
             version: at.seq,
+            last_seq: at.seq,
             events,
             newest_pair: NONE,
-            pairs: OwnPairs::default(),
             sessions: 0,
-            taught: Flow::default(),
-            learned: Flow::default(),
+            exchanges: [0; 2],
+            minutes: [0; 2],
             no_shows: 0,
         };
         self.participants.push(row)?;
+        self.profiles.push(profile);
         self.totals.participants.enrolled += 1;
         *self.totals.arms.of(fact.arm) += 1;
         self.totals.generations[generation as usize] += 1;
         Some(())
     }
 
-    fn stand(&mut self, person: Row, state: ParticipantState, day: Day) {
-        let row = &mut self.participants[person];
-        *self.totals.participants.of(row.state) -= 1;
-        (row.state, row.since, row.departure) = (state, day, None);
-        *self.totals.participants.of(state) += 1;
+    fn stand(&mut self, person: Row, standing: ParticipantState, day: Day) {
+        self.change_person(person, |row| (row.standing, row.since, row.departure) = (standing, day, None));
+    }
+
+    /// Changes a participant and what is counted of where they stand.
+    fn change_person(&mut self, person: Row, change: impl FnOnce(&mut Profile)) {
+        let row = &mut self.profiles[person];
+        *self.totals.participants.of(row.state()) -= 1;
+        change(row);
+        *self.totals.participants.of(row.state()) += 1;
     }
 
     fn propose(&mut self, fact: &event::PairProposed, at: At) -> Option<()> {
-        let mut pair = self.new_pair(fact.pair, [fact.a, fact.b], at)?;
+        let (mut pair, mut terms) = self.new_pair(fact.pair, [fact.a, fact.b], at)?;
         pair.proposer = fact.proposer.and_then(|proposer| {
             if proposer == fact.a { Some(Side::A) } else { (proposer == fact.b).then_some(Side::B) }
         });
         if let Some(side) = pair.proposer {
             pair.accepted[side as usize] = true;
         }
-        (pair.expires_at, pair.expires_day) = (fact.expires_at, fact.expires_day);
+        (terms.expires_at, terms.expires_day) = (fact.expires_at, fact.expires_day);
         if let Some(round) = fact.round {
-            pair.in_round = Some(Box::new(InRound { round, weight: fact.weight }));
+            terms.in_round = Some(Box::new(InRound { round, weight: fact.weight }));
             if let Some(round) = self.rounds.find(round.0) {
                 self.postings.add(&mut self.rounds[round].events, at.seq);
             }
         }
-        self.add_pair(pair, at)
+        self.add_pair(pair, terms, at)
     }
 
     fn import_pair(&mut self, fact: &event::PairImported, at: At) -> Option<()> {
-        let mut pair = self.new_pair(fact.pair, [fact.a, fact.b], at)?;
+        let (mut pair, terms) = self.new_pair(fact.pair, [fact.a, fact.b], at)?;
         pair.state = PairState::Active;
         pair.imported = true;
         pair.started = true;
         (pair.started_at, pair.started_day) = (fact.started_at, fact.started_day);
+        pair.earliest_start = fact.started_at;
         pair.idle_from = fact.started_day;
-        self.add_pair(pair, at)
+        self.add_pair(pair, terms, at)
     }
 
-    fn new_pair(&self, id: PairId, [a, b]: [ParticipantId; 2], at: At) -> Option<Pair> {
+    fn new_pair(&self, id: PairId, [a, b]: [ParticipantId; 2], at: At) -> Option<(Pair, Terms)> {
         let people = [self.participants.find(a.0)?, self.participants.find(b.0)?];
-        Some(Pair {
+        let pair = Pair {
             id,
             people,
-            earlier: people.map(|person| self.participants[person].newest_pair),
+            newest_session: NONE,
+            events: Chain::default(),
+            version: at.seq,
+            last_seq: at.seq,
+            sessions: PairSessions::default(),
+            exchanges: [0; 2],
+            minutes: [0; 2],
+            first_at: at.time,
+            first_day: at.day,
+            last_day: at.day,
+            idle_from: at.day,
+            started_at: at.time,
+            started_day: at.day,
+            earliest_start: at.time,
             state: PairState::Proposed,
+            started: false,
+            imported: false,
             proposer: None,
             accepted: [false; 2],
             end: None,
             invalidation: None,
-            imported: false,
-            started: false,
+        };
+        let terms = Terms {
+            earlier: people.map(|person| self.participants[person].newest_pair),
             in_round: None,
             proposed_at: at.time,
             proposed_day: at.day,
-            expires_at: at.time,
             expires_day: at.day,
-            started_at: at.time,
-            started_day: at.day,
-            idle_from: at.day,
-            term_ends_day: None,
+            expires_at: at.time,
             closed_at: at.time,
             closed_day: at.day,
-            version: at.seq,
-            events: Chain::default(),
-            newest_session: NONE,
-            sessions: PairSessions::default(),
-            flows: [PairFlow::default(); 2],
-            first: (at.time, at.day),
-            last: (at.time, at.day),
+            term_ends_day: None,
             goals: GoalCounts::default(),
             no_shows: 0,
-        })
+        };
+        Some((pair, terms))
     }
 
-    fn add_pair(&mut self, pair: Pair, at: At) -> Option<()> {
+    fn add_pair(&mut self, pair: Pair, terms: Terms, at: At) -> Option<()> {
+        let (people, standing) = (pair.people, Standing::of(&pair, &terms));
         let row = self.pairs.push(pair)?;
-        let pair = &self.pairs[row];
-        for person in pair.people {
+        self.terms.push(terms);
+        for person in people {
             self.participants[person].newest_pair = row;
         }
-        let (people, standing) = (pair.people, Standing::of(pair));
         self.count_pair(row, people, standing, Turn::In);
         self.concern_pair(row, at.seq);
         Some(())
@@ -444,19 +483,19 @@ impl ReadModels {
 
     fn close_proposal(&mut self, id: PairId, state: PairState, at: At) -> Option<()> {
         let pair = self.pair_named(id, at)?;
-        self.change_pair(pair, |pair| {
+        self.change_pair(pair, |pair, terms| {
             pair.state = state;
-            (pair.closed_at, pair.closed_day) = (at.time, at.day);
+            (terms.closed_at, terms.closed_day) = (at.time, at.day);
         });
         Some(())
     }
 
     /// Changes a pair and everything that is counted of where it stands.
-    fn change_pair(&mut self, row: Row, change: impl FnOnce(&mut Pair)) {
-        let pair = &mut self.pairs[row];
-        let (people, before) = (pair.people, Standing::of(pair));
-        change(pair);
-        let after = Standing::of(pair);
+    fn change_pair(&mut self, row: Row, change: impl FnOnce(&mut Pair, &mut Terms)) {
+        let (pair, terms) = (&mut self.pairs[row], &mut self.terms[row]);
+        let (people, before) = (pair.people, Standing::of(pair, terms));
+        change(pair, terms);
+        let after = Standing::of(pair, terms);
         if before != after {
             self.count_pair(row, people, before, Turn::Out);
             self.count_pair(row, people, after, Turn::In);
@@ -466,7 +505,7 @@ impl ReadModels {
     fn count_pair(&mut self, row: Row, people: [Row; 2], standing: Standing, turn: Turn) {
         turn.step(self.totals.pairs.of(standing.state), 1);
         for person in people {
-            let own = &mut self.participants[person].pairs;
+            let own = &mut self.profiles[person].pairs;
             turn.step_small(match standing.state {
                 PairState::Proposed => &mut own.proposed,
                 state if state.is_open() => &mut own.open,
@@ -493,7 +532,7 @@ impl ReadModels {
     }
 
     fn set_goal(&mut self, fact: &event::GoalSet, at: At) -> Option<()> {
-        let pair = self.pair_named(fact.pair, at)?;
+        let pair = self.pairs.find(fact.pair.0)?;
         let learner = self.side(pair, fact.learner)?;
         let skill = self.skill(&fact.skill);
         let mut events = Chain::default();
@@ -509,7 +548,8 @@ impl ReadModels {
             since: at.day,
             events,
         })?;
-        self.pairs[pair].goals.open += 1;
+        self.concern_pair(pair, at.seq);
+        self.terms[pair].goals.open += 1;
         self.totals.goals.open += 1;
         Some(())
     }
@@ -520,7 +560,7 @@ impl ReadModels {
         self.postings.add(&mut goal.events, at.seq);
         let (pair, before) = (goal.pair, goal.state);
         (goal.state, goal.since) = (state, at.day);
-        for counts in [&mut self.pairs[pair].goals, &mut self.totals.goals] {
+        for counts in [&mut self.terms[pair].goals, &mut self.totals.goals] {
             *counts.of(before) -= 1;
             *counts.of(state) += 1;
         }
@@ -545,6 +585,11 @@ impl ReadModels {
         let row = self.sessions.push(session)?;
         self.tell(row, &fact.exchanges, &[]);
         self.pairs[pair].newest_session = row;
+        if imported && self.pairs[pair].started && fact.occurred_at < self.pairs[pair].earliest_start {
+            // The rules hold that this moves the start of the pair: it is a change of the pair itself.
+            self.pairs[pair].earliest_start = fact.occurred_at;
+            self.pairs[pair].version = at.seq;
+        }
         self.concern_people(pair, at.seq);
 
         let idle = self.pairs[pair].idle_since();
@@ -658,16 +703,19 @@ impl ReadModels {
         let pair = &mut self.pairs[session.pair];
         turn.step(&mut self.totals.sessions.minutes, u64::from(session.minutes));
         for person in pair.people {
-            turn.step(&mut self.participants[person].sessions, 1);
+            turn.step_small(&mut self.participants[person].sessions);
         }
         let mut next = session.exchanges;
         while let Some(&exchange) = self.exchanges.get(next) {
             let minutes = u64::from(exchange.minutes);
             let (teacher, learner) = (exchange.teacher(), exchange.teacher().other());
-            turn.step_small(&mut pair.flows[teacher as usize].exchanges);
-            turn.step(&mut pair.flows[teacher as usize].minutes, minutes);
-            self.participants[pair.people[teacher as usize]].taught.count(minutes, turn);
-            self.participants[pair.people[learner as usize]].learned.count(minutes, turn);
+            turn.step_small(&mut pair.exchanges[teacher as usize]);
+            turn.step(&mut pair.minutes[teacher as usize], minutes);
+            for (taught_or_learned, side) in [teacher, learner].into_iter().enumerate() {
+                let person = &mut self.participants[pair.people[side as usize]];
+                turn.step_small(&mut person.exchanges[taught_or_learned]);
+                turn.step(&mut person.minutes[taught_or_learned], minutes);
+            }
             let skill = &mut self.skill_counts[exchange.skill as usize];
             turn.step(&mut skill.exchanges, 1);
             turn.step(&mut skill.minutes, minutes);
@@ -680,24 +728,34 @@ impl ReadModels {
             next += 1;
         }
 
-        let when = (session.occurred_at, session.day);
+        let (at, day) = (session.occurred_at, session.day);
         match turn {
-            Turn::In if pair.sessions.live == 1 => (pair.first, pair.last) = (when, when),
-            Turn::In => (pair.first, pair.last) = (pair.first.min(when), pair.last.max(when)),
-            Turn::Out if when == pair.first || when == pair.last => {
+            Turn::In => {
+                let only = pair.sessions.live == 1;
+                if only || at < pair.first_at {
+                    (pair.first_at, pair.first_day) = (at, day);
+                }
+                if only || day > pair.last_day {
+                    pair.last_day = day;
+                }
+            }
+            Turn::Out if at == pair.first_at || day == pair.last_day => {
                 // Rare: only the pair's own sessions are looked at, and only when an outermost one goes.
                 let mut outermost = None;
                 let mut other = pair.newest_session;
                 while other != NONE {
                     let session = &self.sessions[other];
                     if session.is_live() {
-                        let when = (session.occurred_at, session.day);
-                        let (first, last) = outermost.unwrap_or((when, when));
-                        outermost = Some((when.min(first), when.max(last)));
+                        let (at, day) = (session.occurred_at, session.day);
+                        let (first, last) = outermost.unwrap_or(((at, day), day));
+                        outermost = Some((first.min((at, day)), last.max(day)));
                     }
                     other = session.earlier;
                 }
-                (pair.first, pair.last) = outermost.unwrap_or((pair.first, pair.last));
+                if let Some((first, last)) = outermost {
+                    (pair.first_at, pair.first_day) = first;
+                    pair.last_day = last;
+                }
             }
             Turn::Out => {}
         }
@@ -750,23 +808,37 @@ impl ReadModels {
         })
     }
 
-    /// A participant whom an event names.
+    /// The program, which an event changes.
+    fn program_named(&mut self, at: At) -> Option<&mut Program> {
+        let program = self.program.as_mut()?;
+        program.version = at.seq;
+        Some(program)
+    }
+
+    /// A participant whom an event changes.
     fn person(&mut self, id: ParticipantId, at: At) -> Option<Row> {
-        let person = self.participants.find(id.0)?;
+        let person = self.person_concerned(id, at)?;
         let row = &mut self.participants[person];
-        row.version = at.seq;
-        self.postings.add(&mut row.events, at.seq);
+        (row.version, row.last_seq) = (at.seq, at.seq);
         Some(person)
     }
 
-    /// A pair that an event names.
+    /// A participant whom an event names without changing them.
+    fn person_concerned(&mut self, id: ParticipantId, at: At) -> Option<Row> {
+        let person = self.participants.find(id.0)?;
+        self.postings.add(&mut self.participants[person].events, at.seq);
+        Some(person)
+    }
+
+    /// A pair that an event changes.
     fn pair_named(&mut self, id: PairId, at: At) -> Option<Row> {
         let pair = self.pairs.find(id.0)?;
+        self.pairs[pair].version = at.seq;
         self.concern_pair(pair, at.seq);
         Some(pair)
     }
 
-    /// A session that an event names, not the first.
+    /// A session that an event changes, not the first one about it.
     fn session_named(&mut self, id: Uuid, at: At) -> Option<Row> {
         let session = self.sessions.find(id)?;
         let row = &mut self.sessions[session];
@@ -783,9 +855,9 @@ impl ReadModels {
 
     fn concern_people(&mut self, pair: Row, seq: Seq) {
         let pair = &mut self.pairs[pair];
-        pair.version = seq;
+        pair.last_seq = seq;
         for person in pair.people {
-            self.participants[person].version = seq;
+            self.participants[person].last_seq = seq;
         }
     }
 
@@ -839,10 +911,10 @@ struct Standing {
 }
 
 impl Standing {
-    fn of(pair: &Pair) -> Self {
+    fn of(pair: &Pair, terms: &Terms) -> Self {
         Self {
             state: pair.state,
-            expires_at: (pair.state == PairState::Proposed).then_some(pair.expires_at),
+            expires_at: (pair.state == PairState::Proposed).then_some(terms.expires_at),
             idle_since: pair.idle_since(),
         }
     }

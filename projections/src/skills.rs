@@ -1,47 +1,66 @@
 //! Words that occur again and again, held once; and what each skill adds up to.
 //! Never forgets a word.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
+use mentorlog_events::entry::Principal;
 use mentorlog_events::id::Slug;
 use serde::Serialize;
+
+use crate::rows::{Secret, Slots};
 
 /// Words as numbers, in the order of their first occurrence.
 #[derive(Debug, Clone)]
 pub(crate) struct Words<T> {
-    words: Vec<T>,
-    numbers: HashMap<T, u32>,
+    all: Vec<T>,
+    numbers: Slots,
+    secret: Secret,
 }
 
 impl<T> Default for Words<T> {
     fn default() -> Self {
-        Self { words: Vec::new(), numbers: HashMap::new() }
+        Self { all: Vec::new(), numbers: Slots::default(), secret: Secret::default() }
     }
 }
 
-impl<T: Clone + Eq + Hash> Words<T> {
+/// What is held once and numbered.
+pub(crate) trait Word: Clone + Eq {
+    fn text(&self) -> &str;
+}
+
+impl Word for Slug {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl Word for Principal {
+    fn text(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl<T: Word> Words<T> {
     pub(crate) fn number(&mut self, word: &T) -> u32 {
-        if let Some(&number) = self.numbers.get(word) {
+        let hash = self.secret.text(word.text());
+        if let Some(number) = self.numbers.find(hash, |number| self.word(number) == word) {
             return number;
         }
-        let number = u32::try_from(self.words.len()).expect("memory ends before 2^32 words");
-        self.words.push(word.clone());
-        self.numbers.insert(word.clone(), number);
+        let number = u32::try_from(self.all.len()).expect("memory ends before 2^32 words");
+        self.all.push(word.clone());
+        self.numbers.insert(hash, number, |_| false);
         number
     }
 
     pub(crate) fn find(&self, word: &T) -> Option<u32> {
-        self.numbers.get(word).copied()
+        self.numbers.find(self.secret.text(word.text()), |number| self.word(number) == word)
     }
 
     /// The word of a number that [`Words::number`] gave.
     pub(crate) fn word(&self, number: u32) -> &T {
-        &self.words[number as usize]
+        &self.all[number as usize]
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.words.len()
+        self.all.len()
     }
 }
 

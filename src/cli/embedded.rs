@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::{Failure, serve};
 use crate::clock::{Clock, Machine};
 use crate::http::{App, router, server};
+use crate::ledger::Log;
 use crate::ledger::sled::SledLog;
 use crate::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
@@ -36,7 +37,7 @@ impl Embedded {
         let log = Arc::new(opened.log);
         let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
         let clock = Clock::start(Machine::default());
-        let (writer, running) = Writer::start(log.clone(), opened.heads, keys, clock)
+        let (writer, running) = Writer::start(&(log.clone() as Arc<dyn Log>), opened.heads, keys, clock)
             .map_err(|error| Failure::coded(5, error))?;
         let app = Arc::new(App::new(writer, registry_secret));
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -16,6 +16,7 @@ use crate::clock::{Clock, Machine};
 use crate::http::{App, router, server};
 use crate::keys::Keys;
 
+use crate::ledger::Log;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
 use crate::writer::Writer;
 
@@ -105,10 +106,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.accept_clock {
         clock.accept();
     }
-    let log = Arc::new(opened.log);
+    let sled = Arc::new(opened.log);
+    let log: Arc<dyn Log> = sled.clone();
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let (writer, running) =
-        Writer::start(log.clone(), opened.heads, keys, clock).map_err(|error| Failure::coded(5, error))?;
+        Writer::start(&log, opened.heads, keys, clock).map_err(|error| Failure::coded(5, error))?;
     let app = Arc::new(App::new(writer.clone(), registry_secret));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();
@@ -146,7 +148,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Whatever was accepted is answered, committed and then the store is closed.
     drop(runtime);
     running.join();
-    log.close().map_err(Failure::new)?;
+    sled.close().map_err(Failure::new)?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -24,8 +24,9 @@ use super::request::{
 use super::{App, find};
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common};
+use crate::writer::published::Program;
 use crate::writer::receipt::Receipt;
-use crate::writer::{Idempotency, Program, Submission};
+use crate::writer::{Idempotency, Submission};
 
 /// Most items of a batch.
 pub const BATCH_ITEMS_MAX: usize = 10_000;

@@ -15,7 +15,8 @@ use serde_json::json;
 
 use crate::keys::LedgerSecret;
 use crate::metrics::Metrics;
-use crate::writer::{Program, Published, Writer};
+use crate::writer::Writer;
+use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod problem;

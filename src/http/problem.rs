@@ -183,7 +183,7 @@ impl From<Rejection> for Problem {
             problem = problem.with("pointer", pointer.to_string());
         }
         if let Some(existing) = rejection.existing() {
-            problem = problem.with("existing", existing.id().to_string());
+            problem = problem.with("existing", existing.uuid().to_string());
         }
         if let Some(current) = rejection.current_version() {
             problem = problem.with("current_version", current);

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use super::{App, find};
-use crate::writer::Program;
+use crate::writer::published::Program;
 
 /// How long a read waits for `min_size`.
 const MIN_SIZE_WAIT: Duration = Duration::from_secs(10);
@@ -292,7 +292,7 @@ pub async fn events(
         let _ =
             tokio::time::timeout(Duration::from_secs(seconds), growth.wait_for(|size| *size > from)).await;
     }
-    if ndjson { stream(&app, program, wanted) } else { page(&app, program, wanted).await }
+    if ndjson { stream(&app, &program, wanted) } else { page(&app, program, wanted).await }
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
@@ -461,8 +461,8 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Every wanted entry as it is stored, one a line.
-fn stream(app: &Arc<App>, program: Arc<Program>, wanted: Wanted) -> Answer {
-    let (mut reader, size, root) = Reader::new(app, &program, wanted, u64::MAX)?;
+fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
+    let (mut reader, size, root) = Reader::new(app, program, wanted, u64::MAX)?;
     let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
     tokio::task::spawn_blocking(move || {
         loop {

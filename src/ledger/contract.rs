@@ -32,7 +32,7 @@ impl Teller {
         let tree = self.0.entry(ledger).or_default();
         let expected_size = tree.size();
         let records: Vec<_> = (expected_size..expected_size + n).map(|seq| entry(ledger, seq)).collect();
-        records.iter().for_each(|record| tree.push(record.leaf_hash()));
+        tree.extend(records.iter().map(Record::leaf_hash));
         Append { ledger, expected_size, records, root: tree.root() }
     }
 
@@ -103,10 +103,10 @@ pub(super) fn check_log(log: &dyn Log) {
     assert_eq!(log.read(unknown, 0, 1).unwrap(), []);
 
     // The smallest and the largest entries.
-    let sizes = [0, 1, 3_999, 4_000, 4_001, ENTRY_BYTES_MAX - 1, ENTRY_BYTES_MAX, ENTRY_BYTES_MAX, 1];
+    let sizes = [0, 1, 7_997, 7_998, 7_999, ENTRY_BYTES_MAX - 1, ENTRY_BYTES_MAX, ENTRY_BYTES_MAX, 1];
     let big: Vec<_> = sizes.iter().map(|size| record(vec![b'b'; *size])).collect();
     let mut tree = Tree::new();
-    big.iter().for_each(|record| tree.push(record.leaf_hash()));
+    tree.extend(big.iter().map(Record::leaf_hash));
     let c = ledger(4);
     let append = Append { ledger: c, expected_size: 0, records: big.clone(), root: tree.root() };
     assert!(matches!(log.append(&[append])[..], [Outcome::Ok]));

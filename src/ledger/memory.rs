@@ -25,7 +25,7 @@ impl MemoryLog {
         let ledgers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let tree = |records: &Vec<Record>| {
             let mut tree = Tree::new();
-            records.iter().for_each(|record| tree.push(record.leaf_hash()));
+            tree.extend(records.iter().map(Record::leaf_hash));
             tree
         };
         ledgers.iter().map(|(ledger, records)| (*ledger, tree(records))).collect()

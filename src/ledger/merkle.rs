@@ -59,6 +59,14 @@ impl Frontier {
     }
 }
 
+impl Extend<Hash> for Frontier {
+    fn extend<I: IntoIterator<Item = Hash>>(&mut self, leaves: I) {
+        for leaf in leaves {
+            self.push(leaf);
+        }
+    }
+}
+
 /// Root over perfect subtrees, largest first.
 fn root_of(nodes: &[Hash]) -> Hash {
     match nodes.split_last() {
@@ -146,10 +154,18 @@ impl Tree {
     }
 }
 
+impl Extend<Hash> for Tree {
+    fn extend<I: IntoIterator<Item = Hash>>(&mut self, leaves: I) {
+        for leaf in leaves {
+            self.push(leaf);
+        }
+    }
+}
+
 /// The perfect subtrees that fewer than 256 equal ones combine into.
 fn perfect(nodes: &[Hash]) -> Vec<Hash> {
     let mut frontier = Frontier::new();
-    nodes.iter().for_each(|node| frontier.push(*node));
+    frontier.extend(nodes.iter().copied());
     frontier.nodes
 }
 
@@ -254,7 +270,7 @@ mod tests {
         fn any_earlier_root_is_found_again_from_at_most_255_leaves(size in 0_u64..3_000, then in 0_u64..1_500) {
             let mut tree = Tree::new();
             let leaves: Vec<_> = (0..size + then).map(leaf).collect();
-            leaves.iter().for_each(|leaf| tree.push(*leaf));
+            tree.extend(leaves.iter().copied());
             let root = tree.root_at::<()>(size, |range| {
                 assert!(range.end - range.start < 256 && range.end == size);
                 Ok(range.map(leaf).collect())

@@ -234,7 +234,9 @@ pub(super) fn assess(
     let scan = tail::scan(tail_dir, installation, |frame| {
         if frame.after_damage {
             commits_missing = true;
-            ledgers.values_mut().for_each(|ledger| ledger.vouched = false);
+            for ledger in ledgers.values_mut() {
+                ledger.vouched = false;
+            }
         }
         for part in frame.parts {
             let id = part.ledger;

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -23,7 +24,9 @@ use super::files;
 use super::merkle::{Frontier, Tree};
 use super::recovery::{self, Assessment};
 pub use super::recovery::{Finding, OpenError};
-use super::tail::{self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailWriter, head_digest, xor};
+use super::tail::{
+    self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailIndex, TailWriter, head_digest, xor,
+};
 use super::{Append, AppendError, Log, Outcome, ReadError};
 
 /// How a data directory is opened.
@@ -82,6 +85,9 @@ pub struct SledLog {
     writing: Mutex<Writing>,
     db: RwLock<Option<Db>>,
     served: RwLock<HashMap<LedgerId, u64>>,
+    // Made when sled cannot be read.
+    tail_index: Mutex<Option<TailIndex>>,
+    installation: Installation,
     paths: Paths,
     _lock: File,
 }
@@ -116,6 +122,9 @@ impl Log for SledLog {
             while seq < end {
                 let chunk = chunks::holding(db, ledger, seq).map_err(|fault| fault.to_string())?;
                 let chunk = chunk.ok_or("no value holds it")?;
+                if seq == from {
+                    chunks::touch(db, ledger, chunk.first).map_err(|fault| fault.to_string())?;
+                }
                 let skipped = usize::try_from(seq - chunk.first).unwrap_or(usize::MAX);
                 let wanted = usize::try_from(end - seq).unwrap_or(usize::MAX);
                 records.extend(chunk.entries.into_iter().skip(skipped).take(wanted));
@@ -125,12 +134,12 @@ impl Log for SledLog {
         };
         match catch_unwind(AssertUnwindSafe(&mut read)).unwrap_or_else(|panic| Err(panic_text(&*panic))) {
             Ok(()) => Ok(records),
-            Err(detail) => Err(ReadError::Damaged { ledger, seq, detail }),
+            Err(detail) => self.read_tail(ledger, from..end, &detail),
         }
     }
 
     fn append(&self, appends: &[Append]) -> Vec<Outcome> {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         let unknown = |error: &AppendError| vec![Outcome::Unknown(error.clone()); appends.len()];
         if let Some(reason) = &writing.stopped {
@@ -302,7 +311,7 @@ impl SledLog {
     /// an unclean one. sled is not opened once more to write its snapshot: that takes as long as the opening
     /// it saves (0.3 s for 1.1 GB), and the next start reads every entry anyway.
     pub fn close(&self) -> Result<(), AppendError> {
-        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writing = self.lock_writing();
         let earlier = writing.stopped.replace("the log is closed".into());
         if let Some(tail) = writing.tail.take() {
             tail.stop();
@@ -323,6 +332,49 @@ impl SledLog {
             files::write_whole(&self.paths.clean(), &marker.encode())
         });
         marked.map_err(|error| failed("the clean marker", &error))
+    }
+
+    /// Reads what sled cannot read. After one failed write, as on a full disk, sled refuses to read whatever
+    /// it does not have in memory; but reads have to go on, and the tail holds the same entries.
+    fn read_tail(
+        &self,
+        ledger: LedgerId,
+        range: Range<u64>,
+        of_sled: &str,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut index = self.tail_index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seq = range.start;
+        let mut read = || {
+            if index.as_ref().is_none_or(|index| index.size(ledger) < range.end) {
+                tracing::error!(%ledger, seq = range.start, %of_sled, "sled cannot be read; reading the tail");
+                *index = Some(TailIndex::build(&self.paths.tail(), self.installation)?);
+            }
+            let index = index.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            let mut records: Vec<Record> = Vec::new();
+            while seq < range.end {
+                let wanted = usize::try_from(range.end - seq).unwrap_or(usize::MAX);
+                let found = index.read(ledger, seq)?;
+                if found.is_empty() {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                records.extend(found.into_iter().take(wanted));
+                seq = range.start + records.len() as u64;
+            }
+            Ok(records)
+        };
+        read().map_err(|of_tail: io::Error| {
+            let detail = format!("sled: {of_sled}; the tail: {of_tail}");
+            ReadError::Damaged { ledger, seq, detail }
+        })
+    }
+
+    fn lock_writing(&self) -> MutexGuard<'_, Writing> {
+        self.writing.lock().unwrap_or_else(|poisoned| {
+            // Whoever panicked may have left half a commit here: nothing is written after it.
+            let mut writing = poisoned.into_inner();
+            writing.stopped.get_or_insert_with(|| "an append panicked".into());
+            writing
+        })
     }
 
     /// The size of a ledger, as far as it is durable.
@@ -358,6 +410,9 @@ impl Paths {
     }
     pub(super) fn sled_before_open(&self) -> PathBuf {
         self.0.join("sled.before-open")
+    }
+    fn sled_forgotten(&self) -> PathBuf {
+        self.0.join("sled.before-open.partial")
     }
     fn sled_rebuilding(&self) -> PathBuf {
         self.0.join("sled.rebuilding")
@@ -414,7 +469,7 @@ impl SledLog {
             Some(known) => known,
             None => (random_installation(&paths)?, false),
         };
-        for interrupted in [paths.sled_rebuilding(), paths.tail_rebuilding()] {
+        for interrupted in [paths.sled_rebuilding(), paths.tail_rebuilding(), paths.sled_forgotten()] {
             files::remove_dir(&interrupted).map_err(OpenError::io("remove", &interrupted))?;
         }
         let marker = read_clean_marker(&paths);
@@ -470,8 +525,7 @@ impl SledLog {
                 .map_err(OpenError::io("write", &paths.installation()))?;
         }
         // Both copies agree: what was kept in case they would not is no longer needed.
-        files::remove_dir(&paths.sled_before_open())
-            .map_err(OpenError::io("remove", &paths.sled_before_open()))?;
+        forget_copy(&paths)?;
 
         let db_path = paths.sled().join("db");
         let heads = &assessment.trees;
@@ -493,6 +547,8 @@ impl SledLog {
             writing: Mutex::new(writing),
             db: RwLock::new(Some(db)),
             served: RwLock::new(served),
+            tail_index: Mutex::new(None),
+            installation,
             paths,
             _lock: lock,
         };
@@ -511,10 +567,23 @@ pub(super) fn take_lock(paths: &Paths) -> Result<File, OpenError> {
     let path = paths.lock();
     let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
     let lock = open.map_err(OpenError::io("open", &path))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(paths.0.clone())),
-        Err(TryLockError::Error(error)) => Err(OpenError::Io { doing: "lock", path, error }),
+    // A child that is just being started holds every lock of its parent until it runs its own program.
+    lock_within(&lock, Duration::from_millis(300)).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::InUse(paths.0.clone()),
+        TryLockError::Error(error) => OpenError::Io { doing: "lock", path, error },
+    })?;
+    Ok(lock)
+}
+
+fn lock_within(file: &File, limit: Duration) -> Result<(), TryLockError> {
+    let started = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if started.elapsed() < limit => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            result => return result,
+        }
     }
 }
 
@@ -536,7 +605,7 @@ fn open_carefully(
     if !sled.join("db").exists() {
         return Ok((None, "sled is missing".into()));
     }
-    refuse_if_sled_is_locked(paths)?;
+    wait_for_sled(&sled)?;
     if !clean {
         // Opening changes the files (recovery zeroes segments): first keep them as they are. A copy that is
         // there already is from an earlier start that did not get through; it is the truer one.
@@ -557,13 +626,18 @@ fn open_carefully(
     }
 }
 
-/// Somebody who does not know our LOCK may have sled open; that is no damage.
-fn refuse_if_sled_is_locked(paths: &Paths) -> Result<(), OpenError> {
-    let path = paths.sled().join("db");
-    let open = File::options().read(true).write(true).open(&path);
-    match open.map_err(OpenError::io("open", &path))?.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(paths.0.clone())),
-        _ => Ok(()),
+/// Waits until nobody has sled's file locked. Threads of sled's own let go of it a little after the database
+/// they served was dropped; whoever holds it longer does not know our LOCK and is no damage either.
+pub(super) fn wait_for_sled(sled: &Path) -> Result<(), OpenError> {
+    let path = sled.join("db");
+    let file = match File::options().read(true).write(true).open(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file.map_err(OpenError::io("open", &path))?,
+    };
+    match lock_within(&file, Duration::from_millis(600)) {
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(sled.to_owned())),
+        // Where locks do not work sled says so itself.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -585,6 +659,7 @@ pub(super) fn open_sled(path: &Path) -> Result<Result<Db, String>, OpenError> {
     if let Some(blob) = blob_file(path) {
         return Err(OpenError::Blob(blob));
     }
+    wait_for_sled(path)?;
     match catch_unwind(|| chunks::config(path).open()) {
         Ok(Ok(db)) => Ok(Ok(db)),
         Ok(Err(::sled::Error::Io(error))) if is_of_the_machine(&error) => {
@@ -607,6 +682,17 @@ fn is_of_the_machine(error: &io::Error) -> bool {
             | Kind::OutOfMemory
             | Kind::WouldBlock
     ) || error.to_string().contains("could not acquire lock")
+}
+
+/// Removes the copy made before the opening. First it loses its name: half of it must not pass for the copy.
+fn forget_copy(paths: &Paths) -> Result<(), OpenError> {
+    let (kept, forgotten) = (paths.sled_before_open(), paths.sled_forgotten());
+    if kept.exists() {
+        files::rename(&kept, &forgotten)
+            .and_then(|()| files::remove_dir(&forgotten))
+            .map_err(OpenError::io("remove", &kept))?;
+    }
+    Ok(())
 }
 
 fn close_catching(db: Option<Db>) {

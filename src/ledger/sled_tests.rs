@@ -19,7 +19,7 @@ fn open(dir: &Path) -> Opened {
 }
 
 fn refusal(dir: &Path) -> OpenError {
-    SledLog::open(dir, &options()).err().expect("a refusal")
+    SledLog::open(dir, &options()).expect_err("a refusal")
 }
 
 /// Two ledgers in about 40 commits over several segments.
@@ -58,7 +58,7 @@ fn check_whole(dir: &Path, teller: &mut Teller) -> Report {
 
 fn warnings(report: &Report) -> String {
     let warnings = report.findings.iter().filter(|finding| finding.warning);
-    warnings.map(|finding| format!("{finding}\n")).collect()
+    warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 fn copy(from: &Path) -> TempDir {
@@ -150,6 +150,47 @@ fn an_entry_too_large_stops_the_log_and_reads_go_on() {
 }
 
 #[test]
+fn a_full_disk_is_said_to_be_full_and_a_start_with_room_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let opened = open(dir.path());
+    let mut teller = Teller::default();
+    // Where the second segment is to be prepared, the device is full.
+    let next = dir.path().join("tail/0000000002.tail.next");
+    std::os::unix::fs::symlink("/dev/full", next).unwrap();
+    let refused = (0..100).find_map(|_| {
+        let before = Teller(teller.0.clone());
+        let append = teller.next(ledger(1), 10);
+        match &opened.log.append(&[append])[..] {
+            [Outcome::Ok] => None,
+            [Outcome::Unknown(error)] => Some((before, error.clone())),
+            other => panic!("{other:?}"),
+        }
+    });
+    let (acknowledged, error) = refused.expect("the first segment holds less");
+    assert!(matches!(error, AppendError::Full { copy: TAIL, .. }), "{error}");
+    acknowledged.check(&opened.log);
+    drop(opened);
+    // The last commit was never acknowledged, but sled has it: it is kept, in both copies.
+    check_whole(dir.path(), &mut teller);
+}
+
+#[test]
+fn what_sled_cannot_read_any_more_is_read_from_the_tail() {
+    let dir = TempDir::new().unwrap();
+    let mut teller = fill(dir.path());
+    let opened = open(dir.path());
+    // Gone from beneath a running log, as far as a test can reach.
+    opened.log.db.read().unwrap().as_ref().unwrap().clear().unwrap();
+    teller.check(&opened.log);
+    assert_eq!(opened.log.read(ledger(1), 7, 2).unwrap(), [entry(ledger(1), 7), entry(ledger(1), 8)]);
+    teller.append(&opened.log, ledger(1), 4);
+    teller.append(&opened.log, ledger(2), 4);
+    teller.check(&opened.log);
+    drop(opened);
+    check_whole(dir.path(), &mut teller);
+}
+
+#[test]
 fn a_commit_larger_than_a_segment_gets_one_of_its_own() {
     let dir = TempDir::new().unwrap();
     let mut teller = Teller::default();
@@ -238,6 +279,23 @@ fn a_tail_cut_at_any_offset_is_made_whole_from_sled() {
 }
 
 #[test]
+fn what_remains_of_a_torn_commit_is_gone_after_a_start() {
+    let dir = TempDir::new().unwrap();
+    let mut teller = fill(dir.path());
+    let path = tail_files(dir.path()).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = vec![b'x'; 900];
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&torn, end as u64 + 16).unwrap();
+    let opened = open(dir.path());
+    assert!(fs::read(&path).unwrap()[end..].iter().all(|byte| *byte == 0));
+    assert_eq!(opened.report.findings.len(), 1, "{:?}", opened.report);
+    drop(opened);
+    check_whole(dir.path(), &mut teller);
+}
+
+#[test]
 fn a_tail_damaged_in_the_middle_is_rebuilt_from_sled_if_later_frames_vouch_for_it() {
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
@@ -315,9 +373,10 @@ fn two_empty_copies_are_a_loss_and_not_a_beginning() {
             fs::remove_dir_all(dir.path().join(copy)).unwrap();
         }
         let refused = refusal(dir.path());
-        match clean {
-            true => assert!(matches!(refused, OpenError::Missing { seq: 0, .. }), "{refused}"),
-            false => assert!(matches!(refused, OpenError::BothGone(_)), "{refused}"),
+        if clean {
+            assert!(matches!(refused, OpenError::Missing { seq: 0, .. }), "{refused}");
+        } else {
+            assert!(matches!(refused, OpenError::BothGone(_)), "{refused}");
         }
         assert!(!dir.path().join("sled").exists(), "a refusal creates nothing");
     }
@@ -356,7 +415,7 @@ fn copies_cut_back_together_after_an_orderly_stop_are_refused_by_its_marker() {
 
 /// Opens sled by hand, while no log has it.
 fn edit_sled(dir: &Path, edit: impl FnOnce(&Db)) {
-    let db = chunks::config(&dir.join("sled")).open().unwrap();
+    let db = open_sled(&dir.join("sled")).unwrap().unwrap();
     edit(&db);
     db.flush().unwrap();
 }

@@ -707,8 +707,12 @@ impl Command {
                 command.b.resolve(id_of);
             }
             Self::ImportSession(command) => {
-                command.between.iter_mut().flatten().for_each(|person| person.resolve(id_of));
-                command.exchanges.iter_mut().for_each(|exchange| exchange.teacher.resolve(id_of));
+                for person in command.between.iter_mut().flatten() {
+                    person.resolve(id_of);
+                }
+                for exchange in &mut command.exchanges {
+                    exchange.teacher.resolve(id_of);
+                }
             }
             Self::OpenProgram(_)
             | Self::ChangePolicy(_)

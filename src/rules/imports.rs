@@ -103,7 +103,9 @@ impl Case<'_> {
             exchanges,
         };
         let logged = self.logged(session, pair, told, Some(Origin::Imported));
-        ratings.into_iter().for_each(|rated| self.followed(logged, rated));
+        for rated in ratings {
+            self.followed(logged, rated);
+        }
         Ok(Subject::Session(session))
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 use std::fmt;
 
 use mentorlog_events::entry::Actor;
-use mentorlog_events::event::{Arm, Event, Invalidation};
+use mentorlog_events::event::{Arm, EndReason, Event, Invalidation, PairEnded, ProposalInvalidated, Skills};
 use mentorlog_events::id::{GoalId, NoShowId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug};
 use mentorlog_events::time::{Day, Timestamp};
 use uuid::Uuid;
@@ -62,6 +62,10 @@ impl Ids {
     }
 
     /// The next id. The first is the seed itself, its version and variant set.
+    #[allow(
+        clippy::should_implement_trait,
+        reason = "it never ends, so there is nothing to be optional about"
+    )]
     pub fn next(&mut self) -> Uuid {
         // Steps of the golden ratio, then mixed: 126 of 128 bits of the seed reach every id.
         const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
@@ -115,31 +119,36 @@ pub enum Subject {
 }
 
 impl Subject {
-    /// Its id, whatever it is.
-    pub const fn id(self) -> Uuid {
+    /// What kind of thing it is, in one word.
+    pub const fn word(self) -> &'static str {
         match self {
-            Self::Program(id) => id.0,
-            Self::Participant(id) => id.0,
-            Self::Pair(id) => id.0,
-            Self::Session(id) => id.0,
-            Self::Goal(id) => id.0,
-            Self::Round(id) => id.0,
-            Self::NoShow(id) => id.0,
+            Self::Program(_) => "program",
+            Self::Participant(_) => "participant",
+            Self::Pair(_) => "pair",
+            Self::Session(_) => "session",
+            Self::Goal(_) => "goal",
+            Self::Round(_) => "round",
+            Self::NoShow(_) => "no-show",
+        }
+    }
+
+    /// Its id.
+    pub const fn uuid(self) -> Uuid {
+        match self {
+            Self::Program(ProgramId(id))
+            | Self::Participant(ParticipantId(id))
+            | Self::Pair(PairId(id))
+            | Self::Session(SessionId(id))
+            | Self::Goal(GoalId(id))
+            | Self::Round(RoundId(id))
+            | Self::NoShow(NoShowId(id)) => id,
         }
     }
 }
 
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Program(id) => write!(f, "program {id}"),
-            Self::Participant(id) => write!(f, "participant {id}"),
-            Self::Pair(id) => write!(f, "pair {id}"),
-            Self::Session(id) => write!(f, "session {id}"),
-            Self::Goal(id) => write!(f, "goal {id}"),
-            Self::Round(id) => write!(f, "round {id}"),
-            Self::NoShow(id) => write!(f, "no-show {id}"),
-        }
+        write!(f, "{} {}", self.word(), self.uuid().as_hyphenated())
     }
 }
 
@@ -248,8 +257,17 @@ impl<'a> Case<'a> {
             ids: context.ids,
             decided: Vec::with_capacity(1),
         };
-        if let Some(id) = context.on_behalf_of {
-            case.participant(id)?;
+        match (context.on_behalf_of, context.actor) {
+            (Some(id), _) => {
+                case.participant(id)?;
+            }
+            // Who is not there may still be about to enrol; who was erased is nobody any more.
+            (None, Actor::Participant(id)) => {
+                if let Err(rejection @ Rejection::ParticipantErased { .. }) = case.participant(id) {
+                    return Err(rejection);
+                }
+            }
+            (None, Actor::Manager | Actor::System) => {}
         }
         Ok(case)
     }
@@ -343,17 +361,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The thing is the actor's: the manager's always, a participant's if it is theirs, else nobody's.
+    /// The thing is the party's if there is one, else the manager's. On behalf of a participant a manager can do
+    /// what that participant could: the entry says so.
     fn belongs_to(&self, whose: &Whose) -> Result<(), Rejection> {
-        let actor = match self.actor {
-            Actor::Manager => return Ok(()),
-            Actor::System => return Err(Rejection::ManagerOnly),
-            Actor::Participant(id) => id,
-        };
+        let Some(party) = self.party else { return self.manager_only() };
         match *whose {
-            Whose::Participant(participant) if self.state.participants[participant].id == actor => Ok(()),
+            Whose::Participant(participant) if self.state.participants[participant].id == party => Ok(()),
             Whose::Participant(_) => Err(Rejection::NotYours),
-            Whose::Pair(pair) => match self.side_of(pair, actor) {
+            Whose::Pair(pair) => match self.side_of(pair, party) {
                 Side::A | Side::B => Ok(()),
                 Side::Neither => Err(Rejection::NotAParty),
             },
@@ -361,14 +376,7 @@ impl<'a> Case<'a> {
     }
 
     fn side_of(&self, pair: u32, participant: ParticipantId) -> Side {
-        let row = &self.state.pairs[pair];
-        if self.state.participants[row.a].id == participant {
-            Side::A
-        } else if self.state.participants[row.b].id == participant {
-            Side::B
-        } else {
-            Side::Neither
-        }
+        self.state.pairs[pair].side_of(participant)
     }
 
     /// Which of the two the command is for. Refused for the manager as such, and for anybody else.
@@ -463,7 +471,7 @@ impl<'a> Case<'a> {
         because: usize,
         at: Timestamp,
         cause: Invalidation,
-        reason: mentorlog_events::event::EndReason,
+        reason: EndReason,
     ) -> Result<(), Rejection> {
         let mut open = self.state.participants[participant].open.clone();
         open.sort_unstable();
@@ -479,12 +487,12 @@ impl<'a> Case<'a> {
         because: usize,
         at: Timestamp,
         cause: Invalidation,
-        reason: mentorlog_events::event::EndReason,
+        reason: EndReason,
     ) -> Result<(), Rejection> {
         let row = &self.state.pairs[pair];
         match row.state {
             PairState::Proposed => {
-                let invalidated = mentorlog_events::event::ProposalInvalidated { pair: row.id, cause };
+                let invalidated = ProposalInvalidated { pair: row.id, cause };
                 self.followed(because, invalidated);
             }
             PairState::Active | PairState::Paused => {
@@ -493,7 +501,7 @@ impl<'a> Case<'a> {
                 self.no_session_after(pair, occurred_at)?;
                 let day = self.day(occurred_at);
                 let pair = row.id;
-                self.followed(because, mentorlog_events::event::PairEnded { pair, reason, occurred_at, day });
+                self.followed(because, PairEnded { pair, reason, occurred_at, day });
             }
             PairState::Ended
             | PairState::Declined
@@ -513,7 +521,6 @@ impl<'a> Case<'a> {
 
     /// The skill may be named: any may, or it is on the list, or it says that the skill is not recorded.
     fn skill_allowed(&self, skill: &Slug, at: Pointer) -> Result<(), Rejection> {
-        use mentorlog_events::event::Skills;
         match self.program.rules.skills {
             Skills::Open => Ok(()),
             Skills::Listed => {

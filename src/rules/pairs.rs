@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use mentorlog_events::event::{
-    EndClass, GoalAbandoned, GoalCompleted, GoalSet, PairAccepted, PairActivated, PairDeclined, PairEnded,
-    PairExtended, PairPaused, PairProposed, PairResumed, ProposalExpired, ProposalWithdrawn,
+    EndClass, Event, GoalAbandoned, GoalCompleted, GoalSet, PairAccepted, PairActivated, PairDeclined,
+    PairEnded, PairExtended, PairPaused, PairProposed, PairResumed, ProposalExpired, ProposalWithdrawn,
     RoundPairRefused, RoundProposed,
 };
 use mentorlog_events::id::{GoalId, PairId, ParticipantId, RoundId, Slug};
@@ -37,8 +37,7 @@ impl Case<'_> {
         let pair = self.new_pair(command.pair)?;
         self.program_open()?;
         self.can_propose(a, b)?;
-        let proposed = self.proposal(pair, command.a, command.b, proposer);
-        self.happened(proposed);
+        self.happened(self.proposal(pair, command.a, command.b, proposer));
         Ok(Subject::Pair(pair))
     }
 
@@ -119,7 +118,7 @@ impl Case<'_> {
         // What no state would allow refuses the round; what today's state does not allow refuses the pair.
         let mut ids = HashSet::new();
         let mut refusals = Vec::new();
-        let mut follow = Vec::with_capacity(command.pairs.len());
+        let mut follow: Vec<Event> = Vec::with_capacity(command.pairs.len());
         let mut twos = HashSet::new();
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         for (index, wish) in command.pairs.iter().enumerate() {
@@ -155,7 +154,9 @@ impl Case<'_> {
             proposed: count(command.pairs.len() - refusals.len()),
             refused: count(refusals.len()),
         });
-        follow.into_iter().for_each(|event: mentorlog_events::event::Event| self.followed(proposed, event));
+        for event in follow {
+            self.followed(proposed, event);
+        }
         Ok(Subject::Round(round))
     }
 

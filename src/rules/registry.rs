@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use mentorlog_events::entry::{ENVELOPE, Entry};
+use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
 use mentorlog_events::id::{B64, InstallationId, ProgramId, Slug};
@@ -16,7 +16,6 @@ use super::Context;
 use super::command::OpenProgram;
 use super::program::{OPENING_MEASURES, OPENING_RULES, changed_measures, changed_rules};
 use super::rejection::{Pointer, Rejection};
-use mentorlog_events::entry::Actor;
 
 /// Generation of a ledger that was never restored as another one.
 const FIRST_GENERATION: u32 = 1;

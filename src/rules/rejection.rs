@@ -79,6 +79,9 @@ macro_rules! rejections {
             /// Every code there is, in the order of declaration.
             pub const CODES: &'static [&'static str] = &[$($code,)*];
 
+            /// Every code and what its refusal is about, in the order of declaration.
+            pub const CATALOGUE: &'static [(&'static str, Kind)] = &[$(($code, Kind::$kind),)*];
+
             /// The code: stable, in kebab-case.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name { .. } => $code,)* }

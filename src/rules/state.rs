@@ -166,6 +166,9 @@ pub(super) struct PairRow {
     pub(super) id: PairId,
     pub(super) a: u32,
     pub(super) b: u32,
+    // The ids stand here too: who teaches whom is asked for every exchange.
+    pub(super) a_id: ParticipantId,
+    pub(super) b_id: ParticipantId,
     pub(super) state: PairState,
     pub(super) proposer: Side,
     pub(super) a_accepted: bool,
@@ -181,6 +184,8 @@ pub(super) struct PairRow {
     pub(super) pauses: Vec<(Timestamp, Timestamp)>,
     /// Sessions that are not void, in the order of their beginnings.
     pub(super) sessions: Vec<u32>,
+    /// When the last of them began. Most sessions come in order, and are placed without a look at another.
+    pub(super) last_start: Timestamp,
 }
 
 impl Keyed for PairRow {
@@ -195,6 +200,17 @@ impl PairRow {
         self.started_at.is_some_and(|start| start <= instant)
             && self.ended_at.is_none_or(|end| instant <= end)
             && !self.pauses.iter().any(|&(from, until)| from <= instant && instant < until)
+    }
+
+    /// Which of the two has this id.
+    pub(super) fn side_of(&self, participant: ParticipantId) -> Side {
+        if participant == self.a_id {
+            Side::A
+        } else if participant == self.b_id {
+            Side::B
+        } else {
+            Side::Neither
+        }
     }
 
     /// Which of the two a participant is.
@@ -531,14 +547,14 @@ impl State {
         until: Timestamp,
         except: Option<u32>,
     ) -> Option<&SessionRow> {
-        let sessions = &self.pairs[pair].sessions;
+        let row = &self.pairs[pair];
         // No session was ever longer than a day (the policy's limit), so none that began earlier reaches here.
         let earliest = from.plus_days(-1);
-        let first = match sessions.last() {
-            Some(&last) if self.sessions[last].occurred_at < earliest => return None,
-            _ => sessions.partition_point(|&session| self.sessions[session].occurred_at < earliest),
-        };
-        sessions[first..]
+        if row.last_start < earliest {
+            return None;
+        }
+        let first = row.sessions.partition_point(|&session| self.sessions[session].occurred_at < earliest);
+        row.sessions[first..]
             .iter()
             .take_while(|&&session| self.sessions[session].occurred_at < until)
             .filter(|&&session| Some(session) != except)
@@ -625,7 +641,7 @@ impl State {
                 row.unit = unit;
             }
             Event::ArmChanged(changed) => {
-                self.change_participant(changed.participant, seq)?.arm = changed.arm
+                self.change_participant(changed.participant, seq)?.arm = changed.arm;
             }
             Event::SkillsUpdated(updated) => {
                 let offered = self.intern_all(&updated.offered);
@@ -759,10 +775,10 @@ impl State {
                 row.confirmed = true;
             }
             Event::SessionDisputed(disputed) => {
-                let disputer = disputed.participant.map(|id| self.participant(id)).transpose()?;
+                let who = disputed.participant.map(|id| self.participant(id)).transpose()?;
                 let session = self.session(disputed.session)?;
                 let pair = &self.pairs[self.sessions[session].pair];
-                let side = disputer.map_or(Side::Neither, |disputer| pair.side(disputer));
+                let side = who.map_or(Side::Neither, |who| pair.side(who));
                 let row = self.change_session(disputed.session, seq)?;
                 row.state = SessionState::Disputed;
                 row.disputer = side;
@@ -797,11 +813,11 @@ impl State {
         if let Some(round) = proposed.round {
             self.round(round)?;
         }
-        let proposer = proposed.proposer.map(|id| self.participant(id)).transpose()?;
+        let who = proposed.proposer.map(|id| self.participant(id)).transpose()?;
         let pair = self.add_pair(proposed.pair, proposed.a, proposed.b, proposed.expires_at, seq)?;
         let row = &mut self.pairs[pair];
-        if let (Some(proposer), Some(id)) = (proposer, proposed.proposer) {
-            row.proposer = row.side(proposer);
+        if let (Some(who), Some(id)) = (who, proposed.proposer) {
+            row.proposer = row.side(who);
             match row.proposer {
                 Side::A => row.a_accepted = true,
                 Side::B => row.b_accepted = true,
@@ -835,7 +851,7 @@ impl State {
     ) -> Result<(), BadReference> {
         let pair = self.pair(logged.pair)?;
         let exchanges = self.exchanges(pair, logged.session, &logged.exchanges, None)?;
-        let logger = if logged.origin.is_some() { Side::Neither } else { self.side_of_actor(pair, entry) };
+        let teller = if logged.origin.is_some() { Side::Neither } else { self.side_of_actor(pair, entry) };
         let row = SessionRow {
             id: logged.session,
             occurred_at: logged.occurred_at,
@@ -845,7 +861,7 @@ impl State {
             minutes: logged.minutes,
             state: SessionState::Logged,
             confirmed: false,
-            logger,
+            logger: teller,
             disputer: Side::Neither,
             exchanges,
         };
@@ -926,13 +942,10 @@ impl State {
 
     fn teacher_is_a(&self, pair: u32, teacher: ParticipantId) -> Result<bool, BadReference> {
         let row = &self.pairs[pair];
-        // The ids are compared where they are: looking the teacher up by id costs more.
-        if self.participants[row.a].id == teacher {
-            Ok(true)
-        } else if self.participants[row.b].id == teacher {
-            Ok(false)
-        } else {
-            Err(BadReference::NotOfThePair { participant: teacher, pair: row.id })
+        match row.side_of(teacher) {
+            Side::A => Ok(true),
+            Side::B => Ok(false),
+            Side::Neither => Err(BadReference::NotOfThePair { participant: teacher, pair: row.id }),
         }
     }
 
@@ -979,11 +992,14 @@ impl State {
         expires_at: Timestamp,
         seq: u32,
     ) -> Result<u32, BadReference> {
-        let (a, b) = (self.participant(a)?, self.participant(b)?);
+        let (a_id, b_id) = (a, b);
+        let (a, b) = (self.participant(a_id)?, self.participant(b_id)?);
         let row = PairRow {
             id,
             a,
             b,
+            a_id,
+            b_id,
             state: PairState::Proposed,
             proposer: Side::Neither,
             a_accepted: false,
@@ -995,6 +1011,7 @@ impl State {
             term_ends_day: None,
             pauses: Vec::new(),
             sessions: Vec::new(),
+            last_start: Timestamp::MIN,
         };
         let pair = self.pairs.add(row).ok_or(BadReference::Twice(Subject::Pair(id)))?;
         self.newest.insert((a.min(b), a.max(b)), pair);
@@ -1045,24 +1062,25 @@ impl State {
 
     fn list_session(&mut self, session: u32) {
         let (pair, at) = (self.sessions[session].pair, self.sessions[session].occurred_at);
-        let sessions = &mut self.pairs[pair].sessions;
-        // Histories mostly come in order.
-        let place = match sessions.last() {
-            Some(&last) if self.sessions[last].occurred_at > at => {
-                sessions.partition_point(|&other| self.sessions[other].occurred_at <= at)
-            }
-            _ => sessions.len(),
-        };
-        sessions.insert(place, session);
+        let row = &mut self.pairs[pair];
+        if row.last_start <= at {
+            row.sessions.push(session);
+            row.last_start = at;
+        } else {
+            let place = row.sessions.partition_point(|&other| self.sessions[other].occurred_at <= at);
+            row.sessions.insert(place, session);
+        }
     }
 
     fn unlist_session(&mut self, session: u32) {
         let (pair, at) = (self.sessions[session].pair, self.sessions[session].occurred_at);
-        let sessions = &mut self.pairs[pair].sessions;
-        let first = sessions.partition_point(|&other| self.sessions[other].occurred_at < at);
-        if let Some(offset) = sessions[first..].iter().position(|&other| other == session) {
-            sessions.remove(first + offset);
+        let row = &mut self.pairs[pair];
+        let first = row.sessions.partition_point(|&other| self.sessions[other].occurred_at < at);
+        if let Some(offset) = row.sessions[first..].iter().position(|&other| other == session) {
+            row.sessions.remove(first + offset);
         }
+        let last = row.sessions.last();
+        row.last_start = last.map_or(Timestamp::MIN, |&last| self.sessions[last].occurred_at);
     }
 
     fn intern_all(&mut self, words: &[Slug]) -> Box<[u32]> {

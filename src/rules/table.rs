@@ -249,13 +249,15 @@ impl<T: Clone> std::ops::IndexMut<u32> for Table<T> {
 /// Slugs, each stored once and known by a number.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Words {
-    words: Vec<Slug>,
+    list: Vec<Slug>,
     numbers: HashMap<Slug, u32>,
+    /// The word asked for last: the exchanges of a session are often about one skill.
+    last: u32,
 }
 
 impl Words {
     pub(super) fn new() -> Self {
-        Self { words: Vec::new(), numbers: HashMap::new() }
+        Self { list: Vec::new(), numbers: HashMap::new(), last: 0 }
     }
 
     /// The number of a word, if it was ever used.
@@ -265,17 +267,20 @@ impl Words {
 
     /// The number of a word, from now on if not before.
     pub(super) fn intern(&mut self, word: &Slug) -> u32 {
-        if let Some(number) = self.find(word) {
-            return number;
+        if self.list.get(self.last as usize) == Some(word) {
+            return self.last;
         }
-        let number = u32::try_from(self.words.len()).expect("a ledger has fewer than 2^32 words");
-        self.words.push(word.clone());
-        self.numbers.insert(word.clone(), number);
-        number
+        self.last = self.find(word).unwrap_or_else(|| {
+            let number = u32::try_from(self.list.len()).expect("a ledger has fewer than 2^32 words");
+            self.list.push(word.clone());
+            self.numbers.insert(word.clone(), number);
+            number
+        });
+        self.last
     }
 
     pub(super) fn word(&self, number: u32) -> &Slug {
-        &self.words[number as usize]
+        &self.list[number as usize]
     }
 }
 

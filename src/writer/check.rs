@@ -226,7 +226,8 @@ mod tests {
     fn written(keys: Keys) -> (Ledgers, LedgerId) {
         let log = Arc::new(MemoryLog::new());
         let clock = Clock::start(Machine::default());
-        let (writer, running) = Writer::start(log.clone(), BTreeMap::new(), keys, clock).unwrap();
+        let (writer, running) =
+            Writer::start(&(log.clone() as Arc<dyn Log>), BTreeMap::new(), keys, clock).unwrap();
         let body = br#"{"slug":"spring","name":"Spring","time_zone":"UTC"}"#;
         let Ok(Command::OpenProgram(open)) = Command::read("open-program", body) else { panic!("it is one") };
         let caller = crate::writer::Caller { actor: Actor::Manager, ..system() };

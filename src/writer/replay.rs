@@ -105,13 +105,11 @@ pub fn replay<E: Facts + Send>(
             })
             .collect();
         for (_, queue) in (0..blocks).zip(queues.iter().cycle()) {
-            match queue.recv() {
-                Ok(block) => hand_over(block?)?,
-                Err(mpsc::RecvError) => {
-                    let what = "the reading thread panicked".to_owned();
-                    return Err(ReplayError::Contradiction { ledger, seq: range.start, what });
-                }
-            }
+            let Ok(block) = queue.recv() else {
+                let what = "the reading thread panicked".to_owned();
+                return Err(ReplayError::Contradiction { ledger, seq: range.start, what });
+            };
+            hand_over(block?)?;
         }
         Ok(())
     })

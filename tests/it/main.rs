@@ -1,3 +1,5 @@
 //! The integration tests: the service as a whole, from the outside and under faults.
 
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
+
 mod cli;

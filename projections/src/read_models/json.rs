@@ -3,13 +3,15 @@
 
 use std::io;
 
+use mentorlog_events::event::Absent;
+use mentorlog_events::id::{NoShowId, PairId};
+use mentorlog_events::time::{Day, Timestamp};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::ReadModels;
 use crate::rows::Row;
 use crate::timeline::Chain;
-use mentorlog_events::time::Day;
 
 impl ReadModels {
     /// Writes the whole of the read models as compact JSON: the program, then everything in it in the order
@@ -38,9 +40,9 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "participants",
             &Each(|| {
-                self.participants.iter().map(|person| WithEvents {
-                    events: self.own_events(person.events),
-                    view: self.participant_view(person),
+                (0..self.participants.len()).map(|row| WithEvents {
+                    events: self.own_events(self.participants[row].events),
+                    view: self.participant_view(row),
                 })
             }),
         )?;
@@ -49,18 +51,17 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "rounds",
             &Each(|| {
-                self.rounds.iter().map(|round| WithEvents {
-                    events: self.own_events(round.events),
-                    view: self.round_view(round),
-                })
+                self.rounds
+                    .iter()
+                    .map(|round| WithEvents { events: self.own_events(round.events), view: round.view() })
             }),
         )?;
         map.serialize_entry(
             "pairs",
             &Each(|| {
-                self.pairs.iter().map(|pair| WithEvents {
-                    events: self.own_events(pair.events),
-                    view: self.pair_view(pair, today),
+                (0..self.pairs.len()).map(|row| WithEvents {
+                    events: self.own_events(self.pairs[row].events),
+                    view: self.pair_view(row, today),
                 })
             }),
         )?;
@@ -87,19 +88,26 @@ impl Serialize for ReadModels {
         map.serialize_entry(
             "no_shows",
             &Each(|| {
-                self.no_shows.iter().map(|no_show| {
-                    serde_json::json!({
-                        "no_show": no_show.id,
-                        "pair": self.pairs[no_show.pair].id,
-                        "absent": no_show.absent,
-                        "occurred_at": no_show.occurred_at,
-                        "day": no_show.day,
-                    })
+                self.no_shows.iter().map(|no_show| NoShowLine {
+                    no_show: no_show.id,
+                    pair: self.pairs[no_show.pair].id,
+                    absent: no_show.absent,
+                    occurred_at: no_show.occurred_at,
+                    day: no_show.day,
                 })
             }),
         )?;
         map.end()
     }
+}
+
+#[derive(Serialize)]
+struct NoShowLine {
+    no_show: NoShowId,
+    pair: PairId,
+    absent: Absent,
+    occurred_at: Timestamp,
+    day: Day,
 }
 
 /// A view and the positions of the events of its own.

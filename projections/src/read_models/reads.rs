@@ -11,9 +11,9 @@ use uuid::Uuid;
 use super::ReadModels;
 use crate::counting::Side;
 use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionView, Teller};
-use crate::goals::{Goal, GoalView, Round, RoundView};
+use crate::goals::{Goal, GoalView, RoundView};
 use crate::pairs::{EachWay, Pair, PairState, PairView};
-use crate::participants::{Participant, ParticipantState, ParticipantView};
+use crate::participants::{Flow, Participant, ParticipantState, ParticipantView};
 use crate::program::{
     GenerationCount, MeasuresFrom, PairsSummary, ParticipantsSummary, PolicyView, ProgramView, SkillCounts,
 };
@@ -46,12 +46,6 @@ pub struct PairFilter {
     pub participant: Option<ParticipantId>,
 }
 
-impl PairFilter {
-    fn takes(&self, pair: &Pair) -> bool {
-        self.state.is_none_or(|state| state == pair.state)
-    }
-}
-
 impl ReadModels {
     /// The program as counts; `None` before its first entry. `now` says which pairs are stalled (by its civil
     /// day in the program's zone) and which proposals are overdue. Costs the same however long the history is.
@@ -71,6 +65,7 @@ impl ReadModels {
         }
         Some(ProgramView {
             program: program.id,
+            version: u64::from(program.version),
             slug: program.slug.clone(),
             name: program.name.clone(),
             origin: program.origin.clone(),
@@ -151,9 +146,9 @@ impl ReadModels {
                 minutes: skill.minutes,
             })
             .collect();
-        for person in self.participants.iter() {
+        for person in self.profiles.iter() {
             if person.arm == Arm::Program
-                && matches!(person.state, ParticipantState::Enrolled | ParticipantState::OnBreak)
+                && matches!(person.state(), ParticipantState::Enrolled | ParticipantState::OnBreak)
             {
                 for &skill in &person.offered {
                     views[skill as usize].offered += 1;
@@ -169,7 +164,7 @@ impl ReadModels {
 
     /// One participant; `None` if there is none of this id.
     pub fn participant(&self, id: ParticipantId) -> Option<ParticipantView> {
-        self.participants.find(id.0).map(|row| self.participant_view(&self.participants[row]))
+        self.participants.find(id.0).map(|row| self.participant_view(row))
     }
 
     /// Participants in the order of enrolment, after the one given. `None` if there is none of that id.
@@ -178,41 +173,43 @@ impl ReadModels {
             Some(id) => self.participants.find(id.0)? + 1,
             None => 0,
         };
-        let rows = (from..self.participants.len()).map(|row| &self.participants[row]);
-        Some(Page::of(rows.map(|person| self.participant_view(person)), limit))
+        let rows = from..self.participants.len();
+        Some(Page::of(rows.map(|row| self.participant_view(row)), limit))
     }
 
-    pub(super) fn participant_view(&self, person: &Participant) -> ParticipantView {
+    pub(super) fn participant_view(&self, row: Row) -> ParticipantView {
+        let (person, profile) = (&self.participants[row], &self.profiles[row]);
         let skills = |numbers: &[u32]| numbers.iter().map(|&skill| self.skills.word(skill).clone()).collect();
         let personal = PersonalField::ALL.iter().enumerate();
         ParticipantView {
             participant: person.id,
             version: u64::from(person.version),
-            state: person.state,
-            since: person.since,
-            departure_reason: person.departure,
-            arm: person.arm,
-            generation: self.generations.word(person.generation).clone(),
-            unit: person.unit.map(|unit| self.units.word(unit).clone()),
-            offered: skills(&person.offered),
-            sought: skills(&person.sought),
-            capacity: person.capacity,
-            origin: person.origin,
-            enrolled_at: person.enrolled_at,
-            enrolled_day: person.enrolled_day,
+            last_seq: u64::from(person.last_seq),
+            state: profile.state(),
+            since: profile.since,
+            departure_reason: profile.departure,
+            arm: profile.arm,
+            generation: self.generations.word(profile.generation).clone(),
+            unit: profile.unit.map(|unit| self.units.word(unit).clone()),
+            offered: skills(&profile.offered),
+            sought: skills(&profile.sought),
+            capacity: profile.capacity,
+            origin: profile.origin,
+            enrolled_at: profile.enrolled_at,
+            enrolled_day: profile.enrolled_day,
             personal: personal
-                .filter(|(bit, _)| person.personal >> bit & 1 == 1)
+                .filter(|(bit, _)| profile.personal >> bit & 1 == 1)
                 .map(|(_, &field)| field)
                 .collect(),
-            pairs: person.pairs,
+            pairs: profile.pairs,
             sessions: person.sessions,
-            taught: person.taught,
-            learned: person.learned,
+            taught: Flow { exchanges: person.exchanges[0], minutes: person.minutes[0] },
+            learned: Flow { exchanges: person.exchanges[1], minutes: person.minutes[1] },
             no_shows: person.no_shows,
             last_session_day: self
                 .pairs_of(person)
                 .filter(|&pair| self.pairs[pair].sessions.live > 0)
-                .map(|pair| self.pairs[pair].last.1)
+                .map(|pair| self.pairs[pair].last_day)
                 .max(),
         }
     }
@@ -225,14 +222,14 @@ impl ReadModels {
             let row = (next != NONE).then_some(next)?;
             let pair = &self.pairs[row];
             let side = usize::from(self.participants[pair.people[0]].id != id);
-            next = pair.earlier[side];
+            next = self.terms[row].earlier[side];
             Some(row)
         })
     }
 
     /// One pair; `None` if there is none of this id. `today` says whether it is stalled.
     pub fn pair(&self, id: PairId, today: Day) -> Option<PairView> {
-        self.pairs.find(id.0).map(|row| self.pair_view(&self.pairs[row], today))
+        self.pairs.find(id.0).map(|row| self.pair_view(row, today))
     }
 
     /// Pairs in the order of proposal, after the one given. `None` if there is none of that id.
@@ -247,10 +244,10 @@ impl ReadModels {
             Some(id) => self.pairs.find(id.0)? + 1,
             None => 0,
         };
-        let view = |pair: &Pair| self.pair_view(pair, today);
+        let takes = |&row: &Row| filter.state.is_none_or(|state| state == self.pairs[row].state);
+        let view = |row| self.pair_view(row, today);
         let Some(participant) = filter.participant else {
-            let pairs = (from..self.pairs.len()).map(|row| &self.pairs[row]);
-            return Some(Page::of(pairs.filter(|pair| filter.takes(pair)).map(view), limit));
+            return Some(Page::of((from..self.pairs.len()).filter(takes).map(view), limit));
         };
         let person = self.participants.find(participant.0);
         let mut rows: Vec<Row> = person
@@ -259,21 +256,22 @@ impl ReadModels {
             .take_while(|&row| row >= from)
             .collect();
         rows.reverse();
-        let pairs = rows.into_iter().map(|row| &self.pairs[row]);
-        Some(Page::of(pairs.filter(|pair| filter.takes(pair)).map(view), limit))
+        Some(Page::of(rows.into_iter().filter(takes).map(view), limit))
     }
 
-    pub(super) fn pair_view(&self, pair: &Pair, today: Day) -> PairView {
+    pub(super) fn pair_view(&self, row: Row, today: Day) -> PairView {
+        let (pair, terms) = (&self.pairs[row], &self.terms[row]);
         let [a, b] = pair.people.map(|person| self.participants[person].id);
         let of = |side: Side| if side == Side::A { a } else { b };
         let stall_after_days = self.program.as_ref().map_or(0, |program| program.measures().stall_after_days);
         let start = pair.start();
         let closed = pair.state.is_terminal();
         let live = pair.sessions.live > 0;
-        let [a_to_b, b_to_a] = pair.flows;
+        let [a_to_b, b_to_a] = pair.exchanges.map(u64::from);
         PairView {
             pair: pair.id,
             version: u64::from(pair.version),
+            last_seq: u64::from(pair.last_seq),
             state: pair.state,
             stalled: pair.idle_since().is_some_and(|day| day.plus_days(i32::from(stall_after_days)) < today),
             a,
@@ -284,28 +282,28 @@ impl ReadModels {
                 .filter(|&side| pair.accepted[side as usize])
                 .map(of)
                 .collect(),
-            round: pair.in_round.as_ref().map(|in_round| in_round.round),
-            weight: pair.in_round.as_ref().and_then(|in_round| in_round.weight),
+            round: terms.in_round.as_ref().map(|in_round| in_round.round),
+            weight: terms.in_round.as_ref().and_then(|in_round| in_round.weight),
             origin: pair.imported.then_some(Origin::Imported),
-            proposed_at: pair.proposed_at,
-            proposed_day: pair.proposed_day,
-            expires_at: (!pair.imported).then_some(pair.expires_at),
-            expires_day: (!pair.imported).then_some(pair.expires_day),
+            proposed_at: terms.proposed_at,
+            proposed_day: terms.proposed_day,
+            expires_at: (!pair.imported).then_some(terms.expires_at),
+            expires_day: (!pair.imported).then_some(terms.expires_day),
             started_at: start.map(|(at, _)| at),
             started_day: start.map(|(_, day)| day),
-            term_ends_day: pair.term_ends_day,
-            closed_at: closed.then_some(pair.closed_at),
-            closed_day: closed.then_some(pair.closed_day),
+            term_ends_day: terms.term_ends_day,
+            closed_at: closed.then_some(terms.closed_at),
+            closed_day: closed.then_some(terms.closed_day),
             end_reason: pair.end,
             end_class: pair.end.map(mentorlog_events::event::EndReason::class),
             invalidated_by: pair.invalidation,
             sessions: pair.sessions,
-            exchanges: EachWay { a_to_b: a_to_b.exchanges.into(), b_to_a: b_to_a.exchanges.into() },
-            minutes: EachWay { a_to_b: a_to_b.minutes, b_to_a: b_to_a.minutes },
-            first_session_day: live.then_some(pair.first.1),
-            last_session_day: live.then_some(pair.last.1),
-            goals: pair.goals,
-            no_shows: pair.no_shows,
+            exchanges: EachWay { a_to_b, b_to_a },
+            minutes: EachWay { a_to_b: pair.minutes[0], b_to_a: pair.minutes[1] },
+            first_session_day: live.then_some(pair.first_day),
+            last_session_day: live.then_some(pair.last_day),
+            goals: terms.goals,
+            no_shows: terms.no_shows,
         }
     }
 
@@ -378,18 +376,7 @@ impl ReadModels {
 
     /// One round; `None` if there is none of this id.
     pub fn round(&self, id: RoundId) -> Option<RoundView> {
-        self.rounds.find(id.0).map(|row| self.round_view(&self.rounds[row]))
-    }
-
-    pub(super) fn round_view(&self, round: &Round) -> RoundView {
-        RoundView {
-            round: round.id,
-            version: u64::from(self.postings.newest(round.events).unwrap_or(0)),
-            proposed: round.proposed,
-            refused: round.refused,
-            recorded_at: round.recorded_at,
-            day: round.day,
-        }
+        self.rounds.find(id.0).map(|row| self.rounds[row].view())
     }
 
     /// Positions, ascending, of the events that concern a participant, pair, session, goal or round.

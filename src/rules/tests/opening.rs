@@ -1,0 +1,119 @@
+//! Opening programs, and openings that were interrupted.
+
+use mentorlog_events::entry::Actor;
+use mentorlog_events::event::registry::RegistryEvent;
+use mentorlog_events::id::{B64, ProgramId};
+
+use super::super::command::{Command, OpenProgram};
+use super::super::registry::{BadRegistryReference, Opening, RegistryState, decide_open};
+use super::super::rejection::Rejection;
+use super::super::{Context, Ids};
+use super::{entry, id, manager, registry, start};
+
+fn open(state: &RegistryState, body: &str) -> Result<Opening, Rejection> {
+    let body = body.replace("$a", &id("a").to_string());
+    match Command::read("open-program", body.as_bytes()).unwrap() {
+        Command::OpenProgram(command) => {
+            decide_open(state, &command, &Context { ids: Ids::new(1), ..manager() })
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn append(state: &mut RegistryState, event: impl Into<RegistryEvent>) -> Result<(), BadRegistryReference> {
+    state.apply(&entry(state.size(), start(), &manager(), event.into()))
+}
+
+const SIMPLE: &str = r#"{"program":"$a","slug":"a","name":"A","time_zone":"Europe/Berlin"}"#;
+
+/// One of each refusal that only the registry gives.
+pub(super) fn refusals() -> impl Iterator<Item = Rejection> {
+    let mut state = registry();
+    let opening = open(&state, SIMPLE).unwrap();
+    append(&mut state, opening.intent).unwrap();
+    [
+        open(&state, SIMPLE),
+        open(&state, r#"{"slug":"a","name":"A","time_zone":"UTC"}"#),
+        open(&state, r#"{"slug":"b","name":"","time_zone":"UTC"}"#),
+    ]
+    .into_iter()
+    .map(Result::unwrap_err)
+}
+
+#[test]
+fn an_id_and_a_slug_are_taken_once_and_a_name_is_a_name() {
+    let codes: Vec<_> = refusals().map(Rejection::code).collect();
+    assert_eq!(codes, ["program-exists", "slug-taken", "improper-name"]);
+    for name in [" a", "a ", "a\\nb", &"x".repeat(81)] {
+        let body = format!(r#"{{"slug":"b","name":"{name}","time_zone":"UTC"}}"#);
+        assert_eq!(open(&registry(), &body).unwrap_err().code(), "improper-name", "{name}");
+    }
+    assert!(
+        open(&registry(), &format!(r#"{{"slug":"b","name":"{}","time_zone":"UTC"}}"#, "ü".repeat(80)))
+            .is_ok()
+    );
+    let command = OpenProgram {
+        program: None,
+        slug: "x".parse().unwrap(),
+        name: "X".into(),
+        time_zone: "UTC".parse().unwrap(),
+        policy: None,
+    };
+    let ann = Context { actor: Actor::Participant(super::person("ann")), ..manager() };
+    assert_eq!(decide_open(&registry(), &command, &ann), Err(Rejection::ManagerOnly));
+    assert_eq!(decide_open(&RegistryState::new(), &command, &manager()), Err(Rejection::ProgramNotFound));
+}
+
+#[test]
+fn a_policy_is_the_default_but_for_what_is_given() {
+    let body = r#"{"slug":"b","name":"B","time_zone":"UTC","policy":{"rules":{"capacity":9},"measures":{"k_anonymity":8}}}"#;
+    let opening = open(&registry(), body).unwrap();
+    assert_eq!(opening.program, ProgramId(Ids::new(1).next()));
+    assert_eq!(opening.first.rules.capacity, 9);
+    assert_eq!(opening.first.rules.term_days, 180);
+    assert_eq!(opening.first.measures.k_anonymity, 8);
+    assert_eq!(opening.first.origin, format!("{}/{}/1", id("installation"), opening.program));
+    let wrong = body.replace(":9", ":0");
+    let rejection = open(&registry(), &wrong).unwrap_err();
+    assert_eq!(rejection.pointer().unwrap().to_string(), "/policy/rules/capacity");
+}
+
+#[test]
+fn an_interrupted_opening_is_completed_or_abandoned() {
+    let mut state = registry();
+    let opening = open(&state, SIMPLE).unwrap();
+    append(&mut state, opening.intent.clone()).unwrap();
+    assert_eq!(state.program("a"), None, "not open yet");
+    assert_eq!(
+        state.unfinished().map(|unfinished| unfinished.program).collect::<Vec<_>>(),
+        [opening.program]
+    );
+
+    let mut completed = state.clone();
+    let completion = state.unfinished().next().unwrap().complete(1, B64([7; 32]));
+    assert_eq!(completion, opening.completed(1, B64([7; 32])));
+    append(&mut completed, completion.clone()).unwrap();
+    assert_eq!(completed.program("a"), Some(opening.program));
+    assert_eq!(completed.programs().count(), 1);
+    assert_eq!(completed.slug(opening.program).unwrap().as_str(), "a");
+    assert_eq!(completed.unfinished().count(), 0);
+    assert_eq!(append(&mut completed, completion), Err(BadRegistryReference::NotBegun(opening.program)));
+
+    let abandonment = state.unfinished().next().unwrap().abandon();
+    append(&mut state, abandonment).unwrap();
+    assert_eq!(state.unfinished().count(), 0);
+    assert!(open(&state, r#"{"slug":"a","name":"A","time_zone":"UTC"}"#).is_ok(), "the slug is free again");
+    assert_eq!(open(&state, SIMPLE).unwrap_err().code(), "program-exists", "the id is not");
+    assert_eq!(append(&mut state, opening.intent), Err(BadRegistryReference::Twice(opening.program)));
+}
+
+#[test]
+fn a_registry_begins_with_its_opening_once() {
+    let state = registry();
+    let opening = open(&state, SIMPLE).unwrap();
+    let intent: RegistryEvent = opening.intent.into();
+    let mut empty = RegistryState::new();
+    assert_eq!(append(&mut empty, intent.clone()), Err(BadRegistryReference::NotOpened));
+    let gap = entry(5, start(), &manager(), intent);
+    assert_eq!(empty.apply(&gap), Err(BadRegistryReference::Gap { expected: 0, found: 5 }));
+}
