@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -168,7 +169,12 @@ impl Out {
             return Ok(Self::Standard(BufWriter::with_capacity(1 << 16, io::stdout())));
         }
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let draft = tempfile::Builder::new().prefix(".mentorlog-").suffix(".partial").tempfile_in(dir);
+        let draft = tempfile::Builder::new()
+            .prefix(".mentorlog-")
+            .suffix(".partial")
+            // Less the umask: what is exported is not secret to whom the directory is open.
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(dir);
         let draft = draft
             .map_err(|error| Failure::new(format_args!("{} cannot be written: {error}", path.display())))?;
         Ok(Self::File(BufWriter::with_capacity(1 << 20, draft), path.to_owned()))

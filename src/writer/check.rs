@@ -205,3 +205,86 @@ fn check_head(checked: &mut Checked, log: &dyn Log, ledger: LedgerId, tree: &Tre
 fn contradiction(ledger: LedgerId, seq: u64, error: &dyn std::fmt::Display) -> ReplayError {
     ReplayError::Contradiction { ledger, seq, what: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mentorlog_events::record::Record;
+
+    use super::*;
+    use crate::clock::{Clock, Machine};
+    use crate::ledger::Append;
+    use crate::ledger::memory::MemoryLog;
+    use crate::rules::command::Command;
+    use crate::writer::{Writer, system};
+    use mentorlog_events::entry::Actor;
+
+    type Ledgers = BTreeMap<LedgerId, Vec<Record>>;
+
+    /// The ledgers of an installation with one program, as the writer wrote them.
+    fn written(keys: Keys) -> (Ledgers, LedgerId) {
+        let log = Arc::new(MemoryLog::new());
+        let clock = Clock::start(Machine::default());
+        let (writer, running) =
+            Writer::start(&(log.clone() as Arc<dyn Log>), BTreeMap::new(), keys, clock).unwrap();
+        let body = br#"{"slug":"spring","name":"Spring","time_zone":"UTC"}"#;
+        let Ok(Command::OpenProgram(open)) = Command::read("open-program", body) else { panic!("it is one") };
+        let caller = crate::writer::Caller { actor: Actor::Manager, ..system() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (program, _) = runtime.block_on(writer.open_program(open, caller, None)).unwrap();
+        drop(writer);
+        running.join();
+        let read = |ledger: LedgerId| (ledger, log.read(ledger, 0, 1000).unwrap());
+        (log.heads().into_keys().map(read).collect(), program.into())
+    }
+
+    /// What is wrong with ledgers.
+    fn faults(ledgers: &Ledgers, keys: Option<&Keys>) -> Vec<String> {
+        let log = MemoryLog::new();
+        for (ledger, records) in ledgers {
+            let records = records.clone();
+            let append = Append { ledger: *ledger, expected_size: 0, records, root: [0; 32] };
+            assert!(matches!(log.append(&[append])[..], [crate::ledger::Outcome::Ok]));
+        }
+        let checked = check(&log, &log.heads(), keys, || ());
+        checked.faults.into_iter().map(|fault| fault.text).collect()
+    }
+
+    #[test]
+    fn what_the_writer_wrote_holds_together_and_what_is_taken_out_of_it_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (ledgers, program) = written(Keys::open(dir.path(), false).unwrap());
+        let keys = Keys::open(dir.path(), true).unwrap();
+        assert_eq!(faults(&ledgers, Some(&keys)), [""; 0]);
+
+        let others = faults(&ledgers, Some(&Keys::ephemeral()));
+        assert_eq!(others.len(), 2, "the registry and the program: {others:?}");
+        assert!(others.iter().all(|text| text.contains("signing.key")));
+
+        let mut missing = ledgers.clone();
+        missing.remove(&program);
+        assert_eq!(
+            faults(&missing, None),
+            ["the registry says that this ledger was opened, and it is not there"]
+        );
+
+        let mut unregistered = ledgers.clone();
+        unregistered.get_mut(&LedgerId::REGISTRY).unwrap().truncate(1);
+        assert_eq!(faults(&unregistered, None), ["the registry does not know this ledger"]);
+
+        let mut unfinished = ledgers.clone();
+        unfinished.get_mut(&LedgerId::REGISTRY).unwrap().truncate(2);
+        assert_eq!(faults(&unfinished, None), [""; 0], "a start completes it");
+
+        let mut gap = ledgers.clone();
+        gap.get_mut(&LedgerId::REGISTRY).unwrap().remove(1);
+        assert!(faults(&gap, None)[0].contains("the entry says it is seq 2"));
+
+        let mut edited = ledgers.clone();
+        let entry = String::from_utf8(edited[&program][0].bytes().to_vec()).unwrap();
+        let entry = entry.replace("\"slug\":\"spring\"", "\"slug\":\"autumn\"");
+        edited.insert(program, vec![Record::stored(entry.into())]);
+        assert_eq!(faults(&edited, None), ["the registry knows the program by another slug"]);
+    }
+}

@@ -167,13 +167,17 @@ impl Found {
     }
 }
 
+/// Entries read at a time to find the end of a command: most commands are one or two events.
+const ENTRIES_AT_ONCE: usize = 4;
+
 /// The receipt of the command that begins at `seq`, as it was first given.
 fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
     let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
     let mut entries: Vec<Entry<Event>> = Vec::new();
     'read: loop {
         let from = seq + entries.len() as u64;
-        let records = log.read(program.id.into(), from, 16).map_err(|error| unreadable(&error))?;
+        let records =
+            log.read(program.id.into(), from, ENTRIES_AT_ONCE).map_err(|error| unreadable(&error))?;
         if records.is_empty() {
             break;
         }

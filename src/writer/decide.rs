@@ -431,6 +431,7 @@ impl Decider {
             secret: self.keys.of_ledger(id),
             view: RwLock::new(View { models: ReadModels::new(), size: 0, root: Tree::new().root() }),
             tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
             grown: watch::Sender::new(0),
         });
         let mut known = Known::default();

@@ -103,6 +103,7 @@ impl Ledger {
             secret: keys.of_ledger(id),
             view: RwLock::new(View { models, size, root }),
             tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
             grown: watch::Sender::new(size),
         });
         Ok(Self { program, state, known, size, last_recorded, pending: VecDeque::new(), held: None })

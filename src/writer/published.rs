@@ -37,6 +37,7 @@ pub struct Program {
     pub secret: LedgerSecret,
     pub(super) view: RwLock<View>,
     pub(super) tree: Mutex<Tree>,
+    pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
 }
 
@@ -56,20 +57,38 @@ impl Program {
         self.grown.subscribe()
     }
 
-    /// The root the ledger had at `size`, at most the present one. Reads at most 255 entries.
+    /// The root the ledger had at `size`, at most the present one. Reads at most 256 entries, and none of them
+    /// twice as long as sizes of the same 256 are asked for.
     pub fn root_at(&self, log: &dyn Log, size: u64) -> Result<Option<Hash>, ReadError> {
         if size > self.size() {
             return Ok(None);
         }
         let first = size / 256 * 256;
-        let limit = usize::try_from(size - first).expect("fewer than 256");
-        let leaves: Vec<Hash> = if limit == 0 {
-            Vec::new()
-        } else {
-            log.read(self.id.into(), first, limit)?.iter().map(Record::leaf_hash).collect()
-        };
-        lock(&self.tree).root_at(size, |_| Ok(leaves))
+        let wanted = usize::try_from(size - first).expect("fewer than 256");
+        let mut recent = lock(&self.recent_leaves);
+        if recent.first != first {
+            *recent = RecentLeaves { first, leaves: Vec::new() };
+        }
+        if recent.leaves.len() < wanted {
+            let (from, limit) = (first + recent.leaves.len() as u64, 256 - recent.leaves.len());
+            let records = log.read(self.id.into(), from, limit)?;
+            recent.leaves.extend(records.iter().map(Record::leaf_hash));
+        }
+        let leaves = recent.leaves.get(..wanted).ok_or_else(|| ReadError::Damaged {
+            ledger: self.id.into(),
+            seq: first + recent.leaves.len() as u64,
+            detail: "the ledger ends here".into(),
+        })?;
+        lock(&self.tree).root_at(size, |_| Ok(leaves.to_vec()))
     }
+}
+
+/// Leaf hashes of entries from a multiple of 256 on. Commands that are repeated mostly come in the order of the
+/// first time: without these every one of them would read and hash 128 entries, on the thread that commits.
+#[derive(Default)]
+pub(super) struct RecentLeaves {
+    first: u64,
+    leaves: Vec<Hash>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -161,5 +180,47 @@ impl Published {
 
     pub(super) fn add(&self, program: &Arc<Program>) {
         self.directory.write().unwrap_or_else(PoisonError::into_inner).add(program);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mentorlog_events::id::LedgerId;
+
+    use super::*;
+    use crate::keys::Keys;
+    use crate::ledger::Append;
+    use crate::ledger::memory::MemoryLog;
+
+    #[test]
+    fn every_earlier_root_is_found_in_whatever_order_it_is_asked_for() {
+        const SIZE: u64 = 700;
+        let id = ProgramId(uuid::Uuid::from_u128(7));
+        let ledger = LedgerId::from(id);
+        let records: Vec<Record> =
+            (0..SIZE).map(|seq| Record::stored(seq.to_string().into_bytes().into())).collect();
+        let mut tree = Tree::new();
+        let mut roots = vec![tree.root()];
+        for record in &records {
+            tree.push(record.leaf_hash());
+            roots.push(tree.root());
+        }
+        let log = MemoryLog::new();
+        log.append(&[Append { ledger, expected_size: 0, records, root: tree.root() }]);
+        let program = Program {
+            id,
+            slug: "spring".parse().unwrap(),
+            secret: Keys::ephemeral().of_ledger(ledger),
+            view: RwLock::new(View { models: ReadModels::new(), size: SIZE, root: tree.root() }),
+            tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
+            grown: watch::Sender::new(SIZE),
+        };
+        // 271 and 701 have no common factor: every size once, and never the next one.
+        for size in (0..=SIZE).chain((0..=SIZE).map(|n| n * 271 % (SIZE + 1))).chain((0..=SIZE).rev()) {
+            let index = usize::try_from(size).unwrap();
+            assert_eq!(program.root_at(&log, size).unwrap(), Some(roots[index]), "size {size}");
+        }
+        assert_eq!(program.root_at(&log, SIZE + 1).unwrap(), None);
     }
 }
