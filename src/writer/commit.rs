@@ -13,10 +13,10 @@ use mentorlog_events::event::Event;
 use mentorlog_events::id::CommandId;
 use tokio::sync::mpsc;
 
-use super::group::{Fold, Found, Group, Part, Reply};
+use super::group::{Fold, Found, Group, Reply};
 use super::published::{Head, Program, Published, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
-use super::{Answer, Message};
+use super::{Answer, BatchAnswer, Message};
 use crate::ledger::{Append, Log, Outcome};
 
 pub(super) struct Committer {
@@ -48,8 +48,8 @@ impl Committer {
         let appended = self.append(&group);
         match appended {
             Ok(()) => {
-                for part in group.parts {
-                    self.publish(part);
+                for (append, fold) in group.appends.iter().zip(group.folds) {
+                    self.publish(append, fold);
                 }
                 for reply in group.replies {
                     self.answer(reply);
@@ -72,13 +72,12 @@ impl Committer {
             // Decided on a state that rests on what failed before.
             return Err(self.published.stopped_refusal());
         }
-        if group.parts.is_empty() {
+        if group.appends.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
-        // Cheap: records are shared bytes.
-        let appends: Vec<Append> = group.parts.iter().map(|part| part.append.clone()).collect();
-        let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(&appends)))
+        let appends = &group.appends;
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(appends)))
             .map_err(|_| Refusal::Unknown("the log panicked while appending".to_owned()))?;
         for (append, outcome) in appends.iter().zip(&outcomes) {
             match outcome {
@@ -101,9 +100,9 @@ impl Committer {
         Ok(())
     }
 
-    fn publish(&self, part: Part) {
-        let size = part.append.expected_size + part.append.records.len() as u64;
-        match part.fold {
+    fn publish(&self, append: &Append, fold: Fold) {
+        let (size, root) = (append.expected_size + append.records.len() as u64, append.root);
+        match fold {
             Fold::Program { program, entries, is_new } => {
                 {
                     let mut view = program.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -111,14 +110,14 @@ impl Committer {
                         view.models.apply(entry);
                     }
                     view.size = size;
-                    view.root = part.append.root;
+                    view.root = root;
                 }
                 program.grown.send_replace(size);
                 if is_new {
                     self.published.add(&program);
                 }
             }
-            Fold::Registry => *lock(&self.published.registry) = Head { size, root: part.append.root },
+            Fold::Registry => *lock(&self.published.registry) = Head { size, root },
         }
     }
 
@@ -130,9 +129,13 @@ impl Committer {
                 self.published.vitals.answer.observe(since.elapsed());
                 let _ = answer.send(found.answer(log));
             }
-            Reply::Batch(found, since, answer) => {
+            Reply::Batch(found, head, since, answer) => {
                 self.published.vitals.answer.observe(since.elapsed());
-                let _ = answer.send(found.into_iter().map(|found| found.answer(log)).collect());
+                let answers = found.into_iter().map(|found| found.answer(log)).collect();
+                let _ = answer.send(Ok(BatchAnswer { answers, head }));
+            }
+            Reply::NoBatch(refusal, answer) => {
+                let _ = answer.send(Err(refusal));
             }
             Reply::Open(Ok((program, found)), answer) => {
                 let _ = answer.send(found.answer(log).map(|receipt| (program.id, receipt)));
@@ -150,9 +153,10 @@ impl Reply {
         let withdrawn = |_| Found::Ready(Err(why.clone()));
         match self {
             Self::One(found, since, answer) => Self::One(withdrawn(found), since, answer),
-            Self::Batch(found, since, answer) => {
-                Self::Batch(found.into_iter().map(withdrawn).collect(), since, answer)
+            Self::Batch(found, head, since, answer) => {
+                Self::Batch(found.into_iter().map(withdrawn).collect(), head, since, answer)
             }
+            Self::NoBatch(_, answer) => Self::NoBatch(why.clone(), answer),
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
         }
     }
@@ -200,6 +204,6 @@ fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
         use mentorlog_events::entry::Facts as _;
         (Appended { seq: entry.seq, id: entry.id, name: entry.event.shape().name }, &entry.event)
     });
-    let receipt: Option<Receipt> = receipt(program.id, command, appended, root, true);
+    let receipt: Option<Receipt> = receipt(program.id, command, appended, Some(root), true);
     receipt.ok_or_else(|| unreadable(&"the command has no events"))
 }

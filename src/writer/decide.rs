@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mentorlog_events::entry::{CommandStamp, ENVELOPE, Entry, Facts};
 use mentorlog_events::event::Event;
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use super::group::{Fold, Found, Group, Reply};
 use super::known::Known;
 use super::ledgers::{Ledger, Pending, Registry, seen};
-use super::published::{Program, Published, View, lock};
+use super::published::{Head, Program, Published, View, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
 use super::{Caller, Idempotency, Message, Submission, system};
 use crate::keys::Keys;
@@ -33,6 +34,9 @@ use crate::rules::{Context, Ids, decide};
 
 /// A group is handed over at the latest when it holds this many entries, or a single command more.
 const GROUP_ENTRIES_MAX: usize = 16_384;
+
+/// Longest time a group waits for more while the disk is free.
+const GATHER_MAX: Duration = Duration::from_micros(500);
 
 /// Signing keys start with this number.
 const FIRST_KEY: u32 = 1;
@@ -53,30 +57,58 @@ impl Decider {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
             self.take(message);
-            while let Ok(message) = inbox.try_recv() {
-                self.take(message);
-                if self.open.entries >= GROUP_ENTRIES_MAX {
-                    // Back-pressure: the queue fills while the disk catches up.
-                    while self.in_flight.load(Ordering::Acquire) > 0 {
-                        thread::park();
-                    }
-                    self.hand_over();
+            self.drain(&mut inbox);
+            if self.in_flight.load(Ordering::Acquire) > 0 {
+                // What arrives until the disk is free joins the group.
+                continue;
+            }
+            // A commit costs the same for one command as for many. Whoever was just answered, or is just being
+            // read, may have the next one ready within a moment: the other threads get their turn first, as
+            // long as each turn brings something. Alone, a command waits for one empty turn.
+            let begun = Instant::now();
+            loop {
+                thread::yield_now();
+                if !self.drain(&mut inbox) || begun.elapsed() > GATHER_MAX {
+                    break;
                 }
             }
-            if self.in_flight.load(Ordering::Acquire) == 0 {
-                self.hand_over();
-            }
+            self.hand_over();
         }
         self.hand_over();
     }
 
-    fn hand_over(&mut self) {
-        if !self.open.is_empty() {
-            let group = std::mem::take(&mut self.open);
-            self.in_flight.fetch_add(1, Ordering::AcqRel);
-            // The committer ends only after this thread.
-            let _ = self.groups.send(group);
+    /// Takes everything that waits; whether there was anything.
+    fn drain(&mut self, inbox: &mut mpsc::Receiver<Message>) -> bool {
+        let mut any = false;
+        while let Ok(message) = inbox.try_recv() {
+            any = true;
+            self.take(message);
+            if self.open.entries >= GROUP_ENTRIES_MAX {
+                // Back-pressure: the queue fills while the disk catches up.
+                while self.in_flight.load(Ordering::Acquire) > 0 {
+                    thread::park();
+                }
+                self.hand_over();
+            }
         }
+        any
+    }
+
+    fn hand_over(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let mut group = std::mem::take(&mut self.open);
+        for (append, fold) in group.appends.iter_mut().zip(&group.folds) {
+            // The trees have taken in exactly what has been decided, and all of that is in this group or before.
+            append.root = match fold {
+                Fold::Program { program, .. } => lock(&program.tree).root(),
+                Fold::Registry => self.registry.tree.root(),
+            };
+        }
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        // The committer ends only after this thread.
+        let _ = self.groups.send(group);
     }
 
     fn take(&mut self, message: Message) {
@@ -86,16 +118,23 @@ impl Decider {
         match message {
             Message::Committed => {}
             Message::One(program, submission, since, answer) => {
-                let found = self.consider(program, &submission);
+                let found = self.consider(program, &submission, true);
                 self.open.replies.push(Reply::One(found, since, answer));
             }
             Message::Batch(program, submissions, atomic, since, answer) => {
                 let found = if atomic {
                     self.consider_atomic(program, submissions)
                 } else {
-                    submissions.iter().map(|submission| self.consider(program, submission)).collect()
+                    submissions.iter().map(|submission| self.consider(program, submission, false)).collect()
                 };
-                self.open.replies.push(Reply::Batch(found, since, answer));
+                let reply = match self.ledgers.get(&program) {
+                    Some(ledger) => {
+                        let head = Head { size: ledger.size, root: lock(&ledger.program.tree).root() };
+                        Reply::Batch(found, head, since, answer)
+                    }
+                    None => Reply::NoBatch(Refusal::NoSuchProgram, answer),
+                };
+                self.open.replies.push(reply);
             }
             Message::Open(program, caller, idempotency, answer) => {
                 let found = self.consider_opening(&program, &caller, idempotency);
@@ -105,11 +144,17 @@ impl Decider {
         }
     }
 
-    fn consider(&mut self, program: ProgramId, submission: &Submission) -> Found {
-        self.accept(program, submission).unwrap_or_else(|refusal| Found::Ready(Err(refusal)))
+    fn consider(&mut self, program: ProgramId, submission: &Submission, with_root: bool) -> Found {
+        self.accept(program, submission, with_root).unwrap_or_else(|refusal| Found::Ready(Err(refusal)))
     }
 
-    fn accept(&mut self, program: ProgramId, submission: &Submission) -> Result<Found, Refusal> {
+    /// `with_root`: whether the receipt is to have the root, which costs some ten hashes.
+    fn accept(
+        &mut self,
+        program: ProgramId,
+        submission: &Submission,
+        with_root: bool,
+    ) -> Result<Found, Refusal> {
         if self.published.stopped().is_some() {
             return Err(self.published.stopped_refusal());
         }
@@ -162,7 +207,7 @@ impl Decider {
             for record in &records {
                 tree.push(record.leaf_hash());
             }
-            tree.root()
+            with_root.then(|| tree.root())
         };
         for entry in &entries {
             // The rules decided it on this very state: if it does not fit, neither can be trusted.
@@ -183,12 +228,9 @@ impl Decider {
         let receipt =
             receipt(program, command, appended, root, false).expect("a decision has at least one event");
         let fold = || Fold::Program { program: ledger.program.clone(), entries: Vec::new(), is_new: false };
-        self.open.entries += entries.len();
-        self.open.bytes += records.iter().map(|record| record.bytes().len()).sum::<usize>();
-        let part = self.open.push(program.into(), first, fold);
-        part.append.records.append(&mut records);
-        part.append.root = root;
-        if let Fold::Program { entries: folded, .. } = &mut part.fold {
+        if let Fold::Program { entries: folded, .. } =
+            self.open.push(program.into(), first, &mut records, fold)
+        {
             folded.append(&mut entries);
         }
         Ok(Found::Ready(Ok(receipt)))
@@ -205,7 +247,7 @@ impl Decider {
         let ledger_before = ledger.mark();
         let mut found = Vec::with_capacity(count);
         for submission in submissions {
-            match self.accept(program, &submission) {
+            match self.accept(program, &submission, false) {
                 Ok(accepted) => found.push(accepted),
                 Err(refusal) => {
                     let index = found.len();
@@ -240,7 +282,7 @@ impl Decider {
                 expected_version: None,
                 idempotency: None,
             };
-            if let Err(refusal) = self.accept(program, &submission) {
+            if let Err(refusal) = self.accept(program, &submission, false) {
                 tracing::warn!(%program, %pair, %refusal, "a proposal was due and could not be recorded as expired");
             }
         }
@@ -314,12 +356,7 @@ impl Decider {
             registry.known.insert(&idempotency.key.0, seq);
             registry.pending.push_back(Pending { seq, idempotency });
         }
-        self.open.entries += 1;
-        self.open.bytes += record.bytes().len();
-        let root = registry.tree.root();
-        let part = self.open.push(LedgerId::REGISTRY, seq, || Fold::Registry);
-        part.append.records.push(record);
-        part.append.root = root;
+        self.open.push(LedgerId::REGISTRY, seq, &mut vec![record], || Fold::Registry);
         command
     }
 
@@ -451,14 +488,10 @@ impl Decider {
         };
         self.ledgers.insert(opening.program, ledger);
         let appended = Appended { seq: 0, id: entry.id, name: entry.event.shape().name };
-        let receipt = receipt(opening.program, command, [(appended, &entry.event)], root, false)
+        let receipt = receipt(opening.program, command, [(appended, &entry.event)], Some(root), false)
             .expect("there is one event");
-        self.open.entries += 1;
-        self.open.bytes += record.bytes().len();
         let fold = || Fold::Program { program: program.clone(), entries: vec![entry], is_new: true };
-        let part = self.open.push(id, 0, fold);
-        part.append.records.push(record);
-        part.append.root = root;
+        self.open.push(id, 0, &mut vec![record], fold);
         Ok((program, receipt))
     }
 }

@@ -8,11 +8,12 @@ use std::time::Instant;
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::Event;
 use mentorlog_events::id::LedgerId;
+use mentorlog_events::record::Record;
 use tokio::sync::oneshot;
 
-use super::published::Program;
+use super::published::{Head, Program};
 use super::receipt::Refusal;
-use super::{Answer, OpenAnswer};
+use super::{Answer, BatchAnswer, OpenAnswer};
 use crate::ledger::Append;
 
 /// What the committer finds out for an answer.
@@ -24,25 +25,25 @@ pub(super) enum Found {
 
 pub(super) enum Reply {
     One(Found, Instant, oneshot::Sender<Answer>),
-    Batch(Vec<Found>, Instant, oneshot::Sender<Vec<Answer>>),
+    Batch(Vec<Found>, Head, Instant, oneshot::Sender<Result<BatchAnswer, Refusal>>),
+    /// A batch of which nothing was considered.
+    NoBatch(Refusal, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(Result<(Arc<Program>, Found), Refusal>, oneshot::Sender<OpenAnswer>),
 }
 
-/// Entries of one ledger to publish once they are durable.
+/// What of one ledger is published once its entries are durable.
 pub(super) enum Fold {
     Program { program: Arc<Program>, entries: Vec<Entry<Event>>, is_new: bool },
     Registry,
 }
 
-pub(super) struct Part {
-    pub(super) append: Append,
-    pub(super) fold: Fold,
-}
-
 /// What is committed together.
 #[derive(Default)]
 pub(super) struct Group {
-    pub(super) parts: Vec<Part>,
+    /// One for each ledger; their roots are filled in when the group is handed over.
+    pub(super) appends: Vec<Append>,
+    /// What is published of each append once it is durable.
+    pub(super) folds: Vec<Fold>,
     index: HashMap<LedgerId, usize>,
     pub(super) replies: Vec<Reply>,
     pub(super) entries: usize,
@@ -51,28 +52,23 @@ pub(super) struct Group {
 
 impl Group {
     pub(super) fn is_empty(&self) -> bool {
-        self.parts.is_empty() && self.replies.is_empty()
+        self.appends.is_empty() && self.replies.is_empty()
     }
 
     /// Takes another group of later decisions in.
     pub(super) fn absorb(&mut self, later: Self) {
-        for part in later.parts {
-            let Part { append, fold } = part;
-            match self.index.get(&append.ledger) {
-                None => {
-                    self.index.insert(append.ledger, self.parts.len());
-                    self.parts.push(Part { append, fold });
-                }
-                Some(&index) => {
-                    let mine = &mut self.parts[index];
-                    mine.append.records.extend(append.records);
-                    mine.append.root = append.root;
-                    if let (Fold::Program { entries, .. }, Fold::Program { entries: later, .. }) =
-                        (&mut mine.fold, fold)
-                    {
-                        entries.extend(later);
-                    }
-                }
+        for (append, fold) in later.appends.into_iter().zip(later.folds) {
+            let Some(&index) = self.index.get(&append.ledger) else {
+                self.index.insert(append.ledger, self.appends.len());
+                self.appends.push(append);
+                self.folds.push(fold);
+                continue;
+            };
+            self.appends[index].records.extend(append.records);
+            if let (Fold::Program { entries, .. }, Fold::Program { entries: later, .. }) =
+                (&mut self.folds[index], fold)
+            {
+                entries.extend(later);
             }
         }
         self.replies.extend(later.replies);
@@ -80,13 +76,23 @@ impl Group {
         self.bytes += later.bytes;
     }
 
-    pub(super) fn push(&mut self, ledger: LedgerId, seq: u64, fold: impl FnOnce() -> Fold) -> &mut Part {
-        let parts = &mut self.parts;
+    /// Moves records to the end of a ledger, and shows where their entries are to be published from.
+    pub(super) fn push(
+        &mut self,
+        ledger: LedgerId,
+        seq: u64,
+        records: &mut Vec<Record>,
+        fold: impl FnOnce() -> Fold,
+    ) -> &mut Fold {
+        self.entries += records.len();
+        self.bytes += records.iter().map(|record| record.bytes().len()).sum::<usize>();
+        let (appends, folds) = (&mut self.appends, &mut self.folds);
         let index = *self.index.entry(ledger).or_insert_with(|| {
-            let append = Append { ledger, expected_size: seq, records: Vec::new(), root: [0; 32] };
-            parts.push(Part { append, fold: fold() });
-            parts.len() - 1
+            appends.push(Append { ledger, expected_size: seq, records: Vec::new(), root: [0; 32] });
+            folds.push(fold());
+            appends.len() - 1
         });
-        &mut self.parts[index]
+        self.appends[index].records.append(records);
+        &mut self.folds[index]
     }
 }

@@ -93,12 +93,21 @@ pub struct Submission {
 /// The answer to one command.
 pub type Answer = Result<Receipt, Refusal>;
 
+/// The answer to a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchAnswer {
+    /// One for each command, in order. Their receipts leave the root out: one for all is enough.
+    pub answers: Vec<Answer>,
+    /// The ledger right after the batch.
+    pub head: Head,
+}
+
 /// The answer to opening a program: which one it is, and the receipt of its entry 0.
 pub type OpenAnswer = Result<(ProgramId, Receipt), Refusal>;
 
 enum Message {
     One(ProgramId, Submission, Instant, oneshot::Sender<Answer>),
-    Batch(ProgramId, Vec<Submission>, bool, Instant, oneshot::Sender<Vec<Answer>>),
+    Batch(ProgramId, Vec<Submission>, bool, Instant, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(OpenProgram, Caller, Option<Idempotency>, oneshot::Sender<OpenAnswer>),
     /// Time has passed: proposals may have expired.
     Tick,
@@ -288,10 +297,10 @@ impl Writer {
         program: ProgramId,
         submissions: Vec<Submission>,
         atomic: bool,
-    ) -> Result<Vec<Answer>, Refusal> {
+    ) -> Result<BatchAnswer, Refusal> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Batch(program, submissions, atomic, Instant::now(), answer))?;
-        answered.await.map_err(|_| self.published.unanswered())
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     /// Opens a program: an intent in the registry, entry 0 of its ledger, a completion in the registry.
