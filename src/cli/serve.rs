@@ -1,7 +1,7 @@
 //! `mentorlog serve`: the service on an embedded store.
 //! Never answers before the history has been read and checked.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,13 +168,15 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
-    println!("mentorlog {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("data: {}", data.display());
-    match program {
-        None => println!(
-            "try:  curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
+    let (version, data) = (env!("CARGO_PKG_VERSION"), data.display());
+    let attempt = match program {
+        None => format!(
+            "curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
              http://{address}/v1/programs"
         ),
-        Some(program) => println!("try:  curl http://{address}/v1/programs/{program}"),
-    }
+        Some(program) => format!("curl http://{address}/v1/programs/{program}"),
+    };
+    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {attempt}\n");
+    // All at once, and no matter if nobody reads it: whoever waits for the first line may close the pipe after it.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
