@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{Failure, serve};
 use crate::clock::{Clock, Machine};
-use crate::http::{App, router, server};
+use crate::http::{self, App};
 use crate::ledger::Log;
 use crate::ledger::sled::SledLog;
 use crate::writer::{Running, Writer};
@@ -50,7 +50,7 @@ impl Embedded {
         let address = listener.local_addr().map_err(Failure::new)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = std::thread::Builder::new().name("serve".into()).spawn(move || {
-            runtime.block_on(server::serve(listener, router(app), async {
+            runtime.block_on(http::serve(listener, app, async {
                 let _ = stopped.await;
             }));
         });

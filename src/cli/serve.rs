@@ -1,7 +1,7 @@
 //! `mentorlog serve`: the service on an embedded store.
 //! Never answers before the history has been read and checked.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::clock::{Clock, Machine};
-use crate::http::{App, router, server};
+use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
@@ -140,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         });
         let stop = stop_signal()?;
         // On a task of its own: the thread that blocks here is not one that serves.
-        let served = tokio::spawn(server::serve(listener, router(app), stop)).await;
+        let served = tokio::spawn(http::serve(listener, app, stop)).await;
         ticking.abort();
         let _ = ticking.await;
         served.map_err(Failure::new)
@@ -168,15 +168,16 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
-    let (version, data) = (env!("CARGO_PKG_VERSION"), data.display());
-    let attempt = match program {
+    let curl = match program {
         None => format!(
             "curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
              http://{address}/v1/programs"
         ),
         Some(program) => format!("curl http://{address}/v1/programs/{program}"),
     };
-    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {attempt}\n");
-    // All at once, and no matter if nobody reads it: whoever waits for the first line may close the pipe after it.
+    let version = env!("CARGO_PKG_VERSION");
+    let data = data.display();
+    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {curl}\n");
+    // Whoever started it may read the first line only, or nothing: `println!` would end the service.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

@@ -42,10 +42,13 @@ const PIECE: usize = 256 * 1024;
 type Answer = Result<Response, Problem>;
 
 /// Waits until the read models hold `min_size` entries, if the query asks for it.
-async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
+async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
-    let grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)).await;
+    let grown = tokio::select! {
+        grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)) => grown,
+        () = app.stopping() => return Err(Problem::new(Code::NotYet, "the service is stopping")),
+    };
     match grown {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Problem::new(
@@ -123,7 +126,7 @@ pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let (summary, root) = {
         let view = program.view();
         (view.models.program(app.published.clock.now()), view.root)
@@ -135,7 +138,8 @@ pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
         root: B64<32>,
     }
     let summary = summary.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
-    Ok(json_response(&WithRoot { summary, root: B64(root) }))
+    let version = summary.version;
+    Ok(tagged(json_response(&WithRoot { summary, root: B64(root) }), version))
 }
 
 /// A page: its items, the cursor of the next page, and what it rests on.
@@ -155,7 +159,7 @@ pub async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>,
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let page = view
         .models
@@ -180,7 +184,7 @@ pub async fn participant(
     query.finish()?;
     let program = find(&app, &name)?;
     let participant: ParticipantId = id(&participant, "participant")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
@@ -198,7 +202,7 @@ pub async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: U
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let today = today(&app, &view.models);
     let page = view
@@ -224,7 +228,7 @@ pub async fn pair(
     query.finish()?;
     let program = find(&app, &name)?;
     let pair: PairId = id(&pair, "pair")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
@@ -241,7 +245,7 @@ pub async fn session(
     query.finish()?;
     let program = find(&app, &name)?;
     let session: SessionId = id(&session, "session")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
     let version = body.version;
@@ -284,13 +288,16 @@ pub async fn events(
     }
     let ndjson = wants_ndjson(&headers)?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
         let from = wanted.from;
-        let _ =
-            tokio::time::timeout(Duration::from_secs(seconds), growth.wait_for(|size| *size > from)).await;
+        tokio::select! {
+            _ = growth.wait_for(|size| *size > from) => {}
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+            () = app.stopping() => {}
+        }
     }
     if ndjson { stream(&app, &program, wanted) } else { page(&app, program, wanted).await }
 }
@@ -509,7 +516,7 @@ pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, 
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;

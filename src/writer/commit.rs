@@ -30,7 +30,10 @@ pub(super) struct Committer {
 impl Committer {
     pub fn run(self) {
         for group in &self.groups {
-            self.commit(group);
+            // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
+            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+                self.published.stop("publishing or answering panicked");
+            }
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             // The decider waits either for room (unpark) or for anything to do (a message).
             self.decider.unpark();

@@ -383,8 +383,8 @@ impl Decider {
         match entry.event {
             RegistryEvent::ProgramOpening(opening) => match self.ledgers.get(&opening.program) {
                 Some(ledger) => Ok(ledger.program.clone()),
-                // It was abandoned at a restart: the caller was never told that it succeeded.
-                None => Err(Refusal::KeyReused),
+                // It came to nothing in this very process, which then writes no more.
+                None => Err(self.published.stopped_refusal()),
             },
             _ => Err(Refusal::KeyReused),
         }

@@ -156,6 +156,7 @@ impl Writer {
         let mut replayed = registry_tree.size();
         let mut registry = RegistryState::new();
         let mut registry_known = Known::default();
+        let mut openings = HashMap::new();
         let mut installation = None;
         let mut newest = Timestamp::MIN;
         replay::<RegistryEvent>(
@@ -168,7 +169,15 @@ impl Writer {
                     installation = Some(opened.installation);
                 }
                 newest = newest.max(entry.recorded_at);
-                remember(&mut registry_known, entry.command, entry.seq);
+                match &entry.event {
+                    RegistryEvent::ProgramOpening(opening) => {
+                        openings.insert(opening.program, (entry.command, entry.seq));
+                    }
+                    RegistryEvent::OpeningAbandoned(abandoned) => {
+                        openings.remove(&abandoned.program);
+                    }
+                    _ => remember(&mut registry_known, entry.command, entry.seq),
+                }
                 registry.apply(&entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))
             },
         )?;
@@ -191,6 +200,10 @@ impl Writer {
             newest = newest.max(ledger.last_recorded);
             directory.add(&ledger.program);
             ledgers.insert(program, ledger);
+        }
+        // The key of an opening that came to nothing is as if it had never been used.
+        for (_, (command, seq)) in openings.into_iter().filter(|(id, _)| ledgers.contains_key(id)) {
+            remember(&mut registry_known, command, seq);
         }
         if let Some(stray) = trees.keys().next() {
             return Err(contradiction(*stray, 0, &"the registry does not know this ledger").into());
@@ -264,7 +277,7 @@ impl Writer {
     pub async fn submit(&self, program: ProgramId, submission: Submission) -> Answer {
         let (answer, answered) = oneshot::channel();
         self.send(Message::One(program, submission, Instant::now(), answer))?;
-        answered.await.unwrap_or_else(|_| Err(self.published.stopped_refusal()))
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     /// Submits several commands of one program. With `atomic` all are done or none.
@@ -278,7 +291,7 @@ impl Writer {
     ) -> Result<Vec<Answer>, Refusal> {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Batch(program, submissions, atomic, Instant::now(), answer))?;
-        answered.await.map_err(|_| self.published.stopped_refusal())
+        answered.await.map_err(|_| self.published.unanswered())
     }
 
     /// Opens a program: an intent in the registry, entry 0 of its ledger, a completion in the registry.
@@ -290,7 +303,7 @@ impl Writer {
     ) -> OpenAnswer {
         let (answer, answered) = oneshot::channel();
         self.send(Message::Open(program, caller, idempotency, answer))?;
-        answered.await.unwrap_or_else(|_| Err(self.published.stopped_refusal()))
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     /// Lets the writer record what passing time alone has brought about: expired proposals.

@@ -173,6 +173,11 @@ impl Published {
         Refusal::Stopped(self.stopped().unwrap_or("the writer is gone").to_owned())
     }
 
+    /// A submission was taken, and whoever had it is gone: it may be on disk.
+    pub(super) fn unanswered(&self) -> Refusal {
+        Refusal::Unknown(self.stopped().unwrap_or("the writer is gone").to_owned())
+    }
+
     pub(super) fn add(&self, program: &Arc<Program>) {
         self.directory.write().unwrap_or_else(PoisonError::into_inner).add(program);
     }

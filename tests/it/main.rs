@@ -3,3 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
 mod cli;
+mod durability;
+mod faults;
+mod harness;
+mod house;
+mod http;
+mod scale;
