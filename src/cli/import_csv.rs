@@ -13,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -106,15 +106,19 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let rejected = met.rejected + summary.sessions.rejected;
     let Summary { participants, pairs, sessions } = summary;
-    println!("rows          {:>9}", met.rows);
-    println!("imported      {:>9}", sessions.new);
-    println!("already there {:>9}", sessions.there);
-    println!("rejected      {rejected:>9}");
+    let mut lines = vec![
+        format!("rows          {:>9}", met.rows),
+        format!("imported      {:>9}", sessions.new),
+        format!("already there {:>9}", sessions.there),
+        format!("rejected      {rejected:>9}"),
+    ];
     for (name, tally) in [("participants", participants), ("pairs", pairs), ("sessions", sessions)] {
         let (all, new) = (tally.new + tally.there, tally.new);
-        println!("{name:<13} {all:>9}  {new} new");
+        lines.push(format!("{name:<13} {all:>9}  {new} new"));
     }
-    println!("seconds       {:>9.2}", begun.elapsed().as_secs_f64());
+    lines.push(format!("seconds       {:>9.2}\n", begun.elapsed().as_secs_f64()));
+    // What is imported is imported, whether or not anybody reads the summary.
+    let _ = std::io::stdout().write_all(lines.join("\n").as_bytes());
     if rejected > 0 {
         return Err(Failure::coded(
             3,
@@ -788,8 +792,6 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn read(text: &str) -> Vec<(u64, Result<String, String>)> {
