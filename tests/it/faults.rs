@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::time::Duration;
 
@@ -76,6 +76,8 @@ fn without_noise() {
 struct Gated {
     inner: MemoryLog,
     gate: Arc<(Mutex<bool>, Condvar)>,
+    /// Appends that came to the gate.
+    came: AtomicU64,
 }
 
 impl Log for Gated {
@@ -84,6 +86,7 @@ impl Log for Gated {
     }
 
     fn append(&self, appends: &[Append]) -> Vec<Outcome> {
+        self.came.fetch_add(1, Ordering::Relaxed);
         let (open, opened) = &*self.gate;
         drop(opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap());
         self.inner.append(appends)
@@ -493,7 +496,7 @@ fn an_opening_that_broke_off_anywhere_is_finished_or_abandoned_and_can_be_asked_
 fn a_full_queue_refuses_and_writes_nothing() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone() });
+    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);
@@ -505,7 +508,10 @@ fn a_full_queue_refuses_and_writes_nothing() {
         range.map(|n| command("enrol", &json!({ "participant": person(n) }))).collect()
     };
     // One is on its way to the disk, and as many wait behind it as a group may hold.
+    let came = log.came.load(Ordering::Relaxed);
     let mut waiting = vec![spawn(people(0..1))];
+    ground.runtime.block_on(tokio::task::yield_now());
+    until("the first to reach the disk", || (log.came.load(Ordering::Relaxed) > came).then_some(()));
     waiting.extend((0..2).map(|i| spawn(people(1 + i * 9_000..1 + (i + 1) * 9_000))));
     ground.runtime.block_on(tokio::task::yield_now());
     until("the batches to be taken", || (life.writer.published().waiting() == 0).then_some(()));
@@ -532,7 +538,7 @@ fn a_full_queue_refuses_and_writes_nothing() {
 fn a_refusal_waits_for_what_it_rests_on() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone() });
+    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);
@@ -720,10 +726,11 @@ fn a_proposal_expires_once_when_its_time_has_come() {
 #[test]
 fn whoever_waits_when_the_writer_breaks_is_answered_and_nothing_more_is_written() {
     /// Repeated commands are looked up here when they are answered.
-    struct Unreadable(MemoryLog);
+    struct Unreadable(MemoryLog, AtomicBool);
     impl Log for Unreadable {
         fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
-            assert!(limit != 16, "{PLANNED}");
+            let commits = std::thread::current().name() == Some("commit");
+            assert!(!(commits && self.1.load(Ordering::Relaxed)), "{PLANNED}");
             self.0.read(ledger, from, limit)
         }
         fn append(&self, appends: &[Append]) -> Vec<Outcome> {
@@ -731,11 +738,12 @@ fn whoever_waits_when_the_writer_breaks_is_answered_and_nothing_more_is_written(
         }
     }
     let ground = Ground::new();
-    let log = Arc::new(Unreadable(MemoryLog::new()));
+    let log = Arc::new(Unreadable(MemoryLog::new(), AtomicBool::new(false)));
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     life.submit(life.enrolment(1)).unwrap();
     let size = life.size();
+    log.1.store(true, Ordering::Relaxed);
     let again = life.submit(life.enrolment(1));
     assert!(matches!(again, Err(Refusal::Unknown(_))), "{again:?}");
     let answer = life.submit(life.enrolment(2));
