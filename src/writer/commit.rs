@@ -127,18 +127,18 @@ impl Committer {
         match reply {
             Reply::One(found, since, answer) => {
                 self.published.vitals.answer.observe(since.elapsed());
-                let _ = answer.send(found.answer(log));
+                let _ = answer.send(found.answer(log, true));
             }
             Reply::Batch(found, head, since, answer) => {
                 self.published.vitals.answer.observe(since.elapsed());
-                let answers = found.into_iter().map(|found| found.answer(log)).collect();
+                let answers = found.into_iter().map(|found| found.answer(log, false)).collect();
                 let _ = answer.send(Ok(BatchAnswer { answers, head }));
             }
             Reply::NoBatch(refusal, answer) => {
                 let _ = answer.send(Err(refusal));
             }
             Reply::Open(Ok((program, found)), answer) => {
-                let _ = answer.send(found.answer(log).map(|receipt| (program.id, receipt)));
+                let _ = answer.send(found.answer(log, true).map(|receipt| (program.id, receipt)));
             }
             Reply::Open(Err(refusal), answer) => {
                 let _ = answer.send(Err(refusal));
@@ -163,10 +163,10 @@ impl Reply {
 }
 
 impl Found {
-    fn answer(self, log: &dyn Log) -> Answer {
+    fn answer(self, log: &dyn Log, with_root: bool) -> Answer {
         match self {
             Self::Ready(answer) => answer,
-            Self::Again(program, seq) => original(log, &program, seq),
+            Self::Again(program, seq) => original(log, &program, seq, with_root),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Found {
 const ENTRIES_AT_ONCE: usize = 4;
 
 /// The receipt of the command that begins at `seq`, as it was first given.
-fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
+fn original(log: &dyn Log, program: &Program, seq: u64, with_root: bool) -> Answer {
     let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
     let mut entries: Vec<Entry<Event>> = Vec::new();
     'read: loop {
@@ -196,14 +196,16 @@ fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
     let first = entries.first().ok_or_else(|| unreadable(&"the entry is missing"))?;
     let command: CommandId = first.command.id;
     let size = seq + entries.len() as u64;
-    let root = program
-        .root_at(log, size)
-        .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| unreadable(&"the ledger is shorter than the command"))?;
+    let root = if with_root {
+        let root = program.root_at(log, size).map_err(|error| unreadable(&error))?;
+        Some(root.ok_or_else(|| unreadable(&"the ledger is shorter than the command"))?)
+    } else {
+        None
+    };
     let appended = entries.iter().map(|entry| {
         use mentorlog_events::entry::Facts as _;
         (Appended { seq: entry.seq, id: entry.id, name: entry.event.shape().name }, &entry.event)
     });
-    let receipt: Option<Receipt> = receipt(program.id, command, appended, Some(root), true);
+    let receipt: Option<Receipt> = receipt(program.id, command, appended, root, true);
     receipt.ok_or_else(|| unreadable(&"the command has no events"))
 }
