@@ -35,6 +35,9 @@ use crate::rules::{Context, Ids, decide};
 /// A group is handed over at the latest when it holds this many entries, or a single command more.
 const GROUP_ENTRIES_MAX: usize = 16_384;
 
+/// A group of this many entries does not wait for more while the disk is free.
+const GATHER_ENTRIES_MAX: usize = 128;
+
 /// Longest time a group waits for more while the disk is free.
 const GATHER_MAX: Duration = Duration::from_micros(500);
 
@@ -57,7 +60,9 @@ impl Decider {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
             self.take(message);
-            self.drain(&mut inbox);
+            if self.open.entries < GATHER_ENTRIES_MAX {
+                self.drain(&mut inbox);
+            }
             if self.in_flight.load(Ordering::Acquire) > 0 {
                 // What arrives until the disk is free joins the group.
                 continue;
@@ -65,10 +70,11 @@ impl Decider {
             // A commit costs the same for one command as for many. Whoever was just answered, or is just being
             // read, may have the next one ready within a moment: the other threads get their turn first, as
             // long as each turn brings something. Alone, a command waits for one empty turn.
+            // A large group is company enough: with all callers in one group nothing would be decided meanwhile.
             let begun = Instant::now();
-            loop {
+            while self.open.entries < GATHER_ENTRIES_MAX && begun.elapsed() < GATHER_MAX {
                 thread::yield_now();
-                if !self.drain(&mut inbox) || begun.elapsed() > GATHER_MAX {
+                if !self.drain(&mut inbox) {
                     break;
                 }
             }
@@ -83,6 +89,10 @@ impl Decider {
         while let Ok(message) = inbox.try_recv() {
             any = true;
             self.take(message);
+            if self.open.entries >= GATHER_ENTRIES_MAX && self.in_flight.load(Ordering::Acquire) == 0 {
+                // Large batches: the disk works on the first while the second is decided.
+                self.hand_over();
+            }
             if self.open.entries >= GROUP_ENTRIES_MAX {
                 // Back-pressure: the queue fills while the disk catches up.
                 while self.in_flight.load(Ordering::Acquire) > 0 {
