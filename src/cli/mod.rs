@@ -6,7 +6,7 @@
 //! | 0 | done |
 //! | 1 | failed; the last line on stderr says what to do |
 //! | 2 | the command line cannot be read |
-//! | 3 | an import finished, but some rows were rejected; each is named on stderr |
+//! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
 
@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod measure;
 mod serve;
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Serve the HTTP interface on an embedded store.
     Serve(serve::Arguments),
+    /// Measure reciprocity and retention of a table, without a server.
+    Measure(measure::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
     #[command(hide = true)]
     ProbeOpen {
@@ -61,6 +64,7 @@ impl Failure {
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Measure(arguments) => measure::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };
     match result {
