@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::curves::{Comparison, Ends, Group, Reading, RestrictedMean, Stratum};
-use super::rows::Tally;
+use super::rows::{Tally, shown};
 use super::sessions::{Active, Figure, Landmark};
 use super::{sessions, spells};
 
@@ -49,7 +49,7 @@ impl Page {
             self.line(&format!("  no session by the close of {as_of}"));
         }
         self.tally(&report.input);
-        self.note("A dash is a figure that is not defined: there is nothing to count, or nobody was watched for that long.");
+        self.note("A dash: not defined, as there is nothing to count or nobody was watched for that long.");
         self.reciprocity(report);
         self.generations(report);
         self.skills(report);
@@ -81,12 +81,12 @@ impl Page {
             grouped(lives - ended),
         ));
         self.tally(&report.input);
-        self.note("A dash is a figure that is not defined: the curve is at its end, or nobody was watched for that long.");
+        self.note("A dash: not defined, as the curve is at its end or nobody was watched for that long.");
         for stratum in &report.strata {
             let heading = if report.strata.len() == 1 && stratum.name == "all" {
                 "How long do they last?".to_owned()
             } else {
-                format!("Group {}: how long do they last?", stratum.name)
+                format!("Group {}: how long do they last?", shown(&stratum.name))
             };
             self.heading(&heading);
             self.line(&format!(
@@ -104,10 +104,10 @@ impl Page {
                     cause.class,
                     counted(cause.events, "life", "lives")
                 ));
-                self.note("  the part that had ended of it by that day (Aalen-Johansen), the other causes taking their own");
-                self.line(&format!("  {:>8}{:>16}{:>12}", "by day", "ended of it", "+-"));
+                self.note("the part of all lives that had ended of it by that day, other causes competing (Aalen-Johansen)");
+                self.line(&format!("  {:>6}{:>16}{:>11}", "by day", "ended of it", "+-"));
                 for at in &cause.at {
-                    self.line(&format!("  {:>8}{:>16}{:>12}", at.day, four(at.incidence), four(at.se)));
+                    self.line(&format!("  {:>6}{:>16}{:>11}", at.day, four(at.incidence), four(at.se)));
                 }
             }
             self.falls(stratum);
@@ -118,12 +118,12 @@ impl Page {
             for group in &test.groups {
                 self.line(&format!(
                     "  {:<24}{:>12}{:>22}",
-                    group.name,
+                    shown(&group.name),
                     grouped(group.observed),
                     four(Some(group.expected))
                 ));
             }
-            self.test(test);
+            self.test(test, |group| format!("group {} lasts", shown(group)));
         }
     }
 
@@ -167,7 +167,7 @@ impl Page {
             "Spread of teaching (Gini)",
             figures.teaching_gini,
             "",
-            "0: everybody teaches as much as everybody else; towards 1: a few teach nearly everything",
+            "0: everybody teaches as much as everybody else; towards 1: a few do nearly all the teaching",
         );
         let value = figures.value_reciprocity;
         if value.coverage.sessions.numerator > 0 {
@@ -175,7 +175,7 @@ impl Page {
                 "Value reciprocity",
                 value.figure,
                 "quarter minutes of value",
-                "weighted reciprocity of minutes times what they were worth: rated 1 is worth 0, rated 5 all",
+                "weighted reciprocity of what the minutes were worth to the learner: a minute rated 1 nothing, rated 5 all",
             );
             self.figure(
                 "  rated",
@@ -227,7 +227,8 @@ impl Page {
             self.note("The mean rating is drawn towards that of all skills, as five ratings would: few ratings say little.");
         }
         let width =
-            report.skills.iter().map(|skill| skill.skill.chars().count()).max().unwrap_or(0).max(5) + 2;
+            report.skills.iter().map(|skill| shown(&skill.skill).chars().count()).max().unwrap_or(0).max(5)
+                + 2;
         self.line(&format!(
             "  {:<width$}{:>12}{:>10}{:>10}{:>10}{:>10}{:>13}",
             "skill", "minutes", "sessions", "teachers", "learners", "ratings", "mean rating"
@@ -235,7 +236,7 @@ impl Page {
         for skill in &report.skills {
             self.line(&format!(
                 "  {:<width$}{:>12}{:>10}{:>10}{:>10}{:>10}{:>13}",
-                skill.skill,
+                shown(&skill.skill),
                 grouped(skill.minutes),
                 grouped(skill.sessions),
                 grouped(skill.teachers),
@@ -265,16 +266,16 @@ impl Page {
         let day = landmark.day;
         self.heading("Do two-way pairs last longer?");
         self.note(&format!(
-            "Only pairs still active {day} days after they began are compared, by whether each had taught the other by then;"
+            "Compared are pairs that lasted more than {day} days, by whether each had taught the other by day {day}."
         ));
-        self.note("grouped by their whole life, two-way pairs would look better merely because long lives give more time for it.");
+        self.note("(By their whole life two-way pairs would look better merely because a long life gives more time for it.)");
         self.line(&format!(
-            "  {} ended or was not watched beyond day {day}: in neither group",
+            "  left out, as they ended or were watched no longer than that: {}",
             counted(landmark.left_out, "pair", "pairs")
         ));
         self.line("");
         self.line(&format!(
-            "  {:<12}{:>10}{:>10}{:>12}{:>20}{:>24}",
+            "  {:<12}{:>10}{:>10}{:>12}{:>19}{:>23}",
             "",
             "pairs",
             "ended",
@@ -284,7 +285,7 @@ impl Page {
         ));
         for (stratum, group) in landmark.strata.iter().zip(&landmark.test.groups) {
             self.line(&format!(
-                "  {:<12}{:>10}{:>10}{:>12}{:>20}{:>24}",
+                "  {:<12}{:>10}{:>10}{:>12}{:>19}{:>23}",
                 stratum.name,
                 grouped(stratum.n),
                 grouped(stratum.events),
@@ -293,29 +294,29 @@ impl Page {
                 stratum.median.map_or("-".into(), |median| counted(median.into(), "day", "days")),
             ));
         }
-        self.test(&landmark.test);
+        self.test(&landmark.test, |group| format!("{group} pairs last"));
     }
 
     /// A curve at the days that were asked for.
     fn horizons(&mut self, what: &str, stratum: &Stratum, hazard: bool) {
         self.line("");
         let mut head =
-            format!("  {:>8}{:>12}{what:>18}{:>12}{:>22}", "by day", "at risk", "+-", "95 % interval");
+            format!("  {:>6}{:>10}{what:>16}{:>11}{:>24}", "by day", "at risk", "+-", "95 % interval");
         if hazard {
-            let _ = write!(head, "{:>20}{:>12}", "cumulative hazard", "+-");
+            let _ = write!(head, "{:>13}{:>11}", "cum. hazard", "+-");
         }
         self.line(&head);
         for at in &stratum.at {
             let Reading { day, at_risk, survival, se, lower, upper, .. } = *at;
             let mut line = format!(
-                "  {day:>8}{:>12}{:>18}{:>12}{:>22}",
+                "  {day:>6}{:>10}{:>16}{:>11}{:>24}",
                 at_risk.map_or("-".into(), grouped),
                 four(survival),
                 four(se),
                 ends(Ends { lower, upper })
             );
             if hazard {
-                let _ = write!(line, "{:>20}{:>12}", four(at.hazard), four(at.hazard_se));
+                let _ = write!(line, "{:>13}{:>11}", four(at.hazard), four(at.hazard_se));
             }
             self.line(&line);
         }
@@ -328,7 +329,10 @@ impl Page {
                 counted(follow_up.into(), "day", "days")
             ));
         }
-        self.note("at risk: not ended before that day, and still watched; the share allows for those not watched to the end (Kaplan-Meier)");
+        if hazard {
+            self.note("cum. hazard: ends per life at risk, added up to that day (Nelson-Aalen)");
+        }
+        self.note("at risk: not ended before that day and still watched; the share allows for those not watched to the end (Kaplan-Meier)");
     }
 
     fn middle(&mut self, of_whom: &str, stratum: &Stratum) {
@@ -366,13 +370,13 @@ impl Page {
         self.line("");
         self.line("  Day by day");
         self.line(&format!(
-            "  {:>8}{:>12}{:>10}{:>18}{:>12}{:>22}{:>20}{:>12}",
-            "day", "at risk", "ended", "still going on", "+-", "95 % interval", "cumulative hazard", "+-"
+            "  {:>6}{:>10}{:>8}{:>16}{:>11}{:>24}{:>13}{:>11}",
+            "day", "at risk", "ended", "still going on", "+-", "95 % interval", "cum. hazard", "+-"
         ));
         let lines: Vec<String> = falls()
             .map(|point| {
                 format!(
-                    "  {:>8}{:>12}{:>10}{:>18}{:>12}{:>22}{:>20}{:>12}",
+                    "  {:>6}{:>10}{:>8}{:>16}{:>11}{:>24}{:>13}{:>11}",
                     point.day,
                     grouped(point.at_risk),
                     grouped(point.events),
@@ -389,7 +393,7 @@ impl Page {
         }
     }
 
-    fn test(&mut self, test: &Comparison) {
+    fn test(&mut self, test: &Comparison, lasts: impl Fn(&str) -> String) {
         self.line("");
         let (Some(chi_square), Some(df), Some(p)) = (test.chi_square, test.df, test.p) else {
             self.line(
@@ -400,16 +404,18 @@ impl Page {
         let chance = if p < 0.0001 { "below 0.0001".to_owned() } else { four(Some(p)) };
         self.value("Log-rank chi-square", &four(Some(chi_square)), &format!("{df} df, p {chance}"));
         self.meaning("p: how often groups that are alike would differ this much or more by chance");
-        let longest = test.groups.iter().min_by(|one, other| {
-            let part = |group: &Group| group.observed as f64 / group.expected.max(f64::MIN_POSITIVE);
-            part(one).total_cmp(&part(other))
-        });
+        let of_expected = |group: &Group| group.observed as f64 / group.expected;
+        let longest = test
+            .groups
+            .iter()
+            .filter(|group| group.expected > 0.0)
+            .min_by(|one, other| of_expected(one).total_cmp(&of_expected(other)));
         let verdict = match longest {
             Some(longest) if p < 0.05 => format!(
-                "{} lasts longest, by more than chance explains (p < 0.05); why, the figures do not say",
-                longest.name
+                "they differ by more than chance explains (p below 0.05): {} longest; why, the figures do not say",
+                lasts(&longest.name)
             ),
-            _ => "no difference that chance would not explain (p >= 0.05)".to_owned(),
+            _ => "no difference that chance would not explain (p is not below 0.05)".to_owned(),
         };
         self.meaning(&verdict);
     }
@@ -428,7 +434,7 @@ impl Page {
     }
 
     fn figure(&mut self, name: &str, figure: Figure, of: &str, meaning: &str) {
-        let integers = format!("{} / {}", grouped(figure.numerator), grouped(figure.denominator));
+        let integers = format!("{} of {}", grouped(figure.numerator), grouped(figure.denominator));
         self.value(name, &four(figure.value), format!("{integers} {of}").trim_end());
         self.meaning(meaning);
     }
@@ -438,7 +444,7 @@ impl Page {
     }
 
     fn meaning(&mut self, meaning: &str) {
-        self.painted(DIM, &format!("  {:<28}{:>10}   {meaning}", "", ""));
+        self.painted(DIM, &format!("      {meaning}"));
     }
 
     fn note(&mut self, note: &str) {

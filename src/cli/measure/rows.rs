@@ -63,12 +63,13 @@ impl Table {
             .into_iter()
             .find(|other| first.contains(other) && !first.contains(&b','))
             .unwrap_or(b',');
-        let input: Box<dyn BufRead> = Box::new(std::io::Cursor::new(first).chain(input));
+        let input: Box<dyn BufRead> = Box::new(std::io::Cursor::new(first).chain(input).chain(&b"\n"[..]));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             // A row of another length is a bad row, not the end.
             .flexible(true)
-            // So that the line counter stands behind the row when it is read; the \r is trimmed off the cell.
+            // So that the line counter stands behind the row when it is read, also behind the last one, which
+            // gets a line end in any case; the \r is trimmed off the cell.
             .terminator(csv::Terminator::Any(b'\n'))
             .from_reader(input);
         let header = reader.byte_headers().map_err(of_csv)?;
@@ -95,7 +96,7 @@ impl Table {
     pub fn lacks(&self, what: &str, wanted: &str) -> Unreadable {
         Unreadable::Header(format!(
             "the header has no column {what}; it has: {}; wanted are: {wanted}",
-            self.header.join(",")
+            shown(&self.header.join(", "))
         ))
     }
 
@@ -138,9 +139,8 @@ impl Table {
     /// The line the row just read begins in. The counter stands behind it; its own position would be the end
     /// of the row before, with blank lines between still to come.
     fn line(&self, record: &csv::ByteRecord) -> u64 {
-        let within = record.iter().flatten().filter(|byte| **byte == b'\n').count() as u64;
-        let ended = u64::from(!self.reader.is_done());
-        self.reader.position().line().saturating_sub(within + ended).max(1)
+        let ends = 1 + record.iter().flatten().filter(|byte| **byte == b'\n').count() as u64;
+        self.reader.position().line().saturating_sub(ends).max(1)
     }
 }
 
@@ -174,4 +174,14 @@ impl<'a> Cells<'a> {
         number
             .ok_or_else(|| format!("{} `{text}` is not a whole number from {least} to {most}", column.name()))
     }
+}
+
+/// A cell in a complaint: on one line, not too long, and without what a terminal would obey.
+pub fn shown(text: &str) -> String {
+    const CHARS_MAX: usize = 80;
+    let mut shown: String = text.chars().take(CHARS_MAX).collect::<String>().escape_debug().to_string();
+    if text.chars().nth(CHARS_MAX).is_some() {
+        shown.push_str("...");
+    }
+    shown
 }

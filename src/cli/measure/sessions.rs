@@ -14,7 +14,7 @@ use mentorlog_projections::statistics::spread::{PRIOR_RATINGS, Ratings};
 use serde::Serialize;
 
 use super::curves::{Comparison, Ends, Horizons, Stratum};
-use super::rows::{Cells, Column, Table, Tally, Unreadable};
+use super::rows::{Cells, Column, Table, Tally, Unreadable, shown};
 
 /// Raised when a figure's definition changes.
 const VERSION: u32 = 1;
@@ -66,9 +66,10 @@ impl Generations {
         let found = self.0.iter().position(|known| *known == spelled);
         found.and_then(|at| Generation::try_from(at).ok()).ok_or_else(|| {
             format!(
-                "{} `{name}` is none of {}: correct it, or name yours from the oldest to the youngest with \
+                "{} `{}` is none of {}: correct it, or name yours from the oldest to the youngest with \
                  --generations",
                 column.name(),
+                shown(name),
                 self.0.join(", ")
             )
         })
@@ -297,7 +298,10 @@ impl<'a> Row<'a> {
             Some(text) => {
                 let rating = text.parse().ok().filter(|rating| (1..=5).contains(rating));
                 Some(rating.ok_or_else(|| {
-                    format!("rating `{text}` is not 1, 2, 3, 4 or 5: leave it empty if there is none")
+                    format!(
+                        "rating `{}` is not 1, 2, 3, 4 or 5: leave it empty if there is none",
+                        shown(text)
+                    )
                 })?)
             }
         };
@@ -331,8 +335,9 @@ fn civil_day(text: &str, zone: Zone) -> Result<Day, String> {
     let (earliest, latest) = (zone.day(Timestamp::MIN), zone.day(Timestamp::MAX));
     date.parse::<Day>().ok().filter(|day| local && (earliest..=latest).contains(day)).ok_or_else(|| {
         format!(
-            "occurred_at `{text}` is neither an instant nor a day: write 2026-11-21T09:30:00+01:00, \
-                 2026-11-21 09:30 or 2026-11-21"
+            "occurred_at `{}` is neither an instant nor a day: write 2026-11-21T09:30:00+01:00, \
+                 2026-11-21 09:30 or 2026-11-21",
+            shown(text)
         )
     })
 }

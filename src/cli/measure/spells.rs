@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::DAYS_MAX;
 use super::curves::{Comparison, Horizons, Stratum};
-use super::rows::{Cells, Column, Table, Tally, Unreadable};
+use super::rows::{Cells, Column, Table, Tally, Unreadable, shown};
 
 /// More groups than this are a mistaken column; the comparison grows with their square.
 const GROUPS_MAX: usize = 100;
@@ -102,7 +102,8 @@ pub fn measure(
             groups.entry(name.to_owned()).or_default().add(life);
         } else {
             return Err(format!(
-                "group `{name}` is one too many: at most {GROUPS_MAX} can be compared; is it the right column?"
+                "group `{}` is one too many: at most {GROUPS_MAX} can be compared; is it the right column?",
+                shown(name)
             ));
         }
         Ok(())
