@@ -514,3 +514,33 @@ fn ends(Ends { lower, upper }: Ends<f64>) -> String {
 fn between(interval: Option<Ends<f64>>) -> String {
     interval.map_or(String::new(), |interval| format!("   95 %: {}", ends(interval)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn four_digits_say_what_four_digits_can() {
+        for (value, text) in [
+            (0.0, "0"),
+            (1.0, "1.000"),
+            (0.610_211, "0.6102"),
+            (0.999_96, "1.000"),
+            (15.959_26, "15.96"),
+            (1052.846, "1053"),
+            (123_456.7, "123457"),
+            (0.000_668_068, "0.0006681"),
+            (0.000_000_12, "1.200e-7"),
+        ] {
+            assert_eq!(four(Some(value)), text);
+        }
+        assert_eq!(four(None), "-");
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (count, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(count), text);
+        }
+    }
+}
