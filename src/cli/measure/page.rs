@@ -114,10 +114,10 @@ impl Page {
         }
         if let Some(test) = &report.test {
             self.heading("Do the groups differ?");
-            self.line(&format!("  {:<24}{:>12}{:>22}", "", "ended", "expected if alike"));
+            self.line(&format!("  {:<28}{:>10}{:>20}", "", "ended", "expected if alike"));
             for group in &test.groups {
                 self.line(&format!(
-                    "  {:<24}{:>12}{:>22}",
+                    "  {:<28}{:>10}{:>20}",
                     shown(&group.name),
                     grouped(group.observed),
                     four(Some(group.expected))
@@ -175,10 +175,10 @@ impl Page {
                 "Value reciprocity",
                 value.figure,
                 "quarter minutes of value",
-                "weighted reciprocity of what the minutes were worth to the learner: a minute rated 1 nothing, rated 5 all",
+                "weighted reciprocity of what the minutes were worth to the learner: rated 1 nothing, rated 5 all",
             );
             self.figure(
-                "  rated",
+                "Rated sessions",
                 value.coverage.sessions,
                 "sessions",
                 "what value reciprocity rests on; sessions without a rating are left out of it",
@@ -332,7 +332,7 @@ impl Page {
         if hazard {
             self.note("cum. hazard: ends per life at risk, added up to that day (Nelson-Aalen)");
         }
-        self.note("at risk: not ended before that day and still watched; the share allows for those not watched to the end (Kaplan-Meier)");
+        self.note("at risk: not ended before that day and still watched; shares allow for who was not (Kaplan-Meier)");
     }
 
     fn middle(&mut self, of_whom: &str, stratum: &Stratum) {
@@ -396,9 +396,7 @@ impl Page {
     fn test(&mut self, test: &Comparison, lasts: impl Fn(&str) -> String) {
         self.line("");
         let (Some(chi_square), Some(df), Some(p)) = (test.chi_square, test.df, test.p) else {
-            self.line(
-                "  The groups cannot be compared: no two were at risk together when one of them lost a life.",
-            );
+            self.line("  The groups cannot be compared: no two were at risk together when a life ended.");
             return;
         };
         let chance = if p < 0.0001 { "below 0.0001".to_owned() } else { four(Some(p)) };
@@ -412,7 +410,7 @@ impl Page {
             .min_by(|one, other| of_expected(one).total_cmp(&of_expected(other)));
         let verdict = match longest {
             Some(longest) if p < 0.05 => format!(
-                "they differ by more than chance explains (p below 0.05): {} longest; why, the figures do not say",
+                "more than chance explains (p below 0.05): {} longest; why, the figures do not say",
                 lasts(&longest.name)
             ),
             _ => "no difference that chance would not explain (p is not below 0.05)".to_owned(),

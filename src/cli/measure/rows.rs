@@ -171,8 +171,9 @@ impl<'a> Cells<'a> {
     pub fn whole(&self, column: Column, least: u32, most: u32) -> Result<u32, String> {
         let text = self.text(column)?;
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-        number
-            .ok_or_else(|| format!("{} `{text}` is not a whole number from {least} to {most}", column.name()))
+        number.ok_or_else(|| {
+            format!("{} `{}` is not a whole number from {least} to {most}", column.name(), shown(text))
+        })
     }
 }
 
