@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use mentorlog_events::entry::Actor;
@@ -22,13 +22,18 @@ use super::request::{
     if_match, media, read_body,
 };
 use super::{App, find};
+use crate::metrics::Outcome;
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common};
+use crate::writer::published::Program;
 use crate::writer::receipt::Receipt;
-use crate::writer::{Idempotency, Program, Submission};
+use crate::writer::{Idempotency, Submission};
 
 /// Most items of a batch.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// Says that the answer is that of an earlier request with the same key.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// `POST /v1/programs/{program}/commands/{command}`
 pub async fn one(
@@ -180,7 +185,7 @@ impl IntoResponse for Accepted<'_> {
             headers.insert(header::ETAG, value);
         }
         if self.receipt.replayed {
-            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response
     }
@@ -259,7 +264,13 @@ pub async fn batch(
             return Err(problem.with("index", index));
         }
     }
-    app.metrics.commands_of_batch(&results);
+    for result in &results {
+        app.metrics.command(match result {
+            Ok(receipt) if receipt.replayed => Outcome::Replayed,
+            Ok(_) => Outcome::Accepted,
+            Err(problem) => Outcome::Refused(problem.code()),
+        });
+    }
     let encode = move || encode_results(&program, &results);
     let body = tokio::task::spawn_blocking(encode).await;
     let body = body.map_err(|_| Problem::new(Code::Internal, "wording the answer failed"))?;
@@ -317,23 +328,24 @@ fn read_items(
     atomic: bool,
 ) -> Result<ReadItems, Problem> {
     let impossible = |detail: String| Problem::new(Code::ImpossibleBatch, detail);
-    let raw: Vec<Result<Item<'_>, Problem>> = match media {
+    // Counted before any is read: megabytes of tiny items would become gigabytes of problems.
+    let texts: Vec<&[u8]> = match media {
         Media::Json => {
             let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
                 Problem::new(Code::Malformed, format_args!("an array of items is expected: {error}"))
             })?;
-            items.into_iter().map(|item| read_item(item.get().as_bytes())).collect()
+            items.into_iter().map(|item| item.get().as_bytes()).collect()
         }
         Media::Ndjson => body
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
             .filter(|line| !line.is_empty())
-            .map(read_item)
             .collect(),
     };
-    if raw.is_empty() || raw.len() > BATCH_ITEMS_MAX {
-        return Err(impossible(format!("send 1 to {BATCH_ITEMS_MAX} items, not {}", raw.len())));
+    if texts.is_empty() || texts.len() > BATCH_ITEMS_MAX {
+        return Err(impossible(format!("send 1 to {BATCH_ITEMS_MAX} items, not {}", texts.len())));
     }
+    let raw: Vec<Result<Item<'_>, Problem>> = texts.into_iter().map(read_item).collect();
     if atomic {
         let mut keys = std::collections::HashSet::new();
         for item in raw.iter().flatten() {
@@ -371,29 +383,41 @@ fn read_items(
             either(&mut common.on_behalf_of, item.on_behalf_of).map_err(|()| twice("on_behalf_of"))?;
             either(&mut common.expected_version, item.expected_version)
                 .map_err(|()| twice("expected_version"))?;
-            // The key covers what the item says beside its data, too.
-            let beside = format!("{:?}{:?}{:?}", item.actor, item.on_behalf_of, item.expected_version);
+            // The key covers what the item says beside its data, too; a form of ours, for it is compared for ever.
+            let beside = beside_data(item.actor, item.on_behalf_of, item.expected_version);
             let said = [data.as_bytes(), beside.as_bytes()];
-            let said =
-                if item.actor.is_none() && item.on_behalf_of.is_none() && item.expected_version.is_none() {
-                    &said[..1]
-                } else {
-                    &said[..]
-                };
+            let said = if beside.is_empty() { &said[..1] } else { &said[..] };
             submission(app, program, command, &common, correlation, item.key.as_deref(), said)
         })
         .collect())
 }
 
 fn read_item(bytes: &[u8]) -> Result<Item<'_>, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    let malformed = |error: &dyn std::fmt::Display| {
         Problem::new(
             Code::Malformed,
             format_args!(
                 "an item is {{\"command\":..,\"key\":..,\"occurred_at\":..,\"data\":{{..}}}}: {error}"
             ),
         )
-    })
+    };
+    // Derived reading takes an array of the fields for the object, too.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(malformed(&"an array is no item"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| malformed(&error))
+}
+
+/// What an item says beside its data, as its key covers it: empty when it says nothing.
+fn beside_data(actor: Option<Actor>, on_behalf_of: Option<ParticipantId>, version: Option<u64>) -> String {
+    [
+        actor.map(|actor| format!("actor={actor}\n")),
+        on_behalf_of.map(|participant| format!("on_behalf_of={participant}\n")),
+        version.map(|version| format!("expected_version={version}\n")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn either<T>(inner: &mut Option<T>, outer: Option<T>) -> Result<(), ()> {

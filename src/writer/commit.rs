@@ -13,8 +13,10 @@ use mentorlog_events::event::Event;
 use mentorlog_events::id::CommandId;
 use tokio::sync::mpsc;
 
+use super::group::{Fold, Found, Group, Part, Reply};
+use super::published::{Head, Program, Published, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
-use super::{Answer, Fold, Found, Group, Head, Message, Part, Program, Published, Reply, lock};
+use super::{Answer, Message};
 use crate::ledger::{Append, Log, Outcome};
 
 pub(super) struct Committer {
@@ -28,7 +30,10 @@ pub(super) struct Committer {
 impl Committer {
     pub fn run(self) {
         for group in &self.groups {
-            self.commit(group);
+            // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
+            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+                self.published.stop("publishing or answering panicked");
+            }
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             // The decider waits either for room (unpark) or for anything to do (a message).
             self.decider.unpark();
@@ -50,20 +55,22 @@ impl Committer {
                     self.answer(reply);
                 }
             }
-            Err(why) => {
-                self.published.stop(&why);
-                let unknown = Refusal::Unknown(why);
+            Err(refusal) => {
+                if let Refusal::Unknown(why) = &refusal {
+                    self.published.stop(why);
+                }
                 for reply in group.replies {
-                    self.answer(reply.withdrawn(&unknown));
+                    self.answer(reply.withdrawn(&refusal));
                 }
             }
         }
     }
 
-    /// `Err`: it is not known whether any of it is on disk.
-    fn append(&self, group: &Group) -> Result<(), String> {
-        if let Some(why) = self.published.stopped() {
-            return Err(why.to_owned());
+    /// Stopped: nothing of it was written. Unknown: any of it may be on disk.
+    fn append(&self, group: &Group) -> Result<(), Refusal> {
+        if self.published.stopped().is_some() {
+            // Decided on a state that rests on what failed before.
+            return Err(self.published.stopped_refusal());
         }
         if group.parts.is_empty() {
             return Ok(());
@@ -72,21 +79,22 @@ impl Committer {
         // Cheap: records are shared bytes.
         let appends: Vec<Append> = group.parts.iter().map(|part| part.append.clone()).collect();
         let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(&appends)))
-            .map_err(|_| "the log panicked while appending".to_owned())?;
+            .map_err(|_| Refusal::Unknown("the log panicked while appending".to_owned()))?;
         for (append, outcome) in appends.iter().zip(&outcomes) {
             match outcome {
                 Outcome::Ok => {}
                 Outcome::Conflict { size } => {
-                    return Err(format!(
+                    return Err(Refusal::Unknown(format!(
                         "ledger {} has {size} entries where {} were expected: something else writes to it",
                         append.ledger, append.expected_size
-                    ));
+                    )));
                 }
-                Outcome::Unknown(error) => return Err(error.to_string()),
+                Outcome::Unknown(error) => return Err(Refusal::Unknown(error.to_string())),
             }
         }
         if outcomes.len() != appends.len() {
-            return Err("the log answered for fewer ledgers than it was asked to append to".to_owned());
+            let why = "the log answered for fewer ledgers than it was asked to append to";
+            return Err(Refusal::Unknown(why.to_owned()));
         }
         let (entries, bytes) = (group.entries as u64, group.bytes as u64);
         self.published.vitals.appended(entries, bytes, begun.elapsed(), self.published.clock.now());
@@ -159,13 +167,17 @@ impl Found {
     }
 }
 
+/// Entries read at a time to find the end of a command: most commands are one or two events.
+const ENTRIES_AT_ONCE: usize = 4;
+
 /// The receipt of the command that begins at `seq`, as it was first given.
 fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
     let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
     let mut entries: Vec<Entry<Event>> = Vec::new();
     'read: loop {
         let from = seq + entries.len() as u64;
-        let records = log.read(program.id.into(), from, 16).map_err(|error| unreadable(&error))?;
+        let records =
+            log.read(program.id.into(), from, ENTRIES_AT_ONCE).map_err(|error| unreadable(&error))?;
         if records.is_empty() {
             break;
         }
