@@ -4,11 +4,13 @@
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use mentorlog_events::time::{Day, Zone};
 use serde::Serialize;
 
 use super::Failure;
+use super::progress::Progress;
 use curves::Horizons;
 use page::Page;
 
@@ -26,9 +28,23 @@ mod page;
 mod tests;
 
 /// A hundred years: no record of mentoring is longer.
-const DAYS_MAX: i64 = 36_525;
+const DAYS_MAX: u32 = 36_525;
+
+const EXAMPLES: &str = "\
+Examples:
+  mentorlog measure sessions.csv --lapse-days 60
+  mentorlog measure sessions.csv --as-of 2026-06-30 --time-zone Europe/Berlin --format json > june.json
+  mentorlog measure --spells spells.csv --at 30,90 --tau 90
+
+A table of sessions:
+  occurred_at,teacher,learner,minutes,skill,rating,teacher_generation,learner_generation
+  2026-01-05T10:00:00+01:00,ann,bob,45,rust,5,gen-z,boomer
+  2026-01-12 10:00,bob,ann,30,writing,,boomer,gen-z
+
+A row that cannot be understood is named on stderr and left out; the exit code is then 3.";
 
 #[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("table").required(true).args(["sessions", "spells"]))]
 pub struct Arguments {
     /// Sessions as CSV with a header, `-` for standard input; columns occurred_at, teacher, learner, minutes
@@ -47,7 +63,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DAY")]
     as_of: Option<Day>,
     /// A spell of activity ends when this many days pass without a session.
-    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = days(1))]
+    #[arg(long, value_name = "DAYS", default_value_t = 90, value_parser = some_days)]
     lapse_days: u32,
     /// The time zone that decides on which civil day a session was.
     #[arg(long, value_name = "ZONE", default_value = "UTC")]
@@ -58,14 +74,14 @@ pub struct Arguments {
         value_name = "DAYS",
         value_delimiter = ',',
         default_value = "30,90,180,365",
-        value_parser = days(0)
+        value_parser = days
     )]
     at: Vec<u32>,
     /// Days over which the mean life is taken.
-    #[arg(long, value_name = "DAYS", default_value_t = 180, value_parser = days(1))]
+    #[arg(long, value_name = "DAYS", default_value_t = 180, value_parser = some_days)]
     tau: u32,
     /// Days after their start at which pairs are told apart as two-way or one-way, to see which last longer.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = days(0))]
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = days)]
     landmark: u32,
     /// The generations from the oldest to the youngest, if yours are others.
     #[arg(
@@ -88,8 +104,15 @@ enum Format {
     Json,
 }
 
-fn days(least: i64) -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(least..=DAYS_MAX)
+fn days(text: &str) -> Result<u32, String> {
+    let days = text.trim().parse().ok().filter(|days| *days <= DAYS_MAX);
+    days.ok_or_else(|| format!("not a whole number of days up to {DAYS_MAX}, e.g. 30"))
+}
+
+/// At least a day.
+fn some_days(text: &str) -> Result<u32, String> {
+    days(text)
+        .and_then(|days| if days > 0 { Ok(days) } else { Err("it takes at least 1 day, e.g. 30".into()) })
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -118,8 +141,8 @@ fn measured<R>(
     path: &Path,
     measure: impl FnOnce(Box<dyn Read>, &mut dyn FnMut(u64, &str)) -> Result<R, rows::Unreadable>,
 ) -> Result<(R, Result<(), Failure>), Failure> {
-    let (name, input): (String, Box<dyn Read>) = if path == Path::new("-") {
-        ("standard input".into(), Box::new(std::io::stdin().lock()))
+    let (name, input, bytes): (String, Box<dyn Read>, u64) = if path == Path::new("-") {
+        ("standard input".into(), Box::new(std::io::stdin().lock()), 0)
     } else {
         let file = File::open(path).map_err(|error| {
             Failure::new(format_args!(
@@ -127,17 +150,19 @@ fn measured<R>(
                 path.display()
             ))
         })?;
-        (path.display().to_string(), Box::new(file))
+        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
+        (path.display().to_string(), Box::new(file), bytes)
     };
-    let mut complaints = std::io::BufWriter::new(std::io::stderr().lock());
+    let progress = Rc::new(Progress::new("reading", bytes));
+    // How long a pipe is nobody knows beforehand, so there is no telling how far it has been read.
+    let input = if bytes > 0 { Box::new(Watched { input, progress: progress.clone() }) } else { input };
     let mut rejected = 0_u64;
     let report = measure(input, &mut |line, why| {
         rejected += 1;
-        // Nobody is left to be told when stderr is closed; the count stands in the answer.
-        let _ = writeln!(complaints, "{name}:{line}: {why}");
-    })
-    .map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
-    let _ = complaints.flush();
+        progress.say(format_args!("{name}:{line}: {why}"));
+    });
+    progress.finish();
+    let report = report.map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
     let end = if rejected == 0 {
         Ok(())
     } else {
@@ -151,6 +176,20 @@ fn measured<R>(
         ))
     };
     Ok((report, end))
+}
+
+/// Input that tells how much of it was read.
+struct Watched {
+    input: Box<dyn Read>,
+    progress: Rc<Progress>,
+}
+
+impl Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.progress.add(read as u64);
+        Ok(read)
+    }
 }
 
 fn answer<R: Serialize>(format: Format, report: &R, show: impl FnOnce(&mut Page)) -> Result<(), Failure> {

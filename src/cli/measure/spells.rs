@@ -54,12 +54,11 @@ impl Columns {
     }
 
     fn life(&self, cells: &Cells<'_>) -> Result<Life, String> {
-        let most = u32::try_from(DAYS_MAX).unwrap_or(u32::MAX);
         let entry = match self.entry {
-            Some(column) if !cells.text(column)?.is_empty() => cells.whole(column, 0, most)?,
+            Some(column) if !cells.text(column)?.is_empty() => cells.whole(column, 0, DAYS_MAX)?,
             _ => 0,
         };
-        let exit = cells.whole(self.exit, 0, most)?;
+        let exit = cells.whole(self.exit, 0, DAYS_MAX)?;
         let most = if self.by_cause { u8::MAX } else { 1 };
         let ended = cells.whole(self.ended, 0, most.into())?;
         let outcome = match u8::try_from(ended) {
