@@ -12,9 +12,9 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use bytes::Bytes;
+use compact_str::CompactString;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -140,7 +140,7 @@ impl<'de> Deserialize<'de> for Actor {
 
 /// The service that spoke: 1 to 128 of `A-Z a-z 0-9 . _ : @ / -`. Never a person's name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Principal(Arc<str>);
+pub struct Principal(CompactString);
 
 /// The text is not a principal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

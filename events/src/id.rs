@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use compact_str::CompactString;
 use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
@@ -157,7 +158,7 @@ impl From<ProgramId> for LedgerId {
 /// A lower-case name for machines: `[a-z0-9]` words joined by single hyphens, 1 to 64 bytes.
 /// Skills, units and program names in paths are slugs, so that no free text enters a ledger.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slug(Box<str>);
+pub struct Slug(CompactString);
 
 /// The text is not a slug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
