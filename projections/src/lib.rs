@@ -15,6 +15,8 @@ pub mod goals;
 
 pub mod skills;
 
+pub mod reciprocity;
+
 mod counting;
 
 mod timeline;

@@ -82,6 +82,12 @@ impl Profile {
     pub(crate) fn state(&self) -> ParticipantState {
         if self.erased { ParticipantState::Erased } else { self.standing }
     }
+
+    /// Whether what they offer and seek counts: they take part, or pause.
+    pub(crate) fn seeks_and_offers(&self) -> bool {
+        self.arm == Arm::Program
+            && matches!(self.state(), ParticipantState::Enrolled | ParticipantState::OnBreak)
+    }
 }
 
 /// Exchanges in one direction, of live sessions.
