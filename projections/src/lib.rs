@@ -17,6 +17,8 @@ pub mod skills;
 
 pub mod reciprocity;
 
+pub mod retention;
+
 mod counting;
 
 mod timeline;

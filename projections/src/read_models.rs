@@ -149,9 +149,10 @@ impl ReadModels {
             }
             Event::ArmChanged(fact) => {
                 let person = self.person(fact.participant, at)?;
-                let arm = &mut self.profiles[person].arm;
-                *self.totals.arms.of(*arm) -= 1;
-                *arm = fact.arm;
+                let profile = &mut self.profiles[person];
+                *self.totals.arms.of(profile.arm) -= 1;
+                profile.arm = fact.arm;
+                profile.arms.push((at.day, fact.arm));
                 *self.totals.arms.of(fact.arm) += 1;
             }
             Event::SkillsUpdated(fact) => {
@@ -208,6 +209,7 @@ impl ReadModels {
                 let person = self.person(fact.participant, at)?;
                 self.change_person(person, |row| {
                     (row.erased, row.since, row.personal) = (true, at.day, 0);
+                    row.stays.push((at.day, ParticipantState::Erased));
                 });
             }
 
@@ -380,6 +382,8 @@ impl ReadModels {
             enrolled_at: at.time,
             enrolled_day: at.day,
             since: at.day,
+            stays: Vec::new(),
+            arms: vec![(at.day, fact.arm)],
             pairs: OwnPairs::default(),
         };
         let row = Participant {
@@ -402,7 +406,10 @@ impl ReadModels {
     }
 
     fn stand(&mut self, person: Row, standing: ParticipantState, day: Day) {
-        self.change_person(person, |row| (row.standing, row.since, row.departure) = (standing, day, None));
+        self.change_person(person, |row| {
+            (row.standing, row.since, row.departure) = (standing, day, None);
+            row.stays.push((day, standing));
+        });
     }
 
     /// Changes a participant and what is counted of where they stand.

@@ -495,7 +495,7 @@ impl ReadModels {
 
     /// The generations in use by their numbers, the policy's bands first, oldest first, then the others by name;
     /// with whether it is a band of the policy, so that its age is known.
-    fn order_of_generations(&self, policy: Option<&MeasuresFrom>) -> Vec<(usize, bool)> {
+    pub(crate) fn order_of_generations(&self, policy: Option<&MeasuresFrom>) -> Vec<(usize, bool)> {
         let bands = policy.map_or(&[][..], |policy| &policy.measures.bands);
         let mut order: Vec<(usize, bool)> = bands
             .iter()

@@ -4,6 +4,7 @@ use super::*;
 use crate::exchanges::ExchangeView;
 use crate::participants::ParticipantView;
 use crate::reciprocity::{Asked, Figure, Grades, Reciprocity};
+use crate::retention::{self, Basis, By, Impossible, Retention, Subject};
 use crate::statistics::flows::{BandFlows, Flows, Part, ValueFlows};
 use crate::statistics::ratio::Ratio;
 
@@ -138,10 +139,29 @@ pub(super) fn check(models: &ReadModels, today: Day) {
 }
 
 /// What must not depend on the way there: everything but the skills that were only ever mentioned.
-pub(super) fn figures(models: &ReadModels, today: Day) -> Reciprocity {
+pub(super) fn figures(models: &ReadModels, today: Day) -> (Reciprocity, Vec<Retention>) {
     let mut figures = models.reciprocity(Asked::as_of(today));
     figures.skills.retain(|skill| skill.exchanges > 0);
-    figures
+    let mut retention = Vec::new();
+    for (subject, by) in [
+        (Subject::Pairs, None),
+        (Subject::Pairs, Some(By::Reciprocity)),
+        (Subject::Pairs, Some(By::Generation)),
+        (Subject::Participants, None),
+        (Subject::Participants, Some(By::Generation)),
+        (Subject::Participants, Some(By::Cohort)),
+    ] {
+        for (basis, lapse_days) in [(Basis::Record, None), (Basis::Activity, Some(7))] {
+            let landmark_days = 3;
+            let asked = retention::Asked { subject, basis, lapse_days, by, landmark_days, ..retained(today) };
+            retention.push(models.retention(&asked).unwrap());
+        }
+    }
+    (figures, retention)
+}
+
+fn retained(as_of: Day) -> retention::Asked {
+    retention::Asked::as_of(as_of)
 }
 
 /// Prints what asking costs.
@@ -153,6 +173,15 @@ pub(super) fn cost(models: &ReadModels, today: Day) {
     };
     time("reciprocity, present", &|| drop(models.reciprocity(Asked::as_of(today))));
     time("reciprocity, a past day", &|| drop(models.reciprocity(Asked::as_of(today.plus_days(-500)))));
+    for (subject, basis, name) in [
+        (Subject::Pairs, Basis::Record, "pairs by record"),
+        (Subject::Participants, Basis::Record, "participants by record"),
+        (Subject::Pairs, Basis::Activity, "pairs by activity"),
+        (Subject::Participants, Basis::Activity, "participants by activity"),
+    ] {
+        let asked = retention::Asked { subject, basis, ..retained(today) };
+        time(name, &|| drop(models.retention(&asked)));
+    }
 }
 
 #[test]
@@ -279,4 +308,201 @@ fn corrections_on_both_time_axes() {
         let share = figures.two_way_pair_share;
         assert_eq!((share.numerator, share.denominator), (two_way, pairs), "{known_at} {as_of}");
     }
+}
+
+fn ended_on(n: u128, reason: EndReason, on_day: i32) -> PairEnded {
+    let (occurred_at, day) = on(on_day);
+    PairEnded { occurred_at, day, ..ended(n, reason) }
+}
+
+/// Conformance case S13: pairs by record as of three days, against R survival's `survfit`.
+#[test]
+fn pairs_by_record_as_of_a_day() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/conformance/S13_as_of_replay.json");
+    let case: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let first: Day = "2024-01-01".parse().unwrap();
+    let day = |text: &serde_json::Value| {
+        let day: Day = text.as_str().unwrap().parse().unwrap();
+        day.number() - first.number()
+    };
+    let mut history = History::of_four();
+    for (n, told) in (0_u128..).zip(case["input"]["pairs"].as_array().unwrap()) {
+        // Every pair in a different order of record: what counts is the day it happened.
+        let (started_at, started_day) = on(day(&told["start"]));
+        let origin = Origin::Imported;
+        history.say(PairImported { pair: pair(n), a: ANN, b: BEN, started_at, started_day, origin });
+        let reason = match told["cause"].as_str() {
+            None => continue,
+            Some("completed") => EndReason::GoalsMet,
+            Some(_) => EndReason::LostContact,
+        };
+        history.say(ended_on(n, reason, day(&told["end"])));
+    }
+    // Neither of these is seen: one should not have been recorded, the other starts later.
+    let (started_at, started_day) = on(1);
+    let origin = Origin::Imported;
+    history.say(PairImported { pair: pair(90), a: ANN, b: CLEO, started_at, started_day, origin });
+    history.say(ended_on(90, EndReason::EnteredInError, 5));
+    let (started_at, started_day) = on(900);
+    history.say(PairImported { pair: pair(91), a: ANN, b: DAN, started_at, started_day, origin });
+
+    let models = history.folded();
+    let near = |ours: f64, theirs: &serde_json::Value| (ours - theirs.as_f64().unwrap()).abs() < 1e-9;
+    for (as_of, expected) in case["expected"].as_object().unwrap() {
+        let as_of = on(day(&serde_json::Value::from(as_of.as_str()))).1;
+        let retention = models.retention(&retained(as_of)).unwrap();
+        let stratum = &retention.strata[0];
+        assert_eq!(stratum.n, expected["time"].as_array().unwrap().len() as u64);
+        let km = &expected["km_any_end"];
+        for (at, time) in (0..).zip(km["time"].as_array().unwrap()) {
+            let day = u32::try_from(time.as_u64().unwrap()).unwrap();
+            let point = stratum.curve.iter().find(|point| point.day == day).unwrap();
+            assert_eq!(point.at_risk, km["n_risk"][at].as_u64().unwrap());
+            assert_eq!(point.events, km["n_event"][at].as_u64().unwrap());
+            assert!(near(point.survival, &km["surv"][at]), "{as_of} {day}");
+            let last = point.se.is_none();
+            assert!(last || near(point.se.unwrap(), &km["greenwood_se"][at]), "{as_of} {day}");
+        }
+    }
+}
+
+#[test]
+fn retention_of_an_empty_program_has_no_figures() {
+    let mut history = History::empty();
+    assert!(history.folded().retention(&retained(on(0).1)).unwrap().strata[0].at[0].survival.is_none());
+    history.say(opened());
+    insta::assert_json_snapshot!(history.folded().retention(&retained(on(0).1)).unwrap());
+}
+
+#[test]
+fn retention_of_a_history_with_every_fact() {
+    let models = super::check(&story());
+    let asked = retained(on(60).1);
+    insta::assert_json_snapshot!(serde_json::json!({
+        "pairs by record": models.retention(&asked).unwrap(),
+        "participants by record": models
+            .retention(&retention::Asked { subject: Subject::Participants, by: Some(By::Arm), ..asked })
+            .unwrap(),
+    }));
+}
+
+#[test]
+fn what_has_no_answer_names_the_parameter() {
+    let models = History::of_four().folded();
+    let asked = retained(on(0).1);
+    let refused = |asked: retention::Asked| models.retention(&asked).unwrap_err();
+    let by_arm = retention::Asked { by: Some(By::Arm), ..asked.clone() };
+    assert_eq!(refused(by_arm.clone()), Impossible::Arm);
+    let subject = Subject::Participants;
+    assert_eq!(refused(retention::Asked { subject, basis: Basis::Activity, ..by_arm }), Impossible::Arm);
+    let by = Some(By::Reciprocity);
+    assert_eq!(refused(retention::Asked { subject, by, ..asked.clone() }), Impossible::Reciprocity);
+    assert_eq!(refused(retention::Asked { lapse_days: Some(3), ..asked }).parameter(), "lapse_days");
+}
+
+/// A curve as (day, at risk, events, censored).
+fn rows(retention: &Retention, name: &str) -> Vec<(u32, u64, u64, u64)> {
+    let stratum = retention.strata.iter().find(|stratum| stratum.name == name).unwrap();
+    stratum.curve.iter().map(|point| (point.day, point.at_risk, point.events, point.censored)).collect()
+}
+
+#[test]
+fn who_leaves_is_counted_once_and_who_is_erased_is_censored() {
+    let mut history = History::of_four();
+    let left = |participant, day: i32| {
+        let (occurred_at, day) = on(day);
+        ParticipantLeft { participant, occurred_at, day }
+    };
+    history.on(12).say(left(ANN, 10)).on(20).say(ParticipantReturned { participant: ANN });
+    history.on(31).say(left(ANN, 30));
+    let (occurred_at, day) = on(15);
+    let reason = DepartureReason::Retired;
+    history.say(ParticipantDeparted { participant: BEN, reason, occurred_at, day });
+    history.on(40).say(PersonErased { participant: CLEO, erasure: ErasureId(Uuid::nil()) });
+    let models = super::check(&history);
+    let of = |day| {
+        let asked =
+            retention::Asked { subject: Subject::Participants, at: vec![10, 15, 40], ..retained(on(day).1) };
+        models.retention(&asked).unwrap()
+    };
+    assert_eq!(rows(&of(50), "all"), [(10, 4, 1, 0), (15, 3, 1, 0), (40, 2, 0, 1), (50, 1, 0, 1)]);
+    assert_eq!(rows(&of(9), "all"), [(9, 4, 0, 4)], "nobody had left");
+    let incidence = |class: usize| {
+        of(50).strata[0].causes[class].at.iter().map(|at| at.incidence.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(incidence(1), [0.25, 0.25, 0.25], "left the program");
+    assert_eq!(incidence(2), [0.0, 0.25, 0.25], "left the organisation");
+}
+
+#[test]
+fn who_changes_arm_lives_in_neither_before_being_in_it() {
+    let mut history = History::of_four();
+    history.on(20).say(ArmChanged { participant: ANN, arm: Arm::Comparison });
+    let (occurred_at, day) = on(30);
+    history.on(30).say(ParticipantLeft { participant: ANN, occurred_at, day });
+    let models = super::check(&history);
+    let of = |day| {
+        let by = Some(By::Arm);
+        models
+            .retention(&retention::Asked { subject: Subject::Participants, by, ..retained(on(day).1) })
+            .unwrap()
+    };
+    assert_eq!(rows(&of(50), "program"), [(20, 4, 0, 1), (50, 3, 0, 3)]);
+    assert_eq!(rows(&of(50), "comparison"), [(30, 1, 1, 0)]);
+    assert_eq!(of(50).strata[1].curve[0].survival.to_bits(), 0.0_f64.to_bits());
+    assert_eq!(of(19).strata.len(), 1, "nobody had changed");
+}
+
+#[test]
+fn spells_end_when_it_is_known_and_cohorts_say_which_cells_may_still_change() {
+    let mut history = History::of_two_pairs();
+    for (n, of, day) in [(1, 1, 0), (2, 1, 10), (3, 1, 40), (4, 2, 5)] {
+        history.say(logged(n, of, day, &[(ANN, "rust", 30)]));
+    }
+    let models = super::check(&history);
+    let of = |day| {
+        let (basis, lapse_days) = (Basis::Activity, Some(20));
+        let at = vec![20, 30, 31];
+        models.retention(&retention::Asked { basis, lapse_days, at, ..retained(on(day).1) }).unwrap()
+    };
+    assert_eq!(rows(&of(24), "all"), [(19, 2, 0, 1), (24, 1, 0, 1)]);
+    assert_eq!(rows(&of(25), "all"), [(20, 2, 1, 0), (25, 1, 0, 1)]);
+    assert_eq!((rows(&of(70), "all"), of(70).spells), (vec![(20, 2, 1, 0), (30, 1, 1, 0)], Some(3)));
+    let cells = |day: i32| {
+        let cohorts = of(day).cohorts;
+        assert_eq!((cohorts.len(), cohorts[0].n), (1, 2));
+        let cell = |at: &retention::CohortCell| (at.retained.numerator, at.retained.denominator, at.mature);
+        cohorts[0].at.iter().map(cell).collect::<Vec<_>>()
+    };
+    // January's last day is day 30.
+    assert_eq!(cells(24), [(1, 1, false), (0, 0, false), (0, 0, false)]);
+    assert_eq!(cells(50), [(1, 2, true), (0, 2, false), (0, 2, false)]);
+    assert_eq!(cells(60), [(1, 2, true), (0, 2, true), (0, 2, false)]);
+}
+
+#[test]
+fn two_way_pairs_are_compared_from_the_landmark_on() {
+    let mut history = History::of_two_pairs();
+    history.say(proposed(3, BEN, CLEO)).say(PairAccepted { pair: pair(3), participant: CLEO });
+    history.say(PairActivated { pair: pair(3), term_ends_day: on(180).1 });
+    history.say(logged(1, 1, 1, &[(ANN, "rust", 30), (BEN, "chess", 5)]));
+    history.say(logged(2, 2, 1, &[(ANN, "rust", 30)])).say(logged(3, 2, 11, &[(CLEO, "chess", 30)]));
+    history.say(logged(4, 3, 1, &[(BEN, "rust", 30), (CLEO, "chess", 5)]));
+    history.on(10).say(ended_on(3, EndReason::LostContact, 10));
+    history.on(30).say(ended_on(2, EndReason::LostContact, 30));
+    let models = super::check(&history);
+    let (by, landmark_days) = (Some(By::Reciprocity), 10);
+    let retention = models.retention(&retention::Asked { by, landmark_days, ..retained(on(50).1) }).unwrap();
+    assert_eq!(retention.before_landmark, Some(1), "who had ended by day 10");
+    assert_eq!(rows(&retention, "two-way"), [(40, 1, 0, 1)]);
+    assert_eq!(rows(&retention, "one-way"), [(20, 1, 1, 0)], "both taught, but too late to be told so");
+}
+
+#[test]
+fn nothing_happens_in_an_archived_program() {
+    let mut history = History::of_two_pairs();
+    history.say(logged(1, 1, 0, &[(ANN, "rust", 30)])).on(10).say(ProgramArchived {});
+    let (basis, lapse_days) = (Basis::Activity, Some(30));
+    let asked = retention::Asked { basis, lapse_days, ..retained(on(500).1) };
+    assert_eq!(rows(&history.folded().retention(&asked).unwrap(), "all"), [(10, 1, 0, 1)]);
 }
