@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::writer::{Program, Published, Writer};
 
 pub mod commands;
+pub mod measures;
 pub mod problem;
 pub mod reads;
 pub mod request;
@@ -37,6 +38,8 @@ pub struct App {
     pub principal: Principal,
     /// The registry's secret, for the keys of openings.
     pub registry_secret: LedgerSecret,
+    /// Figures that were computed.
+    pub measures: measures::Measures,
 }
 
 impl App {
@@ -45,7 +48,8 @@ impl App {
         let published = writer.published().clone();
         let principal = "local".parse().expect("a principal");
         let metrics = Metrics::new(published.clone());
-        Self { writer, published, metrics, principal, registry_secret }
+        let measures = measures::Measures::default();
+        Self { writer, published, metrics, principal, registry_secret, measures }
     }
 }
 
@@ -83,6 +87,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
         .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
+        .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
+        .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))

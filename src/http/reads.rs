@@ -37,7 +37,7 @@ const BLOCK: usize = 1024;
 type Answer = Result<Response, Problem>;
 
 /// Waits until the read models hold `min_size` entries, if the query asks for it.
-async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
+pub(super) async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
     let grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)).await;
@@ -52,7 +52,11 @@ async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Proble
 }
 
 fn json_response(body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("a view is plain data");
+    json_bytes(serde_json::to_vec(body).expect("a view is plain data").into())
+}
+
+/// An answer that is JSON already.
+pub(super) fn json_bytes(body: Bytes) -> Response {
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -66,7 +70,7 @@ fn tagged(mut response: Response, version: u64) -> Response {
     response
 }
 
-fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem> {
+pub(super) fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem> {
     let mut query = Parameters::read(uri.query())?;
     let min_size = query.number("min_size", 0, (1 << 53) - 1)?;
     Ok((query, min_size))
