@@ -19,6 +19,8 @@ pub mod reciprocity;
 
 pub mod retention;
 
+pub mod health;
+
 mod counting;
 
 mod timeline;

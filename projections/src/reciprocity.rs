@@ -508,7 +508,7 @@ impl ReadModels {
         order
     }
 
-    fn skill_flows(&self, lessons: &Lessons) -> Vec<SkillFlow> {
+    pub(crate) fn skill_flows(&self, lessons: &Lessons) -> Vec<SkillFlow> {
         let fulfilled = {
             let mut fulfilled = vec![0_u64; self.skills.len()];
             for (person, profile) in (0..).zip(self.profiles.iter()) {

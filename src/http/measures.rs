@@ -1,4 +1,4 @@
-//! Figures of a program: reciprocity and retention, on any day, as the ledger knew it at any size.
+//! Figures of a program: reciprocity, retention and health, on any day, as the ledger knew it at any size.
 //! Never computes on a thread that serves requests, and never more than one answer at a time: while one is
 //! computed the read models stand still, and what is being committed waits for it.
 
@@ -53,6 +53,12 @@ const AT_MAX: usize = 24;
 
 /// Most positions of a page of `explain=true`.
 const EXPLAIN_MAX: u64 = 10_000;
+
+/// Most items of each list of the page of health.
+const LIST_MAX: u64 = 1000;
+
+/// What `known_at` must be.
+const KNOWN_AT: &str = "a size of the ledger, or an instant, e.g. 2026-11-21T09:30:00Z";
 
 /// What was computed before, and whose turn it is.
 pub struct Measures {
@@ -187,8 +193,7 @@ fn wrong(parameter: &str, what: impl fmt::Display) -> Problem {
 fn when(uri: &Uri) -> Result<(Parameters, When), Problem> {
     let (mut query, min_size) = parameters(uri)?;
     let as_of = query.take("as_of", "a civil day, e.g. 2026-11-21")?;
-    let known_at =
-        query.take("known_at", "a size of the ledger, or an instant, e.g. 2026-11-21T09:30:00Z")?;
+    let known_at = query.take("known_at", KNOWN_AT)?;
     Ok((query, When { as_of, known_at, min_size }))
 }
 
@@ -288,6 +293,21 @@ pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, ur
         models
             .retention(&retention::Asked { as_of, ..asked })
             .map_err(|error| Problem::new(Code::Internal, error))
+    })
+    .await
+}
+
+/// `GET /v1/programs/{program}/health`
+pub async fn health(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+    let (mut query, min_size) = parameters(&uri)?;
+    let known_at = query.take("known_at", KNOWN_AT)?;
+    let limit = query.number("limit", 0, LIST_MAX)?.unwrap_or(20);
+    query.finish()?;
+    let program = find(&app, &name)?;
+    let when = When { as_of: None, known_at, min_size };
+    let limit = usize::try_from(limit).expect("at most a thousand");
+    answer(&app, program, when, format!("health {limit}"), move |models, as_of| {
+        Ok(models.health(as_of, limit))
     })
     .await
 }

@@ -89,6 +89,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
         .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
         .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
+        .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))

@@ -188,6 +188,7 @@ async fn whole_answers() {
     );
     let path =
         "spring/retention?subject=participants&basis=activity&lapse_days=20&at=20,50&tau=50&by=generation";
+    insta::assert_json_snapshot!("health", redacted(service.figures("spring/health").await));
     insta::assert_json_snapshot!("retention-by-activity", redacted(service.figures(path).await));
     let path = "spring/retention?basis=activity&lapse_days=45&by=reciprocity&landmark_days=20&at=10&tau=10";
     insta::assert_json_snapshot!("retention-by-reciprocity", redacted(service.figures(path).await));
@@ -255,6 +256,8 @@ async fn what_cannot_be_asked_is_a_problem_that_names_the_parameter() {
         ("reciprocity?explain=yes", "explain"),
         ("reciprocity?explain_limit=5", "explain"),
         ("reciprocity?explain=true&explain_limit=0", "explain_limit"),
+        ("health?as_of=2024-04-01", "as_of"),
+        ("health?limit=1001", "limit"),
         ("retention?subject=people", "subject"),
         ("retention?basis=both", "basis"),
         ("retention?lapse_days=10", "lapse_days"),

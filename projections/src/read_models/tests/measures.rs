@@ -112,11 +112,45 @@ fn people_who_seek(models: &ReadModels, skill: &Slug) -> Vec<ParticipantId> {
         .collect()
 }
 
+/// Holds the page of health against the views.
+fn health(models: &ReadModels, today: Day) {
+    let health = models.health(today, usize::MAX);
+    let pairs = models.pairs(PairFilter::default(), None, usize::MAX, today).unwrap().items;
+    let stalled: BTreeSet<_> = pairs.iter().filter(|pair| pair.stalled).map(|pair| pair.pair).collect();
+    assert_eq!(health.pairs.stalled.items.iter().map(|item| item.pair).collect::<BTreeSet<_>>(), stalled);
+    assert_eq!(health.pairs.stalled.count, stalled.len() as u64);
+    assert!(health.pairs.stalled.items.is_sorted_by_key(|item| item.idle_since));
+    let waiting: BTreeSet<_> =
+        pairs.iter().filter(|pair| pair.state == PairState::Proposed).map(|pair| pair.pair).collect();
+    let unanswered = &health.proposals.unanswered.items;
+    assert_eq!(unanswered.iter().map(|item| item.pair).collect::<BTreeSet<_>>(), waiting);
+    for item in unanswered {
+        let pair = pairs.iter().find(|pair| pair.pair == item.pair).unwrap();
+        assert_eq!(item.waits_for.len() + pair.accepted.len(), 2);
+    }
+    let funnel = health.proposals.funnel;
+    let ends = funnel.declined + funnel.withdrawn + funnel.expired + funnel.invalidated;
+    assert_eq!(funnel.proposed, funnel.waiting + funnel.activated + ends);
+    let sessions: Vec<SessionView> = models.sessions.iter().map(|row| models.session_view(row)).collect();
+    let backlog: BTreeSet<_> = sessions
+        .iter()
+        .filter(|session| session.state == SessionState::Logged && session.evidence == Evidence::Logged)
+        .filter(|session| {
+            models.pair(session.pair, today).unwrap().end_class != Some(EndClass::EnteredInError)
+        })
+        .map(|session| session.session)
+        .collect();
+    let listed = health.confirmation.backlog.items.iter().map(|item| item.session);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), backlog);
+    assert_eq!(models.health(today, 0).confirmation.backlog.count, backlog.len() as u64);
+}
+
 /// Holds every figure against its definition, and the sums kept up with every event against a scan.
 pub(super) fn check(models: &ReadModels, today: Day) {
     if models.program.is_none() {
         return;
     }
+    health(models, today);
     let last = models.latest_day.map_or(today, |latest| latest.max(today));
     let grades = |text: &str| text.parse::<Grades>().unwrap();
     let all = Asked::as_of(last);
@@ -173,6 +207,7 @@ pub(super) fn cost(models: &ReadModels, today: Day) {
     };
     time("reciprocity, present", &|| drop(models.reciprocity(Asked::as_of(today))));
     time("reciprocity, a past day", &|| drop(models.reciprocity(Asked::as_of(today.plus_days(-500)))));
+    time("health", &|| drop(models.health(today, 20)));
     for (subject, basis, name) in [
         (Subject::Pairs, Basis::Record, "pairs by record"),
         (Subject::Participants, Basis::Record, "participants by record"),
@@ -236,6 +271,26 @@ fn an_empty_program_has_no_figures() {
 #[test]
 fn every_figure_of_a_history_with_every_fact() {
     insta::assert_json_snapshot!(super::check(&story()).reciprocity(Asked::as_of(on(60).1)));
+}
+
+#[test]
+fn what_to_act_on() {
+    let mut history = story();
+    insta::assert_json_snapshot!("health", history.folded().health(on(60).1, 20));
+    history = History::of_four();
+    history.say(proposed(1, ANN, BEN)).say(proposed(2, ANN, CLEO));
+    history.say(PairAccepted { pair: pair(1), participant: BEN });
+    history.say(PairActivated { pair: pair(1), term_ends_day: on(20).1 });
+    history.on(19).say(ended_on(1, EndReason::LostContact, 19));
+    let models = super::check(&history);
+    let early = |day| models.health(on(day).1, 20).pairs.early_closure;
+    assert_eq!((early(19).value, early(20).value), (None, Some(1.0)));
+    let waits = &models.health(on(19).1, 20).proposals.unanswered.items;
+    assert_eq!(
+        (waits.len(), &waits[0].waits_for[..], waits[0].days, waits[0].overdue),
+        (1, &[CLEO][..], 19, true)
+    );
+    assert!(!models.health(on(14).1, 20).proposals.unanswered.items[0].overdue);
 }
 
 #[test]
