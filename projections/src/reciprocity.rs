@@ -288,6 +288,16 @@ impl Held {
     }
 }
 
+/// What one person's pairs add up to.
+#[derive(Debug, Clone, Copy)]
+struct Personal {
+    taught: u64,
+    learned: u64,
+    /// Enrolled, or seen in a session, from this day on.
+    there_from: Day,
+    generation: u32,
+}
+
 /// A session scan's yield, by the number of the pair.
 struct Picked {
     held: Vec<Held>,
@@ -327,7 +337,8 @@ impl ReadModels {
 
     fn picked(&self, asked: Asked) -> Picked {
         let mut held = vec![Held::default(); self.pairs.len() as usize];
-        let mut lessons = Lessons::default();
+        // Never more parts than of everything: room for all of them at once is cheaper than growing.
+        let mut lessons = Lessons::with_room(self.lessons.parts.len());
         for session in self.sessions.iter() {
             if !session.is_live() || !asked.takes_day(session.day) {
                 continue;
@@ -365,23 +376,31 @@ impl ReadModels {
             }
         }
 
-        let people = self.participants.len() as usize;
-        let mut seen_from: Vec<Day> = self.profiles.iter().map(|profile| profile.enrolled_day).collect();
-        let generation: Vec<u32> = self.profiles.iter().map(|profile| profile.generation).collect();
+        // One record a person: a pair touches two of them at random, and each is one access to memory.
+        let mut people: Vec<Personal> = self
+            .profiles
+            .iter()
+            .map(|profile| Personal {
+                taught: 0,
+                learned: 0,
+                there_from: profile.enrolled_day,
+                generation: profile.generation,
+            })
+            .collect();
         let generations = self.generations.len();
         let words = (generations * generations).div_ceil(64);
         // By person: in which cells of the matrix they are.
-        let mut in_cell = vec![0_u64; people * words];
+        let mut in_cell = vec![0_u64; people.len() * words];
         let mut cells = vec![0_u64; generations * generations];
-        let mut taught = vec![[0_u64; 2]; people];
         let mut sums = Sums::default();
         let mut total = Held::default();
         for (row, pair) in (0..).zip(self.pairs.iter()) {
+            let [a, b] = pair.people.map(|person| person as usize);
             let mut held = Held::default();
             if pair.counts() {
                 if pair.sessions.live > 0 {
-                    for person in pair.people {
-                        let from = &mut seen_from[person as usize];
+                    for person in [a, b] {
+                        let from = &mut people[person].there_from;
                         *from = (*from).min(pair.first_day);
                     }
                 }
@@ -389,19 +408,21 @@ impl ReadModels {
                     held = of_pair(row, pair);
                 }
             }
-            if let Some(&more) = again.get(&row).filter(|_| !again.is_empty()) {
+            if !again.is_empty()
+                && let Some(&more) = again.get(&row)
+            {
                 held.add(more);
             }
             total.add(held);
             sums.pair(held);
-            let [a, b] = pair.people.map(|person| person as usize);
             for (minutes, teacher, learner) in [(held.minutes[0], a, b), (held.minutes[1], b, a)] {
                 if minutes == 0 {
                     continue;
                 }
-                taught[teacher][0] += minutes;
-                taught[learner][1] += minutes;
-                let cell = generation[teacher] as usize * generations + generation[learner] as usize;
+                people[teacher].taught += minutes;
+                people[learner].learned += minutes;
+                let [from, to] = [teacher, learner].map(|person| people[person].generation as usize);
+                let cell = from * generations + to;
                 cells[cell] += minutes;
                 for person in [teacher, learner] {
                     in_cell[person * words + cell / 64] |= 1 << (cell % 64);
@@ -410,15 +431,16 @@ impl ReadModels {
         }
 
         let until = asked.until();
-        let enrolled = (0..)
+        let enrolled = people
+            .iter()
             .zip(self.profiles.iter())
-            .filter(|&(person, profile): &(usize, _)| {
-                let of_program = profile.arm == Arm::Program && seen_from[person] <= until;
-                of_program || taught[person] != [0, 0]
+            .filter(|(person, profile)| {
+                let of_program = profile.arm == Arm::Program && person.there_from <= until;
+                of_program || person.taught > 0 || person.learned > 0
             })
             .count() as u64;
-        let passed_on: u64 = taught.iter().map(|[taught, learned]| taught.min(learned)).sum();
-        let dual_role = taught.iter().filter(|[taught, learned]| *taught > 0 && *learned > 0).count() as u64;
+        let passed_on: u64 = people.iter().map(|person| person.taught.min(person.learned)).sum();
+        let dual_role = people.iter().filter(|person| person.taught > 0 && person.learned > 0).count() as u64;
         let minutes = total.minutes[0] + total.minutes[1];
         let quarters = total.quarters[0] + total.quarters[1];
 
@@ -485,7 +507,7 @@ impl ReadModels {
                         minutes: Ratio::new(rated.rated_minutes, rated.minutes).into(),
                     },
                 },
-                teaching_gini: gini(taught.iter().map(|[taught, _]| *taught), enrolled).into(),
+                teaching_gini: gini(people.iter().map(|person| person.taught), enrolled).into(),
                 confirmation_ratio: Ratio::new(total.confirmed, total.live).into(),
             },
             flow,
@@ -635,6 +657,11 @@ pub(crate) struct Lessons {
 }
 
 impl Lessons {
+    fn with_room(parts: usize) -> Self {
+        let parts = HashMap::with_capacity_and_hasher(parts, BuildHasherDefault::default());
+        Self { skills: Vec::new(), parts }
+    }
+
     /// Counts an exchange between the two of a pair, or takes it back.
     pub(crate) fn count(&mut self, exchange: Exchange, people: [Row; 2], turn: Turn) {
         let lesson = self.lesson(exchange.skill);

@@ -9,7 +9,7 @@
 //!   last session, on the day it becomes known that none came.
 //! - An archived program is watched until the day it was archived.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use mentorlog_events::event::{Arm, EndClass};
 use mentorlog_events::time::Day;
@@ -19,7 +19,7 @@ use crate::exchanges::Evidence;
 use crate::participants::ParticipantState;
 use crate::program::{MeasuresFrom, ProgramState};
 use crate::read_models::ReadModels;
-use crate::reciprocity::Figure;
+use crate::reciprocity::{Explained, Figure};
 use crate::rows::Row;
 use crate::statistics::lives::{Cause, Life, LifeTable, Outcome};
 use crate::statistics::log_rank::log_rank;
@@ -400,13 +400,7 @@ impl ReadModels {
     /// By record it costs a pass over the pairs or people, by activity one over the sessions.
     pub fn retention(&self, asked: &Asked) -> Result<Retention, Impossible> {
         asked.check()?;
-        // Nothing more can happen in an archived program.
-        let archived = self
-            .program
-            .as_ref()
-            .filter(|program| program.state == ProgramState::Archived)
-            .map(|program| program.since);
-        let watched = archived.map_or(asked.as_of, |day| day.min(asked.as_of));
+        let watched = self.watched_until(asked.as_of);
         let policy = self.measures_on(asked.as_of);
         let lapse_days = match asked.basis {
             Basis::Record => None,
@@ -473,6 +467,50 @@ impl ReadModels {
             difference,
             cohorts: cohorts(&lives, &asked.at, watched),
         })
+    }
+
+    /// Positions, ascending, of the events of every life counted, whatever their day: by record those of the
+    /// pairs or participants themselves, by activity those of the sessions. Those after `after`, at most `limit`.
+    pub fn retention_seqs(
+        &self,
+        asked: &Asked,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Explained, Impossible> {
+        asked.check()?;
+        let watched = self.watched_until(asked.as_of);
+        let mut seqs = Vec::new();
+        let record = match (asked.basis, asked.subject) {
+            (Basis::Record, Subject::Pairs) => {
+                for lived in self.pairs_by_record(watched) {
+                    seqs.extend(self.postings.of(self.pairs[lived.row].events));
+                }
+                true
+            }
+            (Basis::Record, Subject::Participants) => {
+                for lived in self.participants_by_record(watched) {
+                    seqs.extend(self.postings.of(self.participants[lived.row].events));
+                }
+                true
+            }
+            (Basis::Activity, Subject::Pairs | Subject::Participants) => false,
+        };
+        // Who taught whom is what groups pairs by reciprocity.
+        if !record || asked.by == Some(By::Reciprocity) {
+            for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= watched)
+            {
+                if self.pairs[session.pair].counts() {
+                    self.events_of_session(session, &mut seqs);
+                }
+            }
+        }
+        Ok(Explained::page(seqs, after, limit))
+    }
+
+    /// Nothing more can happen in an archived program.
+    fn watched_until(&self, as_of: Day) -> Day {
+        let archived = self.program.as_ref().filter(|program| program.state == ProgramState::Archived);
+        archived.map_or(as_of, |program| program.since.min(as_of))
     }
 
     /// Confirmed sessions among live ones of pairs that count, up to the close of a day.
@@ -638,7 +676,8 @@ impl ReadModels {
                 let both_by = self.both_taught_by(watched);
                 let (mut two_way, mut one_way, mut before) = (Group::default(), Group::default(), 0);
                 for lived in lives {
-                    let happened = both_by.get(&lived.row).map(|day| days_between(lived.start, *day));
+                    let both = both_by[lived.row as usize];
+                    let happened = both.map(|day| days_between(lived.start, day));
                     match landmark(lived.life, asked.landmark_days, happened) {
                         None => before += 1,
                         Some((both, life)) => {
@@ -713,16 +752,16 @@ impl ReadModels {
         pieces
     }
 
-    /// The day by which both of a pair had taught, of those in which both did by `watched`.
-    fn both_taught_by(&self, watched: Day) -> HashMap<Row, Day> {
-        let mut firsts: HashMap<Row, [Option<Day>; 2]> = HashMap::new();
+    /// By the number of the pair: the day by which both of it had taught, if they had by `watched`.
+    fn both_taught_by(&self, watched: Day) -> Vec<Option<Day>> {
+        let mut firsts: Vec<[Option<Day>; 2]> = vec![[None; 2]; self.pairs.len() as usize];
         for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= watched) {
             for exchange in self.exchanges_of(session).filter(|exchange| exchange.minutes > 0) {
-                let first = &mut firsts.entry(session.pair).or_default()[exchange.teacher() as usize];
+                let first = &mut firsts[session.pair as usize][exchange.teacher() as usize];
                 *first = Some(first.map_or(session.day, |day| day.min(session.day)));
             }
         }
-        firsts.into_iter().filter_map(|(pair, [a, b])| Some((pair, a?.max(b?)))).collect()
+        firsts.into_iter().map(|[a, b]| Some(a?.max(b?))).collect()
     }
 }
 

@@ -197,6 +197,24 @@ fn when(uri: &Uri) -> Result<(Parameters, When), Problem> {
     Ok((query, When { as_of, known_at, min_size }))
 }
 
+/// Which of the positions behind a figure are asked for.
+#[derive(Debug, Clone, Copy)]
+struct ExplainPage {
+    after: Option<u64>,
+    limit: usize,
+}
+
+fn explain(query: &mut Parameters) -> Result<Option<ExplainPage>, Problem> {
+    let explain = query.take("explain", "true or false")?.unwrap_or(false);
+    let after = query.number("explain_after", 0, (1 << 53) - 1)?;
+    let limit = query.number("explain_limit", 1, EXPLAIN_MAX)?;
+    if !explain && (after.is_some() || limit.is_some()) {
+        return Err(wrong("explain", "must be true for `explain_after` and `explain_limit`"));
+    }
+    let limit = usize::try_from(limit.unwrap_or(1000)).expect("at most ten thousand");
+    Ok(explain.then_some(ExplainPage { after, limit }))
+}
+
 /// `GET /v1/programs/{program}/reciprocity`
 pub async fn reciprocity(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
     let (mut query, when) = when(&uri)?;
@@ -205,31 +223,25 @@ pub async fn reciprocity(State(app): State<Arc<App>>, Path(name): Path<String>, 
         .unwrap_or(Grades::ALL);
     let from: Option<Day> = query.take("from", "a civil day, e.g. 2026-11-21")?;
     let to: Option<Day> = query.take("to", "a civil day, e.g. 2026-11-21")?;
-    let explain = query.take("explain", "true or false")?.unwrap_or(false);
-    let after = query.number("explain_after", 0, (1 << 53) - 1)?;
-    let limit = query.number("explain_limit", 1, EXPLAIN_MAX)?;
+    let explain = explain(&mut query)?;
     query.finish()?;
-    if !explain && (after.is_some() || limit.is_some()) {
-        return Err(wrong("explain", "must be true for `explain_after` and `explain_limit`"));
-    }
     if let (Some(from), Some(to)) = (from, to)
         && from > to
     {
         return Err(wrong("from", format_args!("must not be later than `to`, {to}")));
     }
     let program = find(&app, &name)?;
-    let limit = usize::try_from(limit.unwrap_or(1000)).expect("at most ten thousand");
     answer(
         &app,
         program,
         when,
-        format!("reciprocity {evidence} {from:?} {to:?} {explain} {after:?} {limit}"),
+        format!("reciprocity {evidence} {from:?} {to:?} {explain:?}"),
         move |models, as_of| {
             if from.is_some_and(|from| from > as_of) {
                 return Err(wrong("from", format_args!("must not be later than `as_of`, {as_of}")));
             }
             let asked = reciprocity::Asked { as_of, from, to, evidence };
-            let explain = explain.then(|| models.reciprocity_seqs(asked, after, limit));
+            let explain = explain.map(|page| models.reciprocity_seqs(asked, page.after, page.limit));
             Ok(WithSeqs { measured: models.reciprocity(asked), explain })
         },
     )
@@ -271,6 +283,7 @@ pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, ur
     let tau = days(&mut query, "tau")?;
     let by = query.take("by", "generation, cohort, arm or reciprocity")?;
     let landmark_days = days(&mut query, "landmark_days")?;
+    let explain = explain(&mut query)?;
     query.finish()?;
     if landmark_days.is_some() && by != Some(retention::By::Reciprocity) {
         return Err(wrong("landmark_days", "needs `by=reciprocity`"));
@@ -289,10 +302,12 @@ pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, ur
         Problem::new(Code::MalformedParameter, impossible).with("parameter", impossible.parameter())
     })?;
     let program = find(&app, &name)?;
-    answer(&app, program, when, format!("retention {asked:?}"), move |models, as_of| {
-        models
-            .retention(&retention::Asked { as_of, ..asked })
-            .map_err(|error| Problem::new(Code::Internal, error))
+    answer(&app, program, when, format!("retention {asked:?} {explain:?}"), move |models, as_of| {
+        let asked = retention::Asked { as_of, ..asked };
+        let seqs = |page: ExplainPage| models.retention_seqs(&asked, page.after, page.limit);
+        let impossible = |error| Problem::new(Code::Internal, error);
+        let explain = explain.map(seqs).transpose().map_err(impossible)?;
+        Ok(WithSeqs { measured: models.retention(&asked).map_err(impossible)?, explain })
     })
     .await
 }

@@ -232,6 +232,10 @@ async fn the_positions_behind_a_figure_come_in_pages() {
         let Some(next) = explained["next"].as_u64() else { break };
         after = format!("&explain_after={next}");
     }
+    let path = "spring/retention?explain=true";
+    assert_eq!(service.figures(path).await["explain"]["seqs"], json!([heads[0].0 - 2, heads[0].0 - 1]));
+    let path = "spring/retention?explain=true&basis=activity";
+    assert_eq!(service.figures(path).await["explain"]["events"], 4);
     // Session 1, its correction, sessions 3 and 4; the voided one is not behind it.
     assert_eq!(seqs, [1, 3, 5, 6].map(|head: usize| heads[head].0 - 1));
 }
@@ -272,7 +276,7 @@ async fn what_cannot_be_asked_is_a_problem_that_names_the_parameter() {
         ("retention?by=arm", "by"),
         ("retention?by=reciprocity&subject=participants", "by"),
         ("retention?landmark_days=7", "landmark_days"),
-        ("retention?explain=true", "explain"),
+        ("retention?explain=1", "explain"),
     ] {
         let (status, problem) = service.get(&format!("spring/{query}")).await;
         assert_eq!((status, &problem["code"]), (400, &json!("malformed-parameter")), "{query}: {problem}");

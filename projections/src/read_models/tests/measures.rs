@@ -6,7 +6,9 @@ use crate::participants::ParticipantView;
 use crate::reciprocity::{Asked, Figure, Grades, Reciprocity};
 use crate::retention::{self, Basis, By, Impossible, Retention, Subject};
 use crate::statistics::flows::{BandFlows, Flows, Part, ValueFlows};
+use crate::statistics::lives::{Cause, LifeTable, Outcome};
 use crate::statistics::ratio::Ratio;
+use crate::statistics::spells::spells;
 
 fn same(figure: Figure, ratio: Ratio) {
     assert_eq!((figure.numerator, figure.denominator), (ratio.numerator, ratio.denominator));
@@ -112,6 +114,44 @@ fn people_who_seek(models: &ReadModels, skill: &Slug) -> Vec<ParticipantId> {
         .collect()
 }
 
+/// Holds the first spells against those cut from the sessions as they are shown.
+fn activity(models: &ReadModels, as_of: Day) {
+    let sessions: Vec<SessionView> = models.sessions.iter().map(|row| models.session_view(row)).collect();
+    for subject in [Subject::Pairs, Subject::Participants] {
+        let mut active: BTreeMap<Uuid, BTreeSet<Day>> = BTreeMap::new();
+        for session in &sessions {
+            let pair = models.pair(session.pair, as_of).unwrap();
+            let live = matches!(session.state, SessionState::Logged | SessionState::Confirmed);
+            if !live || pair.end_class == Some(EndClass::EnteredInError) {
+                continue;
+            }
+            let of = match subject {
+                Subject::Pairs => vec![pair.pair.0],
+                Subject::Participants => vec![pair.a.0, pair.b.0],
+            };
+            for id in of {
+                active.entry(id).or_default().insert(session.day);
+            }
+        }
+        let program = models.program.as_ref().unwrap();
+        let watched = if program.state == ProgramState::Archived { program.since.min(as_of) } else { as_of };
+        let (mut table, mut count) = (LifeTable::default(), 0);
+        for days in active.into_values() {
+            let cut = spells(days, 7, watched);
+            count += cut.len() as u64;
+            if let Some(spell) = cut.first() {
+                table.add(spell.life(watched, Outcome::Ended(Cause(1))));
+            }
+        }
+        let (basis, lapse_days) = (Basis::Activity, Some(7));
+        let ours = models.retention(&retention::Asked { subject, basis, lapse_days, ..retained(as_of) });
+        let ours = ours.unwrap();
+        assert_eq!(ours.spells, Some(count));
+        let days = table.days().into_iter().map(|day| (day.day, day.at_risk, day.events, day.censored));
+        assert_eq!(rows(&ours, "all"), days.collect::<Vec<_>>());
+    }
+}
+
 /// Holds the page of health against the views.
 fn health(models: &ReadModels, today: Day) {
     let health = models.health(today, usize::MAX);
@@ -151,6 +191,7 @@ pub(super) fn check(models: &ReadModels, today: Day) {
         return;
     }
     health(models, today);
+    activity(models, today);
     let last = models.latest_day.map_or(today, |latest| latest.max(today));
     let grades = |text: &str| text.parse::<Grades>().unwrap();
     let all = Asked::as_of(last);
