@@ -97,7 +97,7 @@ async fn prepare(writer: &Writer, start: Timestamp) -> ProgramId {
         submission("import-pair", &body, None)
     });
     let answers = writer.submit_batch(program, people.chain(pairs).collect(), false).await.unwrap();
-    assert!(answers.iter().all(Result::is_ok));
+    assert!(answers.answers.iter().all(Result::is_ok));
     program
 }
 
@@ -151,7 +151,7 @@ fn main() {
         let first = next.fetch_add(4000, Ordering::Relaxed);
         let batch = (first..first + 4000).map(|n| session(n, start)).collect();
         let answers = runtime.block_on(writer.submit_batch(program, batch, false)).unwrap();
-        assert!(answers.iter().all(Result::is_ok));
+        assert!(answers.answers.iter().all(Result::is_ok));
     }
     let appended = next.load(Ordering::Relaxed) - before;
     let per_second = appended as f64 / begun.elapsed().as_secs_f64();

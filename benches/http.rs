@@ -110,7 +110,7 @@ impl Connection {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
+    memchr::memmem::find(haystack, needle)
 }
 
 fn person(n: u64) -> String {
@@ -126,12 +126,50 @@ fn session(n: u64, start: Timestamp) -> String {
     let (of, slot) = (n % PAIRS, n / PAIRS);
     let at = start.plus_minutes(2 * i64::try_from(slot).unwrap());
     format!(
-        "{{\"pair\":\"{}\",\"occurred_at\":\"{at}\",\"minutes\":2,\"mode\":\"video\",\"exchanges\":[\
+        "{{\"occurred_at\":\"{at}\",\"pair\":\"{}\",\"minutes\":2,\"mode\":\"video\",\"exchanges\":[\
          {{\"teacher\":\"{}\",\"skill\":\"rust\",\"minutes\":1}},{{\"teacher\":\"{}\",\"skill\":\"law\",\"minutes\":1}}]}}",
         pair(of),
         person(2 * of),
         person(2 * of + 1)
     )
+}
+
+/// Requests that are written once and then only patched where they differ: the client is not what is measured.
+struct Sessions {
+    /// Of each pair: its first session.
+    bodies: Vec<Vec<u8>>,
+    start: Timestamp,
+}
+
+/// Where a session's body has its instant.
+const AT: usize = "{\"occurred_at\":\"".len();
+
+impl Sessions {
+    fn new(start: Timestamp) -> Self {
+        Self { bodies: (0..PAIRS).map(|n| session(n, start).into_bytes()).collect(), start }
+    }
+
+    /// Writes the `n`th session at the end of `out`.
+    fn write(&self, n: u64, out: &mut Vec<u8>) {
+        let at = self.start.plus_minutes(2 * i64::try_from(n / PAIRS).unwrap());
+        let from = out.len() + AT;
+        out.extend_from_slice(&self.bodies[(n % PAIRS) as usize]);
+        out[from..from + 27].copy_from_slice(at.write(&mut [0; 27]).as_bytes());
+    }
+
+    fn write_item(&self, n: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"command\":\"log-session\",\"key\":\"session-");
+        let mut digits = [b'0'; 16];
+        let mut rest = n;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        out.extend_from_slice(&digits);
+        out.extend_from_slice(b"\",\"data\":");
+        self.write(n, out);
+        out.extend_from_slice(b"}\n");
+    }
 }
 
 async fn prepare(address: &str, start: Timestamp) {
@@ -189,15 +227,16 @@ struct Shape {
     lasting: Duration,
 }
 
-async fn load(address: &str, next: &Arc<AtomicU64>, start: Timestamp, shape: Shape) -> Figures {
+async fn load(address: &str, next: &Arc<AtomicU64>, sessions: &Arc<Sessions>, shape: Shape) -> Figures {
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for index in 0..shape.connections {
-        let (address, next) = (address.to_owned(), next.clone());
+        let (address, next, sessions) = (address.to_owned(), next.clone(), sessions.clone());
         tasks.push(tokio::spawn(async move {
             let Shape { connections, batch, rate, lasting } = shape;
             let mut connection = Connection::open(&address).await;
             let mut times = Vec::new();
+            let mut body = Vec::new();
             let every = rate.map(|rate| Duration::from_secs_f64(connections as f64 / rate));
             let mut due = begun + every.unwrap_or_default().mul_f64(index as f64 / connections as f64);
             while begun.elapsed() < lasting {
@@ -206,20 +245,16 @@ async fn load(address: &str, next: &Arc<AtomicU64>, start: Timestamp, shape: Sha
                     due += every;
                 }
                 let first = next.fetch_add(batch, Ordering::Relaxed);
-                let (body, path, media, key) = if batch == 1 {
-                    let path = "/v1/programs/load/commands/log-session";
-                    (session(first, start), path, "application/json", Some(first))
+                body.clear();
+                let (path, media, key) = if batch == 1 {
+                    sessions.write(first, &mut body);
+                    ("/v1/programs/load/commands/log-session", "application/json", Some(first))
                 } else {
-                    let items = (first..first + batch).map(|n| {
-                        let data = session(n, start);
-                        format!(
-                            "{{\"command\":\"log-session\",\"key\":\"session-{n:016}\",\"data\":{data}}}\n"
-                        )
-                    });
-                    (items.collect(), "/v1/programs/load/commands", "application/x-ndjson", None)
+                    (first..first + batch).for_each(|n| sessions.write_item(n, &mut body));
+                    ("/v1/programs/load/commands", "application/x-ndjson", None)
                 };
                 let sent = Instant::now();
-                let (status, answer) = connection.post(path, media, key, body.as_bytes()).await;
+                let (status, answer) = connection.post(path, media, key, &body).await;
                 times.push(sent.elapsed());
                 let fine = if batch == 1 {
                     status == 201
@@ -257,23 +292,24 @@ fn main() {
     runtime.block_on(async {
         prepare(&server.address, start).await;
         let next = Arc::new(AtomicU64::new(0));
+        let sessions = Arc::new(Sessions::new(start));
         let shape = Shape { connections: 64, batch: 1, rate: None, lasting };
         if wanted("1") {
-            let figures = load(&server.address, &next, start, Shape { connections: 1, ..shape }).await;
+            let figures = load(&server.address, &next, &sessions, Shape { connections: 1, ..shape }).await;
             println!("single   1 connection             {figures}");
         }
         if wanted("64") || wanted("half") {
-            let figures = load(&server.address, &next, start, shape).await;
+            let figures = load(&server.address, &next, &sessions, shape).await;
             println!("single  64 connections            {figures}");
             if wanted("half") {
                 let rate = Some(figures.per_second / 2.0);
-                let figures = load(&server.address, &next, start, Shape { rate, ..shape }).await;
+                let figures = load(&server.address, &next, &sessions, Shape { rate, ..shape }).await;
                 println!("single  64 connections, half load {figures}");
             }
         }
         if wanted("batch") {
             let shape = Shape { connections: 4, batch: 1000, ..shape };
-            let figures = load(&server.address, &next, start, shape).await;
+            let figures = load(&server.address, &next, &sessions, shape).await;
             println!("batch    4 connections x 1000     {figures}");
         }
         println!(

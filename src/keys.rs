@@ -69,7 +69,7 @@ impl Keys {
         Hkdf::<Sha256>::new(Some(b"mentorlog/ledger/v1"), &self.tracing)
             .expand(ledger.0.as_bytes(), &mut secret)
             .expect("32 bytes are a valid length of HKDF-SHA256");
-        LedgerSecret(secret)
+        LedgerSecret(Hmac::new_from_slice(&secret).expect("HMAC takes a key of any length"))
     }
 
     /// The public half of a ledger's signing key: Ed25519, seed = HKDF(signing.key, origin || key number).
@@ -84,11 +84,12 @@ impl Keys {
 
 /// One ledger's secret: keyed hashes with it leave no guessable trace in the log.
 #[derive(Clone)]
-pub struct LedgerSecret([u8; 32]);
+pub struct LedgerSecret(Hmac<Sha256>);
 
 impl LedgerSecret {
     fn hmac(&self, purpose: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        // The keyed state is made once: two of its four compressions fall away.
+        let mut mac = self.0.clone();
         mac.update(purpose);
         for part in parts {
             // Lengths keep ("ab", "c") and ("a", "bc") apart.

@@ -15,13 +15,37 @@ use prometheus::proto::{
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::http::problem::{Problem, catalogue};
-use crate::writer::Published;
-use crate::writer::receipt::Receipt;
+use crate::writer::published::Published;
 use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
 
 /// Programs that are shown by name; further ones are left out and counted.
 const PROGRAMS_MAX: usize = 50;
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was appended.
+    Accepted,
+    /// It had been accepted before; nothing was appended this time.
+    Replayed,
+    /// It was refused, with this code.
+    Refused(&'static str),
+}
+
+/// What is counted of one answered request.
+#[derive(Debug, Clone, Copy)]
+pub struct Answered<'a> {
+    /// The route's template, never the path.
+    pub route: &'a str,
+    /// The method.
+    pub method: &'a Method,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// What became of the command it carried; `None`: it carried none, or a batch counted item by item.
+    pub command: Option<Outcome>,
+    /// From the headers' arrival to the answer's headers.
+    pub took: Duration,
+}
 
 /// The service's metrics.
 pub struct Metrics {
@@ -32,8 +56,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers everything there is to measure.
-    pub fn new(published: Arc<Published>) -> Self {
+    /// Registers everything there is to measure; `codes` are all that a command can be refused with.
+    pub fn new(published: Arc<Published>, codes: impl IntoIterator<Item = &'static str>) -> Self {
         let registry = Registry::new();
         let commands = IntCounterVec::new(
             Opts::new(
@@ -63,7 +87,7 @@ impl Metrics {
         // Every known label value is there from the first scrape on.
         commands.with_label_values(&["accepted", ""]);
         commands.with_label_values(&["replayed", ""]);
-        for code in catalogue() {
+        for code in codes {
             commands.with_label_values(&["refused", code]);
         }
         let register = |collector: Box<dyn Collector>| registry.register(collector).expect("registered once");
@@ -75,16 +99,9 @@ impl Metrics {
         Self { registry, commands, requests, seconds }
     }
 
-    /// Counts one answered request; `code` is its problem's, if it has one.
-    pub fn request(
-        &self,
-        route: &str,
-        method: &Method,
-        status: StatusCode,
-        code: Option<&'static str>,
-        took: Duration,
-    ) {
-        let class = match status.as_u16() / 100 {
+    /// Counts one answered request.
+    pub fn request(&self, answered: Answered<'_>) {
+        let class = match answered.status.as_u16() / 100 {
             1 => "1xx",
             2 => "2xx",
             3 => "3xx",
@@ -92,32 +109,25 @@ impl Metrics {
             _ => "5xx",
         };
         // Methods nobody knows would each be a series of their own.
-        let method = match method.as_str() {
+        let method = match answered.method.as_str() {
             known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH") => known,
             _ => "other",
         };
-        self.requests.with_label_values(&[route, method, class]).inc();
-        self.seconds.with_label_values(&[route]).observe(took.as_secs_f64());
-        let is_command = method == "POST" && route.starts_with("/v1/programs");
-        if is_command {
-            match code {
-                Some(code) => self.commands.with_label_values(&["refused", code]).inc(),
-                // A batch is counted item by item.
-                None if status == StatusCode::MULTI_STATUS => {}
-                None => self.commands.with_label_values(&["accepted", ""]).inc(),
-            }
+        self.requests.with_label_values(&[answered.route, method, class]).inc();
+        self.seconds.with_label_values(&[answered.route]).observe(answered.took.as_secs_f64());
+        if let Some(outcome) = answered.command {
+            self.command(outcome);
         }
     }
 
-    /// Counts the items of a batch.
-    pub fn commands_of_batch(&self, results: &[Result<Receipt, Problem>]) {
-        for result in results {
-            match result {
-                Ok(receipt) if receipt.replayed => self.commands.with_label_values(&["replayed", ""]).inc(),
-                Ok(_) => self.commands.with_label_values(&["accepted", ""]).inc(),
-                Err(problem) => self.commands.with_label_values(&["refused", problem.code()]).inc(),
-            }
-        }
+    /// Counts one command.
+    pub fn command(&self, outcome: Outcome) {
+        let labels = match outcome {
+            Outcome::Accepted => ["accepted", ""],
+            Outcome::Replayed => ["replayed", ""],
+            Outcome::Refused(code) => ["refused", code],
+        };
+        self.commands.with_label_values(&labels).inc();
     }
 
     /// Everything in the text format 0.0.4.

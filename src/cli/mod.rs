@@ -3,7 +3,7 @@
 //!
 //! | exit code | meaning |
 //! |---|---|
-//! | 0 | done |
+//! | 0 | done; a directory that was examined is clean |
 //! | 1 | failed; the last line on stderr says what to do |
 //! | 2 | the command line cannot be read |
 //! | 3 | an import finished, but some rows were rejected; each is named on stderr |
@@ -15,11 +15,30 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod client;
+mod completions;
+mod doctor;
+mod embedded;
+mod export;
+mod import_csv;
+mod progress;
+mod replay;
 mod serve;
+mod source;
+
+/// The table above, for `--help`.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; a directory that was examined is clean
+  1  failed; the last line on stderr says what to do
+  2  the command line cannot be read
+  3  an import finished, but some rows were rejected; each is named on stderr
+  4  the data directory is in use by another process
+  5  the data directory is damaged or contradicts itself; nothing was changed";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(version, about, max_term_width = 100, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -29,6 +48,16 @@ struct Arguments {
 enum Command {
     /// Serve the HTTP interface on an embedded store.
     Serve(serve::Arguments),
+    /// Import sessions from a table; running it again adds only what is new.
+    ImportCsv(import_csv::Arguments),
+    /// Write a program's history as it is stored, one entry a line, checked against its root.
+    Export(export::Arguments),
+    /// Fold a program's history, every entry hashed, and write the read models it adds up to.
+    Replay(replay::Arguments),
+    /// Check a data directory without changing it.
+    Doctor(doctor::Arguments),
+    /// Write completions for a shell to standard output.
+    Completions(completions::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
     #[command(hide = true)]
     ProbeOpen {
@@ -61,6 +90,11 @@ impl Failure {
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::ImportCsv(arguments) => import_csv::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };
     match result {

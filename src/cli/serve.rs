@@ -1,6 +1,7 @@
 //! `mentorlog serve`: the service on an embedded store.
 //! Never answers before the history has been read and checked.
 
+use std::io::{IsTerminal, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::Failure;
 use crate::clock::{Clock, Machine};
-use crate::http::{App, router, server};
+use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
@@ -43,22 +44,44 @@ pub struct Arguments {
 
 /// Opens the store of a data directory, and the keys beside it.
 pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
-    let program = std::env::current_exe().map_err(Failure::new)?;
-    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
-    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
-    let opened = SledLog::open(data, &options).map_err(|error| match error {
-        OpenError::InUse(_) => Failure::coded(4, error),
-        OpenError::Io { .. } => Failure::new(error),
-        _ => Failure::coded(5, error),
-    })?;
+    let opened = open_log(data)?;
     let has_history = opened.heads.get(&LedgerId::REGISTRY).is_some_and(|tree| tree.size() > 0);
     let keys = Keys::open(data, has_history).map_err(Failure::new)?;
     Ok((opened, keys))
 }
 
+/// Opens the store of a data directory.
+pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    let program = std::env::current_exe().map_err(Failure::new)?;
+    let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
+    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
+    SledLog::open(data, &options).map_err(open_failure)
+}
+
+/// What to do when a store is not opened, and the exit code that says so.
+pub fn open_failure(error: OpenError) -> Failure {
+    match error {
+        OpenError::InUse(_) => Failure::coded(
+            4,
+            format_args!(
+                "{error}: stop it, or go through it with --server (for `serve`: choose another --data)"
+            ),
+        ),
+        OpenError::Io { .. } => Failure::new(error),
+        _ => Failure::coded(5, format_args!("{error}; `mentorlog doctor` shows what the directory holds")),
+    }
+}
+
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let colours = std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|no_colour| no_colour.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
     if !arguments.listen.ip().is_loopback() {
         return Err(Failure::new(format_args!(
             "{} is not an address of this machine alone: without tokens only loopback is served, e.g. 127.0.0.1:7171",
@@ -117,7 +140,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         });
         let stop = stop_signal()?;
         // On a task of its own: the thread that blocks here is not one that serves.
-        let served = tokio::spawn(server::serve(listener, router(app), stop)).await;
+        let served = tokio::spawn(http::serve(listener, app, stop)).await;
         ticking.abort();
         let _ = ticking.await;
         served.map_err(Failure::new)
@@ -145,13 +168,16 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
 }
 
 fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
-    println!("mentorlog {} listens on http://{address}", env!("CARGO_PKG_VERSION"));
-    println!("data: {}", data.display());
-    match program {
-        None => println!(
-            "try:  curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
+    let curl = match program {
+        None => format!(
+            "curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
              http://{address}/v1/programs"
         ),
-        Some(program) => println!("try:  curl http://{address}/v1/programs/{program}"),
-    }
+        Some(program) => format!("curl http://{address}/v1/programs/{program}"),
+    };
+    let version = env!("CARGO_PKG_VERSION");
+    let data = data.display();
+    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {curl}\n");
+    // Whoever started it may read the first line only, or nothing: `println!` would end the service.
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }

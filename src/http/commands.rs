@@ -1,19 +1,21 @@
 //! Commands in: one, a batch, or the opening of a program; and the receipts out.
 //! Never decides: it reads, hands over and words the answer.
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use mentorlog_events::entry::Actor;
 use mentorlog_events::id::{B64, ParticipantId};
+use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::problem::{Code, Problem};
@@ -22,29 +24,35 @@ use super::request::{
     if_match, media, read_body,
 };
 use super::{App, find};
+use crate::metrics::Outcome;
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common};
+use crate::writer::published::{Head, Program};
 use crate::writer::receipt::Receipt;
-use crate::writer::{Idempotency, Program, Submission};
+use crate::writer::{BatchAnswer, Idempotency, Submission};
 
 /// Most items of a batch.
 pub const BATCH_ITEMS_MAX: usize = 10_000;
+
+/// Says that the answer is that of an earlier request with the same key.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// `POST /v1/programs/{program}/commands/{command}`
 pub async fn one(
     State(app): State<Arc<App>>,
     Path((program, name)): Path<(String, String)>,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response, Problem> {
-    Parameters::read(uri.query())?.finish()?;
+    // The parts as they came: the extractors of headers and path would copy them.
+    let (parts, body) = request.into_parts();
+    let headers = &parts.headers;
+    Parameters::read(parts.uri.query())?.finish()?;
     let program = find(&app, &program)?;
-    media(&headers, &[Media::Json])?;
-    let key = idempotency_key(&headers)?;
-    let tag = if_match(&headers)?;
-    let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    media(headers, &[Media::Json])?;
+    let key = idempotency_key(headers)?;
+    let tag = if_match(headers)?;
+    let correlation = correlation(headers)?;
+    let body = read_body(headers, body, COMMAND_BYTES_MAX).await?;
     let (command, mut common) =
         Command::read_with_common(&name, &body).map_err(|error| unreadable(error, &name))?;
     if let (Some(tag), Some(version)) = (tag, common.expected_version)
@@ -128,59 +136,73 @@ struct Accepted<'a> {
     program: &'a Program,
 }
 
-#[derive(Serialize)]
-struct EventLine {
-    seq: u64,
-    id: mentorlog_events::id::EventId,
-    r#type: &'static str,
-}
-
-#[derive(Serialize)]
-struct ReceiptBody {
-    command_id: mentorlog_events::id::CommandId,
-    events: Vec<EventLine>,
-    size: u64,
-    root: B64<32>,
-}
-
-fn receipt_body(receipt: &Receipt) -> ReceiptBody {
-    ReceiptBody {
-        command_id: receipt.command,
-        events: receipt.events.iter().map(|e| EventLine { seq: e.seq, id: e.id, r#type: e.name }).collect(),
-        size: receipt.size,
-        root: B64(receipt.root),
+/// Writes `"command_id":..,"events":[..],"size":..` and, if the receipt has it, `,"root":..`.
+// By hand: thousands of these are written for a batch, and nothing in them needs escaping.
+fn write_receipt(out: &mut Vec<u8>, receipt: &Receipt) {
+    let mut uuid = [0; 36];
+    out.extend_from_slice(b"\"command_id\":\"");
+    out.extend_from_slice(receipt.command.0.as_hyphenated().encode_lower(&mut uuid).as_bytes());
+    out.extend_from_slice(b"\",\"events\":[");
+    for (index, event) in receipt.events.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b"{\"seq\":" } else { b",{\"seq\":" });
+        write_number(out, event.seq);
+        out.extend_from_slice(b",\"id\":\"");
+        out.extend_from_slice(event.id.0.as_hyphenated().encode_lower(&mut uuid).as_bytes());
+        out.extend_from_slice(b"\",\"type\":\"");
+        out.extend_from_slice(event.name.as_bytes());
+        out.extend_from_slice(b"\"}");
+    }
+    out.extend_from_slice(b"],\"size\":");
+    write_number(out, receipt.size);
+    if let Some(root) = receipt.root {
+        write_root(out, &root);
     }
 }
 
-/// Where what a command was about can be read.
-fn location(program: &Program, subject: Subject) -> String {
-    let slug = &program.slug;
-    match subject {
-        Subject::Program(_) => format!("/v1/programs/{slug}"),
-        Subject::Participant(id) => format!("/v1/programs/{slug}/participants/{id}"),
-        Subject::Pair(id) => format!("/v1/programs/{slug}/pairs/{id}"),
-        Subject::Session(id) => format!("/v1/programs/{slug}/sessions/{id}"),
-        // These have no page of their own: their events tell all there is.
-        Subject::Goal(id) => format!("/v1/programs/{slug}/events?subject={id}"),
-        Subject::Round(id) => format!("/v1/programs/{slug}/events?subject={id}"),
-        Subject::NoShow(id) => format!("/v1/programs/{slug}/events?subject={id}"),
-    }
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    write!(out, "{number}").expect("writing to memory cannot fail");
+}
+
+fn write_root(out: &mut Vec<u8>, root: &Hash) {
+    write!(out, ",\"root\":\"{}\"", B64(*root)).expect("writing to memory cannot fail");
+}
+
+/// Writes where what a command was about can be read. What has no page of its own is told by its events.
+fn write_location(out: &mut Vec<u8>, program: &Program, subject: Subject) {
+    out.extend_from_slice(b"/v1/programs/");
+    out.extend_from_slice(program.slug.as_str().as_bytes());
+    let (before, id): (&[u8], Uuid) = match subject {
+        Subject::Program(_) => return,
+        Subject::Participant(id) => (b"/participants/", id.0),
+        Subject::Pair(id) => (b"/pairs/", id.0),
+        Subject::Session(id) => (b"/sessions/", id.0),
+        Subject::Goal(id) => (b"/events?subject=", id.0),
+        Subject::Round(id) => (b"/events?subject=", id.0),
+        Subject::NoShow(id) => (b"/events?subject=", id.0),
+    };
+    out.extend_from_slice(before);
+    out.extend_from_slice(id.as_hyphenated().encode_lower(&mut [0; 36]).as_bytes());
 }
 
 impl IntoResponse for Accepted<'_> {
     fn into_response(self) -> Response {
-        let body = serde_json::to_vec(&receipt_body(&self.receipt)).expect("a receipt is plain data");
+        let mut body = Vec::with_capacity(384);
+        body.push(b'{');
+        write_receipt(&mut body, &self.receipt);
+        body.push(b'}');
+        let mut location = Vec::with_capacity(128);
+        write_location(&mut location, self.program, self.receipt.subject);
         let mut response = (StatusCode::CREATED, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        if let Ok(value) = HeaderValue::from_str(&location(self.program, self.receipt.subject)) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(location)) {
             headers.insert(header::LOCATION, value);
         }
         if let Ok(value) = HeaderValue::from_str(&format!("\"{}\"", self.receipt.version)) {
             headers.insert(header::ETAG, value);
         }
         if self.receipt.replayed {
-            headers.insert("idempotent-replayed", HeaderValue::from_static("true"));
+            headers.insert(REPLAYED, HeaderValue::from_static("true"));
         }
         response
     }
@@ -239,7 +261,8 @@ pub async fn batch(
             Err(problem) => problems.push(Some(problem)),
         }
     }
-    let mut answers = app.writer.submit_batch(program.id, submissions, atomic).await?.into_iter();
+    let BatchAnswer { answers, head } = app.writer.submit_batch(program.id, submissions, atomic).await?;
+    let mut answers = answers.into_iter();
     let results: Vec<Result<Receipt, Problem>> = problems
         .into_iter()
         .map(|problem| match problem {
@@ -259,8 +282,14 @@ pub async fn batch(
             return Err(problem.with("index", index));
         }
     }
-    app.metrics.commands_of_batch(&results);
-    let encode = move || encode_results(&program, &results);
+    for result in &results {
+        app.metrics.command(match result {
+            Ok(receipt) if receipt.replayed => Outcome::Replayed,
+            Ok(_) => Outcome::Accepted,
+            Err(problem) => Outcome::Refused(problem.code()),
+        });
+    }
+    let encode = move || encode_results(&program, &results, head);
     let body = tokio::task::spawn_blocking(encode).await;
     let body = body.map_err(|_| Problem::new(Code::Internal, "wording the answer failed"))?;
     let mut response = (StatusCode::MULTI_STATUS, body).into_response();
@@ -268,41 +297,34 @@ pub async fn batch(
     Ok(response)
 }
 
-fn encode_results(program: &Program, results: &[Result<Receipt, Problem>]) -> Vec<u8> {
-    #[derive(Serialize)]
-    struct Done {
-        status: u16,
-        #[serde(flatten)]
-        receipt: ReceiptBody,
-        location: String,
-        version: u64,
-        #[serde(skip_serializing_if = "std::ops::Not::not")]
-        replayed: bool,
+/// `{"results":[..],"size":..,"root":".."}`: one result an item, and the ledger right after the batch.
+fn encode_results(program: &Program, results: &[Result<Receipt, Problem>], head: Head) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + 384 * results.len());
+    out.extend_from_slice(b"{\"results\":[");
+    for (index, result) in results.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match result {
+            Ok(receipt) => {
+                out.extend_from_slice(b"{\"status\":201,");
+                write_receipt(&mut out, receipt);
+                out.extend_from_slice(b",\"location\":\"");
+                write_location(&mut out, program, receipt.subject);
+                out.extend_from_slice(b"\",\"version\":");
+                write_number(&mut out, receipt.version);
+                out.extend_from_slice(if receipt.replayed { b",\"replayed\":true}" } else { b"}" });
+            }
+            Err(problem) => {
+                serde_json::to_writer(&mut out, &problem.document()).expect("a problem is plain data");
+            }
+        }
     }
-    #[derive(Serialize)]
-    #[serde(untagged)]
-    enum One {
-        Done(Done),
-        Refused(Value),
-    }
-    #[derive(Serialize)]
-    struct Results {
-        results: Vec<One>,
-    }
-    let results = results
-        .iter()
-        .map(|result| match result {
-            Ok(receipt) => One::Done(Done {
-                status: 201,
-                receipt: receipt_body(receipt),
-                location: location(program, receipt.subject),
-                version: receipt.version,
-                replayed: receipt.replayed,
-            }),
-            Err(problem) => One::Refused(problem.document()),
-        })
-        .collect();
-    serde_json::to_vec(&Results { results }).expect("receipts and problems are plain data")
+    out.extend_from_slice(b"],\"size\":");
+    write_number(&mut out, head.size);
+    write_root(&mut out, &head.root);
+    out.push(b'}');
+    out
 }
 
 type ReadItems = Vec<Result<Submission, Problem>>;
@@ -317,23 +339,24 @@ fn read_items(
     atomic: bool,
 ) -> Result<ReadItems, Problem> {
     let impossible = |detail: String| Problem::new(Code::ImpossibleBatch, detail);
-    let raw: Vec<Result<Item<'_>, Problem>> = match media {
+    // Counted before any is read: megabytes of tiny items would become gigabytes of problems.
+    let texts: Vec<&[u8]> = match media {
         Media::Json => {
             let items: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
                 Problem::new(Code::Malformed, format_args!("an array of items is expected: {error}"))
             })?;
-            items.into_iter().map(|item| read_item(item.get().as_bytes())).collect()
+            items.into_iter().map(|item| item.get().as_bytes()).collect()
         }
         Media::Ndjson => body
             .split(|byte| *byte == b'\n')
             .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
             .filter(|line| !line.is_empty())
-            .map(read_item)
             .collect(),
     };
-    if raw.is_empty() || raw.len() > BATCH_ITEMS_MAX {
-        return Err(impossible(format!("send 1 to {BATCH_ITEMS_MAX} items, not {}", raw.len())));
+    if texts.is_empty() || texts.len() > BATCH_ITEMS_MAX {
+        return Err(impossible(format!("send 1 to {BATCH_ITEMS_MAX} items, not {}", texts.len())));
     }
+    let raw: Vec<Result<Item<'_>, Problem>> = texts.into_iter().map(read_item).collect();
     if atomic {
         let mut keys = std::collections::HashSet::new();
         for item in raw.iter().flatten() {
@@ -371,29 +394,41 @@ fn read_items(
             either(&mut common.on_behalf_of, item.on_behalf_of).map_err(|()| twice("on_behalf_of"))?;
             either(&mut common.expected_version, item.expected_version)
                 .map_err(|()| twice("expected_version"))?;
-            // The key covers what the item says beside its data, too.
-            let beside = format!("{:?}{:?}{:?}", item.actor, item.on_behalf_of, item.expected_version);
+            // The key covers what the item says beside its data, too; a form of ours, for it is compared for ever.
+            let beside = beside_data(item.actor, item.on_behalf_of, item.expected_version);
             let said = [data.as_bytes(), beside.as_bytes()];
-            let said =
-                if item.actor.is_none() && item.on_behalf_of.is_none() && item.expected_version.is_none() {
-                    &said[..1]
-                } else {
-                    &said[..]
-                };
+            let said = if beside.is_empty() { &said[..1] } else { &said[..] };
             submission(app, program, command, &common, correlation, item.key.as_deref(), said)
         })
         .collect())
 }
 
 fn read_item(bytes: &[u8]) -> Result<Item<'_>, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    let malformed = |error: &dyn std::fmt::Display| {
         Problem::new(
             Code::Malformed,
             format_args!(
                 "an item is {{\"command\":..,\"key\":..,\"occurred_at\":..,\"data\":{{..}}}}: {error}"
             ),
         )
-    })
+    };
+    // Derived reading takes an array of the fields for the object, too.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(malformed(&"an array is no item"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| malformed(&error))
+}
+
+/// What an item says beside its data, as its key covers it: empty when it says nothing.
+fn beside_data(actor: Option<Actor>, on_behalf_of: Option<ParticipantId>, version: Option<u64>) -> String {
+    [
+        actor.map(|actor| format!("actor={actor}\n")),
+        on_behalf_of.map(|participant| format!("on_behalf_of={participant}\n")),
+        version.map(|version| format!("expected_version={version}\n")),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn either<T>(inner: &mut Option<T>, outer: Option<T>) -> Result<(), ()> {

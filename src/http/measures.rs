@@ -27,8 +27,7 @@ use super::problem::{Code, Problem};
 use super::reads::{at_least, json_bytes, parameters};
 use super::request::Parameters;
 use super::{App, find};
-use crate::ledger::Log;
-use crate::writer::Program;
+use crate::writer::published::{Program, Published};
 use crate::writer::replay::{Replayed, replay};
 
 type Answer = Result<Response, Problem>;
@@ -112,7 +111,7 @@ impl Measures {
     }
 
     /// The read models of an earlier size, rebuilt from the log unless they were kept.
-    fn past(&self, log: &dyn Log, program: ProgramId, size: u64) -> Result<Arc<ReadModels>, Problem> {
+    fn past(&self, published: &Published, program: ProgramId, size: u64) -> Result<Arc<ReadModels>, Problem> {
         let kept = || self.pasts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(past) = kept().iter().find(|past| past.program == program && past.size == size) {
             return Ok(past.models.clone());
@@ -120,7 +119,7 @@ impl Measures {
         // Make room first: never more than the maximum at once.
         kept().truncate(PASTS_MAX - 1);
         let mut models = ReadModels::new();
-        replay::<Event>(log, program.into(), 0..size, false, |Replayed { entry, .. }| {
+        replay::<Event>(&*published.log, program.into(), 0..size, false, |Replayed { entry, .. }| {
             models.apply(&entry);
             Ok(())
         })
@@ -335,7 +334,7 @@ async fn answer<T: Serialize>(
     asked: String,
     measure: impl FnOnce(&ReadModels, Day) -> Result<T, Problem> + Send + 'static,
 ) -> Answer {
-    at_least(&program, when.min_size).await?;
+    at_least(app, &program, when.min_size).await?;
     if when.known_at.is_none() {
         // Needs no log: what everybody asks is answered at once while nothing has changed.
         let Moment { as_of, .. } = moment(app, &program, &when)?;
@@ -372,7 +371,7 @@ fn moment(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> 
         ));
     }
     let present = program.size();
-    let log = &*app.published.log;
+    let published = &*app.published;
     let (size, known_on) = match when.known_at {
         None => (None, today),
         Some(KnownAt::Size(size)) => {
@@ -380,13 +379,13 @@ fn moment(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> 
                 return Err(wrong("known_at", format_args!("must be a size from 1 to {present}"))
                     .with("size", present));
             }
-            (Some(size), day(recorded_at(log, program.id.into(), size - 1)?)?)
+            (Some(size), day(recorded_at(published, program.id.into(), size - 1)?)?)
         }
         Some(KnownAt::Instant(instant)) => {
             if instant > now {
                 return Err(wrong("known_at", format_args!("must not be later than now, {now}")));
             }
-            let size = size_at(log, program.id.into(), present, instant)?;
+            let size = size_at(published, program.id.into(), present, instant)?;
             if size == 0 {
                 return Err(wrong("known_at", "must not be before the program was opened"));
             }
@@ -397,20 +396,25 @@ fn moment(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> 
     Ok(Moment { as_of: when.as_of.unwrap_or(known_on), size: size.filter(|size| *size < present) })
 }
 
-fn recorded_at(log: &dyn Log, ledger: LedgerId, seq: u64) -> Result<Timestamp, Problem> {
+fn recorded_at(published: &Published, ledger: LedgerId, seq: u64) -> Result<Timestamp, Problem> {
     let unreadable = |error: &dyn fmt::Display| Problem::new(Code::Unreadable, error);
-    let record = log.read(ledger, seq, 1).map_err(|error| unreadable(&error))?.pop();
+    let record = published.log.read(ledger, seq, 1).map_err(|error| unreadable(&error))?.pop();
     let record = record.ok_or_else(|| unreadable(&format_args!("seq {seq} is missing")))?;
     Ok(Envelope::parse(record.bytes()).map_err(|error| unreadable(&error))?.recorded_at)
 }
 
 /// How many of the first `present` entries were recorded at or before an instant. Time never runs back within
 /// a ledger, so halving finds it.
-fn size_at(log: &dyn Log, ledger: LedgerId, present: u64, instant: Timestamp) -> Result<u64, Problem> {
+fn size_at(
+    published: &Published,
+    ledger: LedgerId,
+    present: u64,
+    instant: Timestamp,
+) -> Result<u64, Problem> {
     let (mut known, mut unknown) = (0, present);
     while known < unknown {
         let middle = known + (unknown - known) / 2;
-        if recorded_at(log, ledger, middle)? <= instant {
+        if recorded_at(published, ledger, middle)? <= instant {
             known = middle + 1;
         } else {
             unknown = middle;
@@ -446,12 +450,11 @@ fn compute<T: Serialize>(
     if let Some(body) = app.measures.answered(&key(size)) {
         return Ok(body);
     }
-    let log = &*app.published.log;
     let root = program
-        .root_at(log, size)
+        .root_at(&*app.published.log, size)
         .map_err(|error| Problem::new(Code::Unreadable, error))?
         .ok_or_else(|| Problem::new(Code::Internal, "the ledger is shorter than it was"))?;
-    let models = app.measures.past(log, program.id, size)?;
+    let models = app.measures.past(&app.published, program.id, size)?;
     Ok(write(size, root, measure(&models, as_of)?))
 }
 

@@ -12,10 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use mentorlog_events::entry::Principal;
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::keys::LedgerSecret;
-use crate::metrics::Metrics;
-use crate::writer::{Program, Published, Writer};
+use crate::metrics::{Answered, Metrics, Outcome};
+use crate::writer::Writer;
+use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod measures;
@@ -40,6 +43,7 @@ pub struct App {
     pub registry_secret: LedgerSecret,
     /// Figures that were computed.
     pub measures: measures::Measures,
+    stopping: watch::Sender<bool>,
 }
 
 impl App {
@@ -47,9 +51,16 @@ impl App {
     pub fn new(writer: Writer, registry_secret: LedgerSecret) -> Self {
         let published = writer.published().clone();
         let principal = "local".parse().expect("a principal");
-        let metrics = Metrics::new(published.clone());
+        let metrics = Metrics::new(published.clone(), problem::catalogue());
+        let stopping = watch::Sender::new(false);
         let measures = measures::Measures::default();
-        Self { writer, published, metrics, principal, registry_secret, measures }
+        Self { writer, published, metrics, principal, registry_secret, measures, stopping }
+    }
+
+    /// Ready when the service was told to stop: nobody waits any longer for what may never come.
+    async fn stopping(&self) {
+        // The sender is here, so the wait ends with the value only.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
 
@@ -69,8 +80,21 @@ fn route(methods: &'static [Method], router: MethodRouter<Arc<App>>) -> MethodRo
     })
 }
 
+const PROGRAMS: &str = "/v1/programs";
+const COMMANDS: &str = "/v1/programs/{program}/commands";
+const COMMAND: &str = "/v1/programs/{program}/commands/{command}";
+
+/// Serves until `stop` is ready, then ends what waits, lets open requests finish, and returns.
+pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Output = ()>) {
+    let told = async {
+        stop.await;
+        app.stopping.send_replace(true);
+    };
+    server::serve(listener, router(app.clone()), told).await;
+}
+
 /// Every route of the service.
-pub fn router(app: Arc<App>) -> Router {
+fn router(app: Arc<App>) -> Router {
     const READ: &[Method] = &[Method::GET, Method::HEAD];
     const WRITE: &[Method] = &[Method::POST];
     const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
@@ -78,10 +102,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/healthz", route(READ, get(healthz)))
         .route("/readyz", route(READ, get(readyz)))
         .route("/metrics", route(READ, get(metrics)))
-        .route("/v1/programs", route(BOTH, get(reads::programs).post(commands::open)))
+        .route(PROGRAMS, route(BOTH, get(reads::programs).post(commands::open)))
         .route("/v1/programs/{program}", route(READ, get(reads::program)))
-        .route("/v1/programs/{program}/commands", route(BOTH, get(commands::names).post(commands::batch)))
-        .route("/v1/programs/{program}/commands/{command}", route(WRITE, post(commands::one)))
+        .route(COMMANDS, route(BOTH, get(commands::names).post(commands::batch)))
+        .route(COMMAND, route(WRITE, post(commands::one)))
         .route("/v1/programs/{program}/participants", route(READ, get(reads::participants)))
         .route("/v1/programs/{program}/participants/{id}", route(READ, get(reads::participant)))
         .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
@@ -91,6 +115,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
         .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
+        .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
@@ -98,6 +123,20 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn nothing_here(request: Request) -> Problem {
     Problem::new(Code::NoSuchPath, format_args!("there is nothing at {}", request.uri().path()))
+}
+
+/// Where commands come in.
+const COMMAND_ROUTES: [&str; 3] = [PROGRAMS, COMMANDS, COMMAND];
+
+/// What became of the command that is answered so; `None` for a batch, which is counted item by item.
+fn outcome(response: &Response) -> Option<Outcome> {
+    if let Some(ProblemCode(code)) = response.extensions().get() {
+        return Some(Outcome::Refused(code));
+    }
+    if response.headers().contains_key(commands::REPLAYED) {
+        return Some(Outcome::Replayed);
+    }
+    (response.status() != StatusCode::MULTI_STATUS).then_some(Outcome::Accepted)
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -122,9 +161,10 @@ async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> R
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    app.metrics.request(route, &method, response.status(), code, begun.elapsed());
+    let command = (method == Method::POST && COMMAND_ROUTES.contains(&route)).then(|| outcome(&response));
+    let (status, command) = (response.status(), command.flatten());
+    app.metrics.request(Answered { route, method: &method, status, command, took: begun.elapsed() });
     response
 }
 
@@ -153,6 +193,9 @@ async fn healthz() -> Response {
 async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
     if let Some(why) = app.published.stopped() {
         return Err(Problem::new(Code::ReadOnly, format_args!("writing has stopped ({why}); reads go on")));
+    }
+    if *app.stopping.borrow() {
+        return Err(Problem::new(Code::ReadOnly, "the service is stopping"));
     }
     app.published.clock.to_record().map_err(|deviates| Problem::new(Code::Clock, deviates))?;
     Ok(axum::Json(json!({ "status": "ready", "waiting": app.published.waiting() })).into_response())

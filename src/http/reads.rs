@@ -1,6 +1,7 @@
 //! What can be read: programs, participants, pairs, sessions, and the history itself.
 //! Never touches the log on a thread that serves requests, and never shows what is not durable.
 
+use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
-use mentorlog_events::record::Record;
+use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
 use mentorlog_projections::read_models::{PairFilter, ReadModels};
 use serde::Serialize;
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use super::{App, find};
-use crate::writer::Program;
+use crate::writer::published::Program;
 
 /// How long a read waits for `min_size`.
 const MIN_SIZE_WAIT: Duration = Duration::from_secs(10);
@@ -34,13 +35,20 @@ const EVENTS_MAX: u64 = 10_000;
 
 /// Entries read from the log at a time.
 const BLOCK: usize = 1024;
+
+/// Bytes of a spooled document sent at a time.
+const PIECE: usize = 256 * 1024;
+
 type Answer = Result<Response, Problem>;
 
 /// Waits until the read models hold `min_size` entries, if the query asks for it.
-pub(super) async fn at_least(program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
+pub(super) async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
-    let grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)).await;
+    let grown = tokio::select! {
+        grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)) => grown,
+        () = app.stopping() => return Err(Problem::new(Code::NotYet, "the service is stopping")),
+    };
     match grown {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Problem::new(
@@ -122,7 +130,7 @@ pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let (summary, root) = {
         let view = program.view();
         (view.models.program(app.published.clock.now()), view.root)
@@ -134,7 +142,8 @@ pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
         root: B64<32>,
     }
     let summary = summary.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
-    Ok(json_response(&WithRoot { summary, root: B64(root) }))
+    let version = summary.version;
+    Ok(tagged(json_response(&WithRoot { summary, root: B64(root) }), version))
 }
 
 /// A page: its items, the cursor of the next page, and what it rests on.
@@ -154,7 +163,7 @@ pub async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>,
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let page = view
         .models
@@ -179,7 +188,7 @@ pub async fn participant(
     query.finish()?;
     let program = find(&app, &name)?;
     let participant: ParticipantId = id(&participant, "participant")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
@@ -197,7 +206,7 @@ pub async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: U
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let today = today(&app, &view.models);
     let page = view
@@ -223,7 +232,7 @@ pub async fn pair(
     query.finish()?;
     let program = find(&app, &name)?;
     let pair: PairId = id(&pair, "pair")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
@@ -240,7 +249,7 @@ pub async fn session(
     query.finish()?;
     let program = find(&app, &name)?;
     let session: SessionId = id(&session, "session")?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
     let version = body.version;
@@ -283,13 +292,16 @@ pub async fn events(
     }
     let ndjson = wants_ndjson(&headers)?;
     let program = find(&app, &name)?;
-    at_least(&program, min_size).await?;
+    at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
         let from = wanted.from;
-        let _ =
-            tokio::time::timeout(Duration::from_secs(seconds), growth.wait_for(|size| *size > from)).await;
+        tokio::select! {
+            _ = growth.wait_for(|size| *size > from) => {}
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
+            () = app.stopping() => {}
+        }
     }
     if ndjson { stream(&app, &program, wanted) } else { page(&app, program, wanted).await }
 }
@@ -485,16 +497,90 @@ fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
             }
         }
     });
+    Ok(streamed(receiver, "application/x-ndjson", size, root))
+}
+
+/// Writes the read models of a program at one size, with the root that size had: one line of JSON.
+/// `replay` writes the same, so that what is live can be compared byte for byte with what the log adds up to.
+pub fn write_read_models(
+    out: &mut impl std::io::Write,
+    size: u64,
+    root: Hash,
+    models: &ReadModels,
+) -> std::io::Result<()> {
+    write!(out, "{{\"size\":{size},\"root\":\"{}\",\"models\":", B64(root))?;
+    models.write_json(out)?;
+    out.write_all(b"}\n")
+}
+
+/// `GET /v1/programs/{program}/read-models`
+pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+    // Each takes a copy of the read models: one at a time.
+    static TURN: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+    let (query, min_size) = parameters(&uri)?;
+    query.finish()?;
+    let program = find(&app, &name)?;
+    at_least(&app, &program, min_size).await?;
+    let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
+    let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
+        let _turn = turn;
+        // Copying takes milliseconds, writing takes seconds: publishing, and every read behind it, would wait.
+        let (size, root, models) = {
+            let view = program.view();
+            (view.size, view.root, view.models.clone())
+        };
+        // A million sessions are some 400 MB of JSON: in a file without a name they are nobody's memory, however
+        // slowly they are read.
+        let mut out = std::io::BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
+        write_read_models(&mut out, size, root, &models)?;
+        drop(models);
+        let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        std::io::Seek::rewind(&mut file)?;
+        Ok((file, size, root))
+    };
+    let spooled = tokio::task::spawn_blocking(spool).await;
+    let (mut file, size, root) = spooled
+        .map_err(|_| Problem::new(Code::Internal, "writing the read models failed"))?
+        .map_err(|error| {
+            let folder = std::env::temp_dir();
+            let detail = format!("the read models are written to {} first: {error}", folder.display());
+            Problem::new(Code::Internal, detail)
+        })?;
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+    tokio::task::spawn_blocking(move || {
+        loop {
+            let mut piece = Vec::with_capacity(PIECE);
+            let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
+            let (piece, last) = match read {
+                Ok(0) => return,
+                Ok(_) => (Ok(piece.into()), false),
+                Err(error) => (Err(error), true),
+            };
+            if sender.blocking_send(piece).is_err() || last {
+                return;
+            }
+        }
+    });
+    Ok(streamed(receiver, "application/json", size, root))
+}
+
+/// An answer whose body comes from a blocking thread.
+fn streamed(
+    receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+    media: &'static str,
+    size: u64,
+    root: Hash,
+) -> Response {
     let mut response = (StatusCode::OK, Body::new(Lines { receiver })).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in [("mentorlog-size", size.to_string()), ("mentorlog-root", B64(root).to_string())] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);
         }
     }
-    Ok(response)
+    response
 }
 
 /// A body that comes from a blocking thread.

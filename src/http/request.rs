@@ -1,6 +1,9 @@
 //! Reading requests: who speaks, what they repeat, what they expect, and the parameters of a query.
 //! Never guesses: what is unknown, doubled or malformed is a problem that names it.
 
+use std::pin::{Pin, pin};
+use std::task::Poll;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
@@ -30,7 +33,12 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
-    let collected = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limit).collect()).await;
+    let mut collecting = pin!(Limited::new(body, limit).collect());
+    // Most bodies arrive with their headers: a timer is set only for those that do not.
+    let collected = match poll_once(collecting.as_mut()).await {
+        Poll::Ready(collected) => Ok(collected),
+        Poll::Pending => tokio::time::timeout(BODY_TIMEOUT, collecting).await,
+    };
     match collected {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
@@ -40,6 +48,11 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
             format_args!("send the whole body within {} s", BODY_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// Looks whether a future is ready now.
+async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 /// What a body is written in.

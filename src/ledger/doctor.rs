@@ -11,7 +11,7 @@ use mentorlog_events::record::Hash;
 
 use super::files;
 use super::recovery::{self, Assessment, Finding, OpenError};
-use super::sled::{Paths, open_sled, rebuild_sled, remove_generating};
+use super::sled::{OpenOptions, Paths, SledLog, open_sled, rebuild_sled, remove_generating};
 
 /// What a data directory holds and what the next start would do with it.
 #[derive(Debug, Default)]
@@ -46,7 +46,15 @@ pub fn examine(dir: &Path, scratch: &Path) -> Result<Examination, OpenError> {
             examination.refused = Some(OpenError::BothGone(paths.dir().to_owned()).to_string());
         }
         Ok(assessment) => {
-            examination.findings.append(&mut assessment.findings());
+            let mut found = assessment.findings();
+            if paths.clean().exists() {
+                // It is written when both copies hold everything, and gone before the next append: no
+                // interrupted run explains what one of them lacks.
+                for finding in &mut found {
+                    finding.warning = true;
+                }
+            }
+            examination.findings.append(&mut found);
             let heads = assessment.trees.iter();
             examination.heads = heads.map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect();
         }
@@ -55,6 +63,31 @@ pub fn examine(dir: &Path, scratch: &Path) -> Result<Examination, OpenError> {
         Err(error) => examination.refused = Some(error.to_string()),
     }
     Ok(examination)
+}
+
+/// Opens a copy of a data directory as the next start would open the directory itself, and lets `look` at it.
+/// The copy is made in `scratch`, holds no keys, and is gone afterwards; the directory is only read.
+pub fn open_copy<T>(
+    dir: &Path,
+    scratch: &Path,
+    look: impl FnOnce(&super::sled::Opened) -> T,
+) -> Result<T, OpenError> {
+    let dir = dir.canonicalize().map_err(OpenError::io("find", dir))?;
+    let copy = tempfile::Builder::new().prefix("mentorlog-doctor-").tempdir_in(scratch);
+    let copy = copy.map_err(OpenError::io("make a directory in", scratch))?;
+    for name in ["INSTALLATION", "CLEAN", "sled", "sled.before-open", "tail"] {
+        let (from, to) = (dir.join(name), copy.path().join(name));
+        if from.is_dir() {
+            files::copy_dir(&from, &to).map_err(OpenError::io("copy", &from))?;
+        } else if from.exists() {
+            std::fs::copy(&from, &to).map_err(OpenError::io("copy", &from))?;
+        }
+    }
+    let opened = SledLog::open(copy.path(), &OpenOptions::default())?;
+    let seen = look(&opened);
+    // Closed before its files go.
+    drop(opened);
+    Ok(seen)
 }
 
 fn in_use(paths: &Paths) -> bool {

@@ -47,7 +47,11 @@ pub(super) fn remove_dir(path: &Path) -> io::Result<()> {
 pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     let draft = with_suffix(to, "partial");
     remove_dir(&draft)?;
-    copy_into(from, &draft)?;
+    if let Err(error) = copy_into(from, &draft) {
+        // On a full disk half a copy takes the room that is missing.
+        remove_dir(&draft)?;
+        return Err(error);
+    }
     rename(&draft, to)
 }
 

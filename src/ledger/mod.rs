@@ -46,6 +46,7 @@ use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{Hash, Record};
 
 pub mod doctor;
+pub mod exported;
 #[doc(hidden)]
 pub mod faulty;
 pub mod memory;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,7 +24,9 @@ use super::files;
 use super::merkle::{Frontier, Tree};
 use super::recovery::{self, Assessment};
 pub use super::recovery::{Finding, OpenError};
-use super::tail::{self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailWriter, head_digest, xor};
+use super::tail::{
+    self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailIndex, TailWriter, head_digest, xor,
+};
 use super::{Append, AppendError, Log, Outcome, ReadError};
 
 /// How a data directory is opened.
@@ -82,6 +85,9 @@ pub struct SledLog {
     writing: Mutex<Writing>,
     db: RwLock<Option<Db>>,
     served: RwLock<HashMap<LedgerId, u64>>,
+    // Made when sled cannot be read.
+    tail_index: Mutex<Option<TailIndex>>,
+    installation: Installation,
     paths: Paths,
     _lock: File,
 }
@@ -128,7 +134,7 @@ impl Log for SledLog {
         };
         match catch_unwind(AssertUnwindSafe(&mut read)).unwrap_or_else(|panic| Err(panic_text(&*panic))) {
             Ok(()) => Ok(records),
-            Err(detail) => Err(ReadError::Damaged { ledger, seq, detail }),
+            Err(detail) => self.read_tail(ledger, from..end, &detail),
         }
     }
 
@@ -328,6 +334,40 @@ impl SledLog {
         marked.map_err(|error| failed("the clean marker", &error))
     }
 
+    /// Reads what sled cannot read. After one failed write, as on a full disk, sled refuses to read whatever
+    /// it does not have in memory; but reads have to go on, and the tail holds the same entries.
+    fn read_tail(
+        &self,
+        ledger: LedgerId,
+        range: Range<u64>,
+        of_sled: &str,
+    ) -> Result<Vec<Record>, ReadError> {
+        let mut index = self.tail_index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seq = range.start;
+        let mut read = || {
+            if index.as_ref().is_none_or(|index| index.size(ledger) < range.end) {
+                tracing::error!(%ledger, seq = range.start, %of_sled, "sled cannot be read; reading the tail");
+                *index = Some(TailIndex::build(&self.paths.tail(), self.installation)?);
+            }
+            let index = index.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            let mut records: Vec<Record> = Vec::new();
+            while seq < range.end {
+                let wanted = usize::try_from(range.end - seq).unwrap_or(usize::MAX);
+                let found = index.read(ledger, seq)?;
+                if found.is_empty() {
+                    return Err(io::ErrorKind::NotFound.into());
+                }
+                records.extend(found.into_iter().take(wanted));
+                seq = range.start + records.len() as u64;
+            }
+            Ok(records)
+        };
+        read().map_err(|of_tail: io::Error| {
+            let detail = format!("sled: {of_sled}; the tail: {of_tail}");
+            ReadError::Damaged { ledger, seq, detail }
+        })
+    }
+
     fn lock_writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(|poisoned| {
             // Whoever panicked may have left half a commit here: nothing is written after it.
@@ -362,7 +402,7 @@ impl Paths {
     fn installation(&self) -> PathBuf {
         self.0.join("INSTALLATION")
     }
-    fn clean(&self) -> PathBuf {
+    pub(super) fn clean(&self) -> PathBuf {
         self.0.join("CLEAN")
     }
     pub(super) fn sled(&self) -> PathBuf {
@@ -507,6 +547,8 @@ impl SledLog {
             writing: Mutex::new(writing),
             db: RwLock::new(Some(db)),
             served: RwLock::new(served),
+            tail_index: Mutex::new(None),
+            installation,
             paths,
             _lock: lock,
         };

@@ -175,6 +175,22 @@ fn a_full_disk_is_said_to_be_full_and_a_start_with_room_goes_on() {
 }
 
 #[test]
+fn what_sled_cannot_read_any_more_is_read_from_the_tail() {
+    let dir = TempDir::new().unwrap();
+    let mut teller = fill(dir.path());
+    let opened = open(dir.path());
+    // Gone from beneath a running log, as far as a test can reach.
+    opened.log.db.read().unwrap().as_ref().unwrap().clear().unwrap();
+    teller.check(&opened.log);
+    assert_eq!(opened.log.read(ledger(1), 7, 2).unwrap(), [entry(ledger(1), 7), entry(ledger(1), 8)]);
+    teller.append(&opened.log, ledger(1), 4);
+    teller.append(&opened.log, ledger(2), 4);
+    teller.check(&opened.log);
+    drop(opened);
+    check_whole(dir.path(), &mut teller);
+}
+
+#[test]
 fn a_commit_larger_than_a_segment_gets_one_of_its_own() {
     let dir = TempDir::new().unwrap();
     let mut teller = Teller::default();
@@ -260,6 +276,23 @@ fn a_tail_cut_at_any_offset_is_made_whole_from_sled() {
         truncate(&here.join(last), offset);
         check_whole(&here, &mut Teller(teller.0.clone()));
     }
+}
+
+#[test]
+fn what_remains_of_a_torn_commit_is_gone_after_a_start() {
+    let dir = TempDir::new().unwrap();
+    let mut teller = fill(dir.path());
+    let path = tail_files(dir.path()).pop().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let torn = vec![b'x'; 900];
+    let file = File::options().write(true).open(&path).unwrap();
+    file.write_all_at(&torn, end as u64 + 16).unwrap();
+    let opened = open(dir.path());
+    assert!(fs::read(&path).unwrap()[end..].iter().all(|byte| *byte == 0));
+    assert_eq!(opened.report.findings.len(), 1, "{:?}", opened.report);
+    drop(opened);
+    check_whole(dir.path(), &mut teller);
 }
 
 #[test]

@@ -19,15 +19,16 @@
 //! each write, mean): 44 KB frames 145 us into zeros, 221 us into fallocated space (each sync must also
 //! journal that the extent is now written), 287 us into a growing file; 700 KB frames 374 us against 605 us.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
 use mentorlog_events::id::LedgerId;
-use mentorlog_events::record::Hash;
+use mentorlog_events::record::{Hash, Record};
 use sha2::{Digest, Sha256};
 
 use super::files;
@@ -370,9 +371,18 @@ pub(super) struct Part<'a> {
     pub(super) entries: Vec<&'a [u8]>,
 }
 
+/// Where a frame lies.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    segment: u64,
+    offset: u64,
+    length: usize,
+}
+
 /// One commit.
 #[derive(Debug)]
 pub(super) struct Frame<'a> {
+    pub(super) place: Place,
     pub(super) heads: Hash,
     /// One or more frames before this one are missing or damaged.
     pub(super) after_damage: bool,
@@ -469,7 +479,8 @@ pub(super) fn scan<E: From<io::Error>>(
                     scan.heads = Some(frame.heads);
                     scan.frames += 1;
                     expected = number + 1;
-                    each(Frame { after_damage, ..frame })?;
+                    let place = Place { segment: index, offset: at as u64, length: next - at };
+                    each(Frame { place, after_damage, ..frame })?;
                     at = next;
                     end_at = next;
                 }
@@ -556,7 +567,56 @@ fn parse_body(mut rest: &[u8]) -> Option<Frame<'_>> {
         }
         parts.push(Part { ledger, old, new, root, entries });
     }
-    rest.is_empty().then_some(Frame { heads, after_damage: false, parts })
+    rest.is_empty().then_some(Frame { place: Place::default(), heads, after_damage: false, parts })
+}
+
+/// Where every commit of every ledger lies: for reading from the tail when sled cannot be read.
+#[derive(Debug)]
+pub(super) struct TailIndex {
+    dir: PathBuf,
+    installation: Installation,
+    // Per ledger, in order: the seq after each commit, and the frame.
+    commits: HashMap<LedgerId, Vec<(u64, Place)>>,
+}
+
+impl TailIndex {
+    /// Reads the whole tail. Commits that are written meanwhile may be missing.
+    pub(super) fn build(dir: &Path, installation: Installation) -> io::Result<Self> {
+        let mut commits: HashMap<LedgerId, Vec<_>> = HashMap::new();
+        scan(dir, &installation, |frame| {
+            for part in &frame.parts {
+                commits.entry(part.ledger).or_default().push((part.new, frame.place));
+            }
+            Ok::<(), io::Error>(())
+        })?;
+        Ok(Self { dir: dir.to_owned(), installation, commits })
+    }
+
+    /// The size up to which it can read a ledger.
+    pub(super) fn size(&self, ledger: LedgerId) -> u64 {
+        self.commits.get(&ledger).and_then(|commits| commits.last()).map_or(0, |(end, _)| *end)
+    }
+
+    /// The entries from `from` to the end of the commit that holds it; none if the frame is not what it was.
+    pub(super) fn read(&self, ledger: LedgerId, from: u64) -> io::Result<Vec<Record>> {
+        let commits = self.commits.get(&ledger).map_or(&[][..], Vec::as_slice);
+        let Some((_, place)) = commits.get(commits.partition_point(|(end, _)| *end <= from)) else {
+            return Ok(Vec::new());
+        };
+        let Place { segment, offset, length } = *place;
+        let mut bytes = vec![0; length];
+        // The padding of the last frame may lie behind the end of a segment that was cut.
+        let read = File::open(segment_path(&self.dir, segment))?.read_at(&mut bytes, offset)?;
+        let Some((_, frame, _)) = parse_frame(&bytes[..read], 0, &self.installation) else {
+            return Ok(Vec::new());
+        };
+        let holding = |part: &&Part<'_>| part.ledger == ledger && part.old <= from && from < part.new;
+        let entries =
+            frame.parts.iter().find(holding).map_or(&[][..], |part| {
+                &part.entries[usize::try_from(from - part.old).unwrap_or(usize::MAX)..]
+            });
+        Ok(entries.iter().map(|entry| Record::stored(Bytes::copy_from_slice(entry))).collect())
+    }
 }
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {

@@ -108,7 +108,7 @@ impl Unfinished<'_> {
         LedgerOpened { program: self.program, origin: self.origin.to_owned(), key_number, public_key }
     }
 
-    /// The end of it, when the program's ledger is empty. The slug is free again; the id is not.
+    /// The end of it, when the program's ledger is empty. Slug and id are free again.
     pub const fn abandon(&self) -> OpeningAbandoned {
         OpeningAbandoned { program: self.program }
     }
@@ -169,7 +169,7 @@ impl RegistryState {
         match &entry.event {
             RegistryEvent::RegistryOpened(opened) => self.installation = Some(opened.installation),
             RegistryEvent::ProgramOpening(opening) => {
-                if self.programs.contains_key(&opening.program) {
+                if !self.is_free(opening.program) {
                     return Err(BadRegistryReference::Twice(opening.program));
                 }
                 self.slugs.insert(opening.slug.clone(), opening.program);
@@ -201,6 +201,11 @@ impl RegistryState {
         Ok(())
     }
 
+    /// Nothing was ever recorded under this id: an abandoned opening can be asked for again, as it was.
+    fn is_free(&self, id: ProgramId) -> bool {
+        self.programs.get(&id).is_none_or(|row| row.progress == Progress::Abandoned)
+    }
+
     fn end_opening(&mut self, id: ProgramId, progress: Progress) -> Result<(), BadRegistryReference> {
         let row = self.programs.get_mut(&id).filter(|row| row.progress == Progress::Begun);
         let row = row.ok_or(BadRegistryReference::NotBegun(id))?;
@@ -225,7 +230,7 @@ pub fn decide_open(
     let installation = state.installation.ok_or(Rejection::ProgramNotFound)?;
     let mut ids = context.ids;
     let program = command.program.unwrap_or_else(|| ProgramId(ids.next()));
-    if state.programs.contains_key(&program) {
+    if !state.is_free(program) {
         return Err(Rejection::ProgramExists { program });
     }
     if let Some(&owner) = state.slugs.get(&command.slug) {

@@ -186,6 +186,8 @@ pub(super) struct PairRow {
     pub(super) sessions: Vec<u32>,
     /// When the last of them began. Most sessions come in order, and are placed without a look at another.
     pub(super) last_start: Timestamp,
+    /// Minutes of the longest there ever was: what began earlier than that before an instant was over by then.
+    pub(super) longest: u16,
 }
 
 impl Keyed for PairRow {
@@ -548,9 +550,8 @@ impl State {
         except: Option<u32>,
     ) -> Option<&SessionRow> {
         let row = &self.pairs[pair];
-        // No session was ever longer than a day (the policy's limit), so none that began earlier reaches here.
-        let earliest = from.plus_days(-1);
-        if row.last_start < earliest {
+        let earliest = from.plus_minutes(-i64::from(row.longest));
+        if row.last_start <= earliest {
             return None;
         }
         let first = row.sessions.partition_point(|&session| self.sessions[session].occurred_at < earliest);
@@ -1012,6 +1013,7 @@ impl State {
             pauses: Vec::new(),
             sessions: Vec::new(),
             last_start: Timestamp::MIN,
+            longest: 0,
         };
         let pair = self.pairs.add(row).ok_or(BadReference::Twice(Subject::Pair(id)))?;
         self.newest.insert((a.min(b), a.max(b)), pair);
@@ -1062,7 +1064,9 @@ impl State {
 
     fn list_session(&mut self, session: u32) {
         let (pair, at) = (self.sessions[session].pair, self.sessions[session].occurred_at);
+        let minutes = self.sessions[session].minutes;
         let row = &mut self.pairs[pair];
+        row.longest = row.longest.max(minutes);
         if row.last_start <= at {
             row.sessions.push(session);
             row.last_start = at;

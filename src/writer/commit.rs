@@ -13,8 +13,10 @@ use mentorlog_events::event::Event;
 use mentorlog_events::id::CommandId;
 use tokio::sync::mpsc;
 
+use super::group::{Fold, Found, Group, Reply};
+use super::published::{Head, Program, Published, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
-use super::{Answer, Fold, Found, Group, Head, Message, Part, Program, Published, Reply, lock};
+use super::{Answer, BatchAnswer, Message};
 use crate::ledger::{Append, Log, Outcome};
 
 pub(super) struct Committer {
@@ -28,7 +30,10 @@ pub(super) struct Committer {
 impl Committer {
     pub fn run(self) {
         for group in &self.groups {
-            self.commit(group);
+            // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
+            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+                self.published.stop("publishing or answering panicked");
+            }
             self.in_flight.fetch_sub(1, Ordering::AcqRel);
             // The decider waits either for room (unpark) or for anything to do (a message).
             self.decider.unpark();
@@ -43,59 +48,61 @@ impl Committer {
         let appended = self.append(&group);
         match appended {
             Ok(()) => {
-                for part in group.parts {
-                    self.publish(part);
+                for (append, fold) in group.appends.iter().zip(group.folds) {
+                    self.publish(append, fold);
                 }
                 for reply in group.replies {
                     self.answer(reply);
                 }
             }
-            Err(why) => {
-                self.published.stop(&why);
-                let unknown = Refusal::Unknown(why);
+            Err(refusal) => {
+                if let Refusal::Unknown(why) = &refusal {
+                    self.published.stop(why);
+                }
                 for reply in group.replies {
-                    self.answer(reply.withdrawn(&unknown));
+                    self.answer(reply.withdrawn(&refusal));
                 }
             }
         }
     }
 
-    /// `Err`: it is not known whether any of it is on disk.
-    fn append(&self, group: &Group) -> Result<(), String> {
-        if let Some(why) = self.published.stopped() {
-            return Err(why.to_owned());
+    /// Stopped: nothing of it was written. Unknown: any of it may be on disk.
+    fn append(&self, group: &Group) -> Result<(), Refusal> {
+        if self.published.stopped().is_some() {
+            // Decided on a state that rests on what failed before.
+            return Err(self.published.stopped_refusal());
         }
-        if group.parts.is_empty() {
+        if group.appends.is_empty() {
             return Ok(());
         }
         let begun = Instant::now();
-        // Cheap: records are shared bytes.
-        let appends: Vec<Append> = group.parts.iter().map(|part| part.append.clone()).collect();
-        let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(&appends)))
-            .map_err(|_| "the log panicked while appending".to_owned())?;
+        let appends = &group.appends;
+        let outcomes = catch_unwind(AssertUnwindSafe(|| self.published.log.append(appends)))
+            .map_err(|_| Refusal::Unknown("the log panicked while appending".to_owned()))?;
         for (append, outcome) in appends.iter().zip(&outcomes) {
             match outcome {
                 Outcome::Ok => {}
                 Outcome::Conflict { size } => {
-                    return Err(format!(
+                    return Err(Refusal::Unknown(format!(
                         "ledger {} has {size} entries where {} were expected: something else writes to it",
                         append.ledger, append.expected_size
-                    ));
+                    )));
                 }
-                Outcome::Unknown(error) => return Err(error.to_string()),
+                Outcome::Unknown(error) => return Err(Refusal::Unknown(error.to_string())),
             }
         }
         if outcomes.len() != appends.len() {
-            return Err("the log answered for fewer ledgers than it was asked to append to".to_owned());
+            let why = "the log answered for fewer ledgers than it was asked to append to";
+            return Err(Refusal::Unknown(why.to_owned()));
         }
         let (entries, bytes) = (group.entries as u64, group.bytes as u64);
         self.published.vitals.appended(entries, bytes, begun.elapsed(), self.published.clock.now());
         Ok(())
     }
 
-    fn publish(&self, part: Part) {
-        let size = part.append.expected_size + part.append.records.len() as u64;
-        match part.fold {
+    fn publish(&self, append: &Append, fold: Fold) {
+        let (size, root) = (append.expected_size + append.records.len() as u64, append.root);
+        match fold {
             Fold::Program { program, entries, is_new } => {
                 {
                     let mut view = program.view.write().unwrap_or_else(PoisonError::into_inner);
@@ -103,14 +110,14 @@ impl Committer {
                         view.models.apply(entry);
                     }
                     view.size = size;
-                    view.root = part.append.root;
+                    view.root = root;
                 }
                 program.grown.send_replace(size);
                 if is_new {
                     self.published.add(&program);
                 }
             }
-            Fold::Registry => *lock(&self.published.registry) = Head { size, root: part.append.root },
+            Fold::Registry => *lock(&self.published.registry) = Head { size, root },
         }
     }
 
@@ -120,14 +127,18 @@ impl Committer {
         match reply {
             Reply::One(found, since, answer) => {
                 self.published.vitals.answer.observe(since.elapsed());
-                let _ = answer.send(found.answer(log));
+                let _ = answer.send(found.answer(log, true));
             }
-            Reply::Batch(found, since, answer) => {
+            Reply::Batch(found, head, since, answer) => {
                 self.published.vitals.answer.observe(since.elapsed());
-                let _ = answer.send(found.into_iter().map(|found| found.answer(log)).collect());
+                let answers = found.into_iter().map(|found| found.answer(log, false)).collect();
+                let _ = answer.send(Ok(BatchAnswer { answers, head }));
+            }
+            Reply::NoBatch(refusal, answer) => {
+                let _ = answer.send(Err(refusal));
             }
             Reply::Open(Ok((program, found)), answer) => {
-                let _ = answer.send(found.answer(log).map(|receipt| (program.id, receipt)));
+                let _ = answer.send(found.answer(log, true).map(|receipt| (program.id, receipt)));
             }
             Reply::Open(Err(refusal), answer) => {
                 let _ = answer.send(Err(refusal));
@@ -142,30 +153,35 @@ impl Reply {
         let withdrawn = |_| Found::Ready(Err(why.clone()));
         match self {
             Self::One(found, since, answer) => Self::One(withdrawn(found), since, answer),
-            Self::Batch(found, since, answer) => {
-                Self::Batch(found.into_iter().map(withdrawn).collect(), since, answer)
+            Self::Batch(found, head, since, answer) => {
+                Self::Batch(found.into_iter().map(withdrawn).collect(), head, since, answer)
             }
+            Self::NoBatch(_, answer) => Self::NoBatch(why.clone(), answer),
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
         }
     }
 }
 
 impl Found {
-    fn answer(self, log: &dyn Log) -> Answer {
+    fn answer(self, log: &dyn Log, with_root: bool) -> Answer {
         match self {
             Self::Ready(answer) => answer,
-            Self::Again(program, seq) => original(log, &program, seq),
+            Self::Again(program, seq) => original(log, &program, seq, with_root),
         }
     }
 }
 
+/// Entries read at a time to find the end of a command: most commands are one or two events.
+const ENTRIES_AT_ONCE: usize = 4;
+
 /// The receipt of the command that begins at `seq`, as it was first given.
-fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
+fn original(log: &dyn Log, program: &Program, seq: u64, with_root: bool) -> Answer {
     let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
     let mut entries: Vec<Entry<Event>> = Vec::new();
     'read: loop {
         let from = seq + entries.len() as u64;
-        let records = log.read(program.id.into(), from, 16).map_err(|error| unreadable(&error))?;
+        let records =
+            log.read(program.id.into(), from, ENTRIES_AT_ONCE).map_err(|error| unreadable(&error))?;
         if records.is_empty() {
             break;
         }
@@ -180,10 +196,12 @@ fn original(log: &dyn Log, program: &Program, seq: u64) -> Answer {
     let first = entries.first().ok_or_else(|| unreadable(&"the entry is missing"))?;
     let command: CommandId = first.command.id;
     let size = seq + entries.len() as u64;
-    let root = program
-        .root_at(log, size)
-        .map_err(|error| unreadable(&error))?
-        .ok_or_else(|| unreadable(&"the ledger is shorter than the command"))?;
+    let root = if with_root {
+        let root = program.root_at(log, size).map_err(|error| unreadable(&error))?;
+        Some(root.ok_or_else(|| unreadable(&"the ledger is shorter than the command"))?)
+    } else {
+        None
+    };
     let appended = entries.iter().map(|entry| {
         use mentorlog_events::entry::Facts as _;
         (Appended { seq: entry.seq, id: entry.id, name: entry.event.shape().name }, &entry.event)

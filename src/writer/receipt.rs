@@ -29,8 +29,8 @@ pub struct Receipt {
     pub events: Vec<Appended>,
     /// Size of the ledger right after the command: last seq + 1.
     pub size: u64,
-    /// RFC 6962 root of the ledger at that size.
-    pub root: Hash,
+    /// RFC 6962 root of the ledger at that size; `None` for an item of a batch, which has one root for all.
+    pub root: Option<Hash>,
     /// What the command was about.
     pub subject: Subject,
     /// Its version: the seq of the command's last event about it.
@@ -140,7 +140,7 @@ pub(super) fn receipt<'a>(
     program: ProgramId,
     command: CommandId,
     events: impl IntoIterator<Item = (Appended, &'a Event)>,
-    root: Hash,
+    root: Option<Hash>,
     replayed: bool,
 ) -> Option<Receipt> {
     let mut appended = Vec::with_capacity(2);

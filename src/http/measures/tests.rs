@@ -13,6 +13,7 @@ use super::*;
 use crate::clock::{Clock, Source};
 use crate::http::router;
 use crate::keys::Keys;
+use crate::ledger::Log;
 use crate::ledger::memory::MemoryLog;
 use crate::writer::Writer;
 

@@ -1,0 +1,521 @@
+//! The half of the writer that decides, in the order of arrival, ahead of the disk.
+//! Never waits for the disk unless too much is waiting for it already.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc as channel;
+use std::sync::{Arc, Mutex, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mentorlog_events::entry::{CommandStamp, ENVELOPE, Entry, Facts};
+use mentorlog_events::event::Event;
+use mentorlog_events::event::registry::{RegistryEvent, RegistryOpened};
+use mentorlog_events::id::{CommandId, EventId, InstallationId, LedgerId, ProgramId};
+use mentorlog_events::time::{Timestamp, Zone};
+use mentorlog_projections::read_models::ReadModels;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+
+use super::group::{Fold, Found, Group, Reply};
+use super::known::Known;
+use super::ledgers::{Ledger, Pending, Registry, seen};
+use super::published::{Head, Program, Published, View, lock};
+use super::receipt::{Appended, Receipt, Refusal, receipt};
+use super::{Caller, Idempotency, Message, Submission, system};
+use crate::keys::Keys;
+use crate::ledger::merkle::Tree;
+use crate::rules::command::{ExpireProposal, OpenProgram};
+use crate::rules::registry::{Opening, decide_open};
+use crate::rules::state::State;
+use crate::rules::{Context, Ids, decide};
+
+/// A group is handed over at the latest when it holds this many entries, or a single command more.
+const GROUP_ENTRIES_MAX: usize = 16_384;
+
+/// Longest time a group waits for more while the disk is free.
+const GATHER_MAX: Duration = Duration::from_micros(500);
+
+/// Signing keys start with this number.
+const FIRST_KEY: u32 = 1;
+
+/// Decides, in the order of arrival, ahead of the disk.
+pub(super) struct Decider {
+    pub(super) published: Arc<Published>,
+    pub(super) keys: Keys,
+    pub(super) rng: StdRng,
+    pub(super) registry: Registry,
+    pub(super) ledgers: HashMap<ProgramId, Ledger>,
+    pub(super) open: Group,
+    pub(super) groups: channel::Sender<Group>,
+    pub(super) in_flight: Arc<AtomicUsize>,
+}
+
+impl Decider {
+    pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
+        while let Some(message) = inbox.blocking_recv() {
+            self.take(message);
+            self.drain(&mut inbox);
+            if self.in_flight.load(Ordering::Acquire) > 0 {
+                // What arrives until the disk is free joins the group.
+                continue;
+            }
+            // A commit costs the same for one command as for many. Whoever was just answered, or is just being
+            // read, may have the next one ready within a moment: the other threads get their turn first, as
+            // long as each turn brings something. Alone, a command waits for one empty turn.
+            let begun = Instant::now();
+            loop {
+                thread::yield_now();
+                if !self.drain(&mut inbox) || begun.elapsed() > GATHER_MAX {
+                    break;
+                }
+            }
+            self.hand_over();
+        }
+        self.hand_over();
+    }
+
+    /// Takes everything that waits; whether there was anything.
+    fn drain(&mut self, inbox: &mut mpsc::Receiver<Message>) -> bool {
+        let mut any = false;
+        while let Ok(message) = inbox.try_recv() {
+            any = true;
+            self.take(message);
+            if self.open.entries >= GROUP_ENTRIES_MAX {
+                // Back-pressure: the queue fills while the disk catches up.
+                while self.in_flight.load(Ordering::Acquire) > 0 {
+                    thread::park();
+                }
+                self.hand_over();
+            }
+        }
+        any
+    }
+
+    fn hand_over(&mut self) {
+        if self.open.is_empty() {
+            return;
+        }
+        let mut group = std::mem::take(&mut self.open);
+        for (append, fold) in group.appends.iter_mut().zip(&group.folds) {
+            // The trees have taken in exactly what has been decided, and all of that is in this group or before.
+            append.root = match fold {
+                Fold::Program { program, .. } => lock(&program.tree).root(),
+                Fold::Registry => self.registry.tree.root(),
+            };
+        }
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        // The committer ends only after this thread.
+        let _ = self.groups.send(group);
+    }
+
+    fn take(&mut self, message: Message) {
+        if !matches!(message, Message::Committed) {
+            self.published.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        match message {
+            Message::Committed => {}
+            Message::One(program, submission, since, answer) => {
+                let found = self.consider(program, &submission, true);
+                self.open.replies.push(Reply::One(found, since, answer));
+            }
+            Message::Batch(program, submissions, atomic, since, answer) => {
+                let found = if atomic {
+                    self.consider_atomic(program, submissions)
+                } else {
+                    submissions.iter().map(|submission| self.consider(program, submission, false)).collect()
+                };
+                let reply = match self.ledgers.get(&program) {
+                    Some(ledger) => {
+                        let head = Head { size: ledger.size, root: lock(&ledger.program.tree).root() };
+                        Reply::Batch(found, head, since, answer)
+                    }
+                    None => Reply::NoBatch(Refusal::NoSuchProgram, answer),
+                };
+                self.open.replies.push(reply);
+            }
+            Message::Open(program, caller, idempotency, answer) => {
+                let found = self.consider_opening(&program, &caller, idempotency);
+                self.open.replies.push(Reply::Open(found, answer));
+            }
+            Message::Tick => self.expire_proposals(),
+        }
+    }
+
+    fn consider(&mut self, program: ProgramId, submission: &Submission, with_root: bool) -> Found {
+        self.accept(program, submission, with_root).unwrap_or_else(|refusal| Found::Ready(Err(refusal)))
+    }
+
+    /// `with_root`: whether the receipt is to have the root, which costs some ten hashes.
+    fn accept(
+        &mut self,
+        program: ProgramId,
+        submission: &Submission,
+        with_root: bool,
+    ) -> Result<Found, Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        let ledger = self.ledgers.get_mut(&program).ok_or(Refusal::NoSuchProgram)?;
+        if let Some(idempotency) = submission.idempotency
+            && let Some(seq) = ledger.seen(&*self.published.log, idempotency)?
+        {
+            return Ok(Found::Again(ledger.program.clone(), seq));
+        }
+        let now = self.published.clock.to_record()?.max(ledger.last_recorded);
+        let context = Context {
+            now,
+            actor: submission.caller.actor,
+            on_behalf_of: submission.caller.on_behalf_of,
+            expected_version: submission.expected_version,
+            ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
+        };
+        let decision = decide(&ledger.state, &submission.command, &context)?;
+        let command = CommandId(version_7(now, &mut self.rng));
+        let stamp = CommandStamp {
+            id: command,
+            key: submission.idempotency.map(|i| i.key),
+            fp: submission.idempotency.map(|i| i.fp),
+        };
+        // Everything that can fail comes before the first change.
+        let day = ledger.state.zone().unwrap_or(Zone::UTC).day(now);
+        let mut entries: Vec<Entry<Event>> = Vec::with_capacity(decision.events.len());
+        let mut records = Vec::with_capacity(decision.events.len());
+        for (decided, seq) in decision.events.into_iter().zip(ledger.size..) {
+            let entry = Entry {
+                seq,
+                id: EventId(version_7(now, &mut self.rng)),
+                recorded_at: now,
+                day,
+                actor: submission.caller.actor,
+                on_behalf_of: submission.caller.on_behalf_of,
+                principal: submission.caller.principal.clone(),
+                command: stamp,
+                correlation: submission.caller.correlation,
+                causation: decided.because.map(|index| entries[index].id),
+                event: decided.event,
+                sealed: Vec::new(),
+            };
+            records.push(entry.seal().map_err(|too_long| Refusal::EntryTooLong { bytes: too_long.0 })?);
+            entries.push(entry);
+        }
+        let first = ledger.size;
+        let root = {
+            let mut tree = lock(&ledger.program.tree);
+            for record in &records {
+                tree.push(record.leaf_hash());
+            }
+            with_root.then(|| tree.root())
+        };
+        for entry in &entries {
+            // The rules decided it on this very state: if it does not fit, neither can be trusted.
+            ledger.state.apply(entry).expect("what the rules decide fits the state they decided on");
+        }
+        ledger.size += entries.len() as u64;
+        ledger.last_recorded = now;
+        if let Some(idempotency) = submission.idempotency {
+            match &mut ledger.held {
+                Some(held) => held.push((idempotency.key.0, first)),
+                None => ledger.known.insert(&idempotency.key.0, first),
+            }
+            ledger.pending.push_back(Pending { seq: first, idempotency });
+        }
+        let appended = entries.iter().map(|entry| {
+            (Appended { seq: entry.seq, id: entry.id, name: entry.event.shape().name }, &entry.event)
+        });
+        let receipt =
+            receipt(program, command, appended, root, false).expect("a decision has at least one event");
+        let fold = || Fold::Program { program: ledger.program.clone(), entries: Vec::new(), is_new: false };
+        if let Fold::Program { entries: folded, .. } =
+            self.open.push(program.into(), first, &mut records, fold)
+        {
+            folded.append(&mut entries);
+        }
+        Ok(Found::Ready(Ok(receipt)))
+    }
+
+    /// All or none: what the items before a refused one did is taken back.
+    fn consider_atomic(&mut self, program: ProgramId, submissions: Vec<Submission>) -> Vec<Found> {
+        let count = submissions.len();
+        let Some(ledger) = self.ledgers.get_mut(&program) else {
+            return (0..count).map(|_| Found::Ready(Err(Refusal::NoSuchProgram))).collect();
+        };
+        // The group before goes its own way: what is taken back must not be in it.
+        let before = std::mem::take(&mut self.open);
+        let ledger_before = ledger.mark();
+        let mut found = Vec::with_capacity(count);
+        for submission in submissions {
+            match self.accept(program, &submission, false) {
+                Ok(accepted) => found.push(accepted),
+                Err(refusal) => {
+                    let index = found.len();
+                    let ledger = self.ledgers.get_mut(&program).expect("it was there before the batch");
+                    ledger.take_back(ledger_before);
+                    self.open = before;
+                    let not_done = |_| Found::Ready(Err(Refusal::NotDone { index }));
+                    let mut answers: Vec<Found> = (0..count).map(not_done).collect();
+                    answers[index] = Found::Ready(Err(refusal));
+                    return answers;
+                }
+            }
+        }
+        let ledger = self.ledgers.get_mut(&program).expect("it was there before the batch");
+        ledger.keep();
+        let batch = std::mem::replace(&mut self.open, before);
+        self.open.absorb(batch);
+        found
+    }
+
+    fn expire_proposals(&mut self) {
+        let Ok(now) = self.published.clock.to_record() else { return };
+        let due: Vec<_> = self
+            .ledgers
+            .iter()
+            .flat_map(|(program, ledger)| ledger.state.due_expiries(now).map(|pair| (*program, pair)))
+            .collect();
+        for (program, pair) in due {
+            let submission = Submission {
+                command: ExpireProposal { pair }.into(),
+                caller: system(),
+                expected_version: None,
+                idempotency: None,
+            };
+            if let Err(refusal) = self.accept(program, &submission, false) {
+                tracing::warn!(%program, %pair, %refusal, "a proposal was due and could not be recorded as expired");
+            }
+        }
+    }
+
+    /// The registry's entry 0.
+    pub(super) fn open_registry(&mut self, installation: InstallationId) {
+        let origin = format!("{installation}/registry/1");
+        let public_key = self.keys.public_key(&origin, FIRST_KEY);
+        let opened =
+            RegistryOpened { installation, origin, envelope: ENVELOPE, key_number: FIRST_KEY, public_key };
+        let now = self.published.clock.now();
+        self.register(opened.into(), &system(), None, now);
+        self.hand_over();
+    }
+
+    /// Takes up every opening that began before the last stop: completed if entry 0 is there, else abandoned.
+    pub(super) fn resume_openings(&mut self) {
+        let mut resumed: Vec<RegistryEvent> = Vec::new();
+        for unfinished in self.registry.state.unfinished() {
+            if self.ledgers.contains_key(&unfinished.program) {
+                let public_key = self.keys.public_key(unfinished.origin, FIRST_KEY);
+                resumed.push(unfinished.complete(FIRST_KEY, public_key).into());
+            } else {
+                resumed.push(unfinished.abandon().into());
+            }
+        }
+        for event in resumed {
+            tracing::info!(?event, "an opening that was under way at the last stop is finished");
+            let now = self.published.clock.now();
+            self.register(event, &system(), None, now);
+        }
+        self.hand_over();
+    }
+
+    /// Puts one event into the registry, in the open group, and returns the command it belongs to.
+    fn register(
+        &mut self,
+        event: RegistryEvent,
+        caller: &Caller,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> CommandId {
+        let registry = &mut self.registry;
+        let now = now.max(registry.last_recorded);
+        let seq = registry.tree.size();
+        let command = CommandId(version_7(now, &mut self.rng));
+        let entry = Entry {
+            seq,
+            id: EventId(version_7(now, &mut self.rng)),
+            recorded_at: now,
+            day: Zone::UTC.day(now),
+            actor: caller.actor,
+            on_behalf_of: None,
+            principal: caller.principal.clone(),
+            command: CommandStamp {
+                id: command,
+                key: idempotency.map(|i| i.key),
+                fp: idempotency.map(|i| i.fp),
+            },
+            correlation: caller.correlation,
+            causation: None,
+            event,
+            sealed: Vec::new(),
+        };
+        let record = entry.seal().expect("the registry's facts are short");
+        registry.tree.push(record.leaf_hash());
+        registry.state.apply(&entry).expect("what was decided fits the state it was decided on");
+        registry.last_recorded = now;
+        if let Some(idempotency) = idempotency {
+            registry.known.insert(&idempotency.key.0, seq);
+            registry.pending.push_back(Pending { seq, idempotency });
+        }
+        self.open.push(LedgerId::REGISTRY, seq, &mut vec![record], || Fold::Registry);
+        command
+    }
+
+    fn consider_opening(
+        &mut self,
+        command: &OpenProgram,
+        caller: &Caller,
+        idempotency: Option<Idempotency>,
+    ) -> Result<(Arc<Program>, Found), Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        if let Some(idempotency) = idempotency
+            && let Some(seq) = self.opening_seen(idempotency)?
+        {
+            let program = self.opened_at(seq)?;
+            return Ok((program.clone(), Found::Again(program, 0)));
+        }
+        let now = self.published.clock.to_record()?;
+        let context = Context {
+            now,
+            actor: caller.actor,
+            on_behalf_of: caller.on_behalf_of,
+            expected_version: None,
+            ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
+        };
+        let opening = decide_open(&self.registry.state, command, &context)?;
+        // Three groups, committed in this order: nothing is atomic across ledgers, and a later one is not tried
+        // when an earlier one failed.
+        self.hand_over();
+        let completed = opening.completed(FIRST_KEY, self.keys.public_key(&opening.intent.origin, FIRST_KEY));
+        let id = self.register(opening.intent.clone().into(), caller, idempotency, now);
+        self.hand_over();
+        let (program, receipt) = self.first_entry(opening, id, caller, idempotency, now)?;
+        self.hand_over();
+        self.register(completed.into(), caller, None, now);
+        Ok((program, Found::Ready(Ok(receipt))))
+    }
+
+    fn opening_seen(&mut self, idempotency: Idempotency) -> Result<Option<u64>, Refusal> {
+        let durable = self.published.registry().size;
+        let pending = &mut self.registry.pending;
+        while pending.front().is_some_and(|pending| pending.seq < durable) {
+            pending.pop_front();
+        }
+        let pending = |seq| self.registry.pending.iter().find(|p| p.seq == seq).map(|p| p.idempotency);
+        seen(&self.registry.known, &*self.published.log, LedgerId::REGISTRY, idempotency, pending)
+    }
+
+    /// The program whose opening begins at this entry of the registry.
+    fn opened_at(&self, seq: u64) -> Result<Arc<Program>, Refusal> {
+        let unreadable = |error: &dyn std::fmt::Display| Refusal::Unreadable(error.to_string());
+        // A repeated opening may still be on its way to the disk: there it is in memory only.
+        if seq >= self.published.registry().size {
+            return Err(Refusal::Busy);
+        }
+        let records =
+            self.published.log.read(LedgerId::REGISTRY, seq, 1).map_err(|error| unreadable(&error))?;
+        let record = records.first().ok_or_else(|| unreadable(&"the entry is missing"))?;
+        let entry = Entry::<RegistryEvent>::parse(record.bytes()).map_err(|error| unreadable(&error))?;
+        match entry.event {
+            RegistryEvent::ProgramOpening(opening) => match self.ledgers.get(&opening.program) {
+                Some(ledger) => Ok(ledger.program.clone()),
+                // It came to nothing in this very process, which then writes no more.
+                None => Err(self.published.stopped_refusal()),
+            },
+            _ => Err(Refusal::KeyReused),
+        }
+    }
+
+    /// Entry 0 of a new program's ledger, in the open group.
+    fn first_entry(
+        &mut self,
+        opening: Opening,
+        command: CommandId,
+        caller: &Caller,
+        idempotency: Option<Idempotency>,
+        now: Timestamp,
+    ) -> Result<(Arc<Program>, Receipt), Refusal> {
+        let id = LedgerId::from(opening.program);
+        let slug = opening.first.slug.clone();
+        let entry = Entry {
+            seq: 0,
+            id: EventId(version_7(now, &mut self.rng)),
+            recorded_at: now,
+            day: opening.first.time_zone.day(now),
+            actor: caller.actor,
+            on_behalf_of: None,
+            principal: caller.principal.clone(),
+            command: CommandStamp {
+                id: command,
+                key: idempotency.map(|i| i.key),
+                fp: idempotency.map(|i| i.fp),
+            },
+            correlation: caller.correlation,
+            causation: None,
+            event: Event::from(opening.first),
+            sealed: Vec::new(),
+        };
+        let record = entry.seal().map_err(|too_long| Refusal::EntryTooLong { bytes: too_long.0 })?;
+        let mut tree = Tree::new();
+        tree.push(record.leaf_hash());
+        let root = tree.root();
+        let mut state = State::new();
+        state.apply(&entry).expect("entry 0 fits an empty ledger");
+        let program = Arc::new(Program {
+            id: opening.program,
+            slug,
+            secret: self.keys.of_ledger(id),
+            view: RwLock::new(View { models: ReadModels::new(), size: 0, root: Tree::new().root() }),
+            tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
+            grown: watch::Sender::new(0),
+        });
+        let mut known = Known::default();
+        let mut pending = VecDeque::new();
+        if let Some(idempotency) = idempotency {
+            known.insert(&idempotency.key.0, 0);
+            pending.push_back(Pending { seq: 0, idempotency });
+        }
+        let ledger = Ledger {
+            program: program.clone(),
+            state,
+            known,
+            size: 1,
+            last_recorded: now,
+            pending,
+            held: None,
+        };
+        self.ledgers.insert(opening.program, ledger);
+        let appended = Appended { seq: 0, id: entry.id, name: entry.event.shape().name };
+        let receipt = receipt(opening.program, command, [(appended, &entry.event)], Some(root), false)
+            .expect("there is one event");
+        let fold = || Fold::Program { program: program.clone(), entries: vec![entry], is_new: true };
+        self.open.push(id, 0, &mut vec![record], fold);
+        Ok((program, receipt))
+    }
+}
+
+pub(super) fn seeded() -> StdRng {
+    let mut seed = <StdRng as SeedableRng>::Seed::default();
+    getrandom::fill(&mut seed).expect("the operating system has randomness");
+    StdRng::from_seed(seed)
+}
+
+pub(super) trait RandomBytes {
+    fn random_bytes<const N: usize>(&mut self) -> [u8; N];
+}
+
+impl RandomBytes for StdRng {
+    fn random_bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// A `UUIDv7` (RFC 9562 section 5.7): it sorts by the time it was made.
+fn version_7(at: Timestamp, rng: &mut StdRng) -> Uuid {
+    let millis = u64::try_from(at.as_micros().max(0) / 1000).expect("not negative");
+    uuid::Builder::from_unix_timestamp_millis(millis, &rng.random_bytes()).into_uuid()
+}

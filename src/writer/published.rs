@@ -1,0 +1,226 @@
+//! What readers see: the programs as they were when the last group was committed.
+//! Never shows what is not durable.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+
+use mentorlog_events::id::{InstallationId, ProgramId, Slug};
+use mentorlog_events::record::{Hash, Record};
+use mentorlog_projections::read_models::ReadModels;
+use tokio::sync::watch;
+
+use super::receipt::Refusal;
+use super::vitals::Vitals;
+use crate::clock::Clock;
+use crate::keys::LedgerSecret;
+use crate::ledger::merkle::Tree;
+use crate::ledger::{Log, ReadError};
+
+/// What readers see of one program at one moment.
+pub struct View {
+    /// The read models at `size`.
+    pub models: ReadModels,
+    /// Number of entries that are durable and in the read models.
+    pub size: u64,
+    /// RFC 6962 root at `size`.
+    pub root: Hash,
+}
+
+/// One program, as readers see it.
+pub struct Program {
+    /// The program.
+    pub id: ProgramId,
+    /// Its name in paths.
+    pub slug: Slug,
+    /// Its secret.
+    pub secret: LedgerSecret,
+    pub(super) view: RwLock<View>,
+    pub(super) tree: Mutex<Tree>,
+    pub(super) recent_leaves: Mutex<RecentLeaves>,
+    pub(super) grown: watch::Sender<u64>,
+}
+
+impl Program {
+    /// Looks at the program as it is now. Hold it briefly: publishing waits for it.
+    pub fn view(&self) -> RwLockReadGuard<'_, View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of entries that are durable and in the read models.
+    pub fn size(&self) -> u64 {
+        *self.grown.borrow()
+    }
+
+    /// Tells the size whenever it grows.
+    pub fn growth(&self) -> watch::Receiver<u64> {
+        self.grown.subscribe()
+    }
+
+    /// The root the ledger had at `size`, at most the present one. Reads at most 256 entries, and none of them
+    /// twice as long as sizes of the same 256 are asked for.
+    pub fn root_at(&self, log: &dyn Log, size: u64) -> Result<Option<Hash>, ReadError> {
+        if size > self.size() {
+            return Ok(None);
+        }
+        let first = size / 256 * 256;
+        let wanted = usize::try_from(size - first).expect("fewer than 256");
+        let mut recent = lock(&self.recent_leaves);
+        if recent.first != first {
+            *recent = RecentLeaves { first, leaves: Vec::new() };
+        }
+        if recent.leaves.len() < wanted {
+            let (from, limit) = (first + recent.leaves.len() as u64, 256 - recent.leaves.len());
+            let records = log.read(self.id.into(), from, limit)?;
+            recent.leaves.extend(records.iter().map(Record::leaf_hash));
+        }
+        let leaves = recent.leaves.get(..wanted).ok_or_else(|| ReadError::Damaged {
+            ledger: self.id.into(),
+            seq: first + recent.leaves.len() as u64,
+            detail: "the ledger ends here".into(),
+        })?;
+        lock(&self.tree).root_at(size, |_| Ok(leaves.to_vec()))
+    }
+}
+
+/// Leaf hashes of entries from a multiple of 256 on. Commands that are repeated mostly come in the order of the
+/// first time: without these every one of them would read and hash 128 entries, on the thread that commits.
+#[derive(Default)]
+pub(super) struct RecentLeaves {
+    first: u64,
+    leaves: Vec<Hash>,
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Default)]
+pub(super) struct Directory {
+    pub(super) by_slug: BTreeMap<Slug, Arc<Program>>,
+    pub(super) by_id: HashMap<ProgramId, Arc<Program>>,
+}
+
+impl Directory {
+    pub(super) fn add(&mut self, program: &Arc<Program>) {
+        self.by_slug.insert(program.slug.clone(), program.clone());
+        self.by_id.insert(program.id, program.clone());
+    }
+}
+
+/// Everything readers see: the programs, the registry's head, the state of the writer.
+pub struct Published {
+    /// Where entries are read from.
+    pub log: Arc<dyn Log>,
+    /// Writer time.
+    pub clock: Clock,
+    /// What the writer measures of itself.
+    pub vitals: Vitals,
+    /// The installation.
+    pub installation: InstallationId,
+    pub(super) directory: RwLock<Directory>,
+    pub(super) registry: Mutex<Head>,
+    pub(super) stopped: OnceLock<String>,
+    pub(super) waiting: AtomicUsize,
+}
+
+/// Size and root of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Number of entries.
+    pub size: u64,
+    /// RFC 6962 root.
+    pub root: Hash,
+}
+
+impl Published {
+    /// Finds a program by its slug or by its UUID.
+    pub fn program(&self, name: &str) -> Option<Arc<Program>> {
+        let directory = self.directory.read().unwrap_or_else(PoisonError::into_inner);
+        match name.parse() {
+            Ok(id) => directory.by_id.get(&id).cloned(),
+            Err(_) => directory.by_slug.get(name).cloned(),
+        }
+    }
+
+    /// Every program, in the order of their slugs.
+    pub fn programs(&self) -> Vec<Arc<Program>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).by_slug.values().cloned().collect()
+    }
+
+    /// Size and root of the registry.
+    pub fn registry(&self) -> Head {
+        *lock(&self.registry)
+    }
+
+    /// Why writing has stopped, if it has.
+    pub fn stopped(&self) -> Option<&str> {
+        self.stopped.get().map(String::as_str)
+    }
+
+    /// Submissions waiting for the writer.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn stop(&self, why: &str) {
+        if self.stopped.set(why.to_owned()).is_ok() {
+            tracing::error!(why, "writing has stopped; reads go on; restart to write again");
+        }
+    }
+
+    pub(super) fn stopped_refusal(&self) -> Refusal {
+        Refusal::Stopped(self.stopped().unwrap_or("the writer is gone").to_owned())
+    }
+
+    /// A submission was taken, and whoever had it is gone: it may be on disk.
+    pub(super) fn unanswered(&self) -> Refusal {
+        Refusal::Unknown(self.stopped().unwrap_or("the writer is gone").to_owned())
+    }
+
+    pub(super) fn add(&self, program: &Arc<Program>) {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner).add(program);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mentorlog_events::id::LedgerId;
+
+    use super::*;
+    use crate::keys::Keys;
+    use crate::ledger::Append;
+    use crate::ledger::memory::MemoryLog;
+
+    #[test]
+    fn every_earlier_root_is_found_in_whatever_order_it_is_asked_for() {
+        const SIZE: u64 = 700;
+        let id = ProgramId(uuid::Uuid::from_u128(7));
+        let ledger = LedgerId::from(id);
+        let records: Vec<Record> =
+            (0..SIZE).map(|seq| Record::stored(seq.to_string().into_bytes().into())).collect();
+        let mut tree = Tree::new();
+        let mut roots = vec![tree.root()];
+        for record in &records {
+            tree.push(record.leaf_hash());
+            roots.push(tree.root());
+        }
+        let log = MemoryLog::new();
+        log.append(&[Append { ledger, expected_size: 0, records, root: tree.root() }]);
+        let program = Program {
+            id,
+            slug: "spring".parse().unwrap(),
+            secret: Keys::ephemeral().of_ledger(ledger),
+            view: RwLock::new(View { models: ReadModels::new(), size: SIZE, root: tree.root() }),
+            tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
+            grown: watch::Sender::new(SIZE),
+        };
+        // 271 and 701 have no common factor: every size once, and never the next one.
+        for size in (0..=SIZE).chain((0..=SIZE).map(|n| n * 271 % (SIZE + 1))).chain((0..=SIZE).rev()) {
+            let index = usize::try_from(size).unwrap();
+            assert_eq!(program.root_at(&log, size).unwrap(), Some(roots[index]), "size {size}");
+        }
+        assert_eq!(program.root_at(&log, SIZE + 1).unwrap(), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! The integration tests: the service as a whole, from the outside and under faults.
+
+#![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
+
+mod cli;
+mod durability;
+mod faults;
+mod harness;
+mod house;
+mod http;
+mod scale;
