@@ -18,11 +18,13 @@ use serde::{Serialize, Serializer};
 
 use crate::counting::Turn;
 use crate::exchanges::{Evidence, Exchange, Session};
-use crate::pairs::Pair;
+use crate::pairs::{Pair, PairView};
+use crate::participants::ParticipantView;
 use crate::program::MeasuresFrom;
 use crate::read_models::ReadModels;
 use crate::rows::Row;
 use crate::skills::Listing;
+use crate::statistics::flows::{expected_balance, pair_balance};
 use crate::statistics::ratio::{Interval, Ratio};
 use crate::statistics::spread::{PRIOR_RATINGS, Ratings, gini};
 
@@ -146,6 +148,38 @@ impl From<Ratio> for Figure {
 impl Figure {
     pub(crate) fn with_interval(ratio: Ratio) -> Self {
         Self { interval: ratio.wilson(), ..ratio.into() }
+    }
+}
+
+/// How even it was between two people, or between what one person taught and learned. Even is not better: see
+/// Uhl-Bien & Maslyn 2003, Journal of Management 29:511; nobody is ranked by it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Balance {
+    /// `2 min(a, b) / (a + b)` of the minutes each way; `None` when there are none. See [`pair_balance`].
+    #[serde(flatten)]
+    pub figure: Figure,
+    /// Of a pair with one to three sessions: what a fair coin would give, see [`expected_balance`]. So few
+    /// sessions say little.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<f64>,
+}
+
+impl Balance {
+    /// From so many live sessions on a balance stands alone.
+    const SESSIONS_ENOUGH: u32 = 4;
+
+    /// The balance of a pair.
+    pub fn of_pair(pair: &PairView) -> Self {
+        let sessions = Some(pair.sessions.live).filter(|sessions| *sessions < Self::SESSIONS_ENOUGH);
+        Self {
+            figure: pair_balance(pair.minutes.a_to_b, pair.minutes.b_to_a).into(),
+            expected: sessions.and_then(expected_balance),
+        }
+    }
+
+    /// The balance of what a person taught and learned, with everybody together.
+    pub fn of_person(person: &ParticipantView) -> Self {
+        Self { figure: pair_balance(person.taught.minutes, person.learned.minutes).into(), expected: None }
     }
 }
 

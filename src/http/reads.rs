@@ -15,6 +15,7 @@ use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
 use mentorlog_projections::read_models::{PairFilter, ReadModels};
+use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -91,6 +92,14 @@ fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
 
 fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotFound, format_args!("there is no {what} {id} in this program"))
+}
+
+/// A view with how mutual it was.
+#[derive(Serialize)]
+struct Balanced<T> {
+    #[serde(flatten)]
+    view: T,
+    balance: Balance,
 }
 
 /// A view with what it rests on.
@@ -192,6 +201,7 @@ pub async fn participant(
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
+    let body = Balanced { balance: Balance::of_person(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 
@@ -236,6 +246,7 @@ pub async fn pair(
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
+    let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 

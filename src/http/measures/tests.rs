@@ -285,3 +285,14 @@ async fn what_cannot_be_asked_is_a_problem_that_names_the_parameter() {
     }
     assert_eq!(service.get("winter/reciprocity").await.0, 404);
 }
+
+#[tokio::test]
+async fn a_pair_and_a_person_show_how_mutual_it_was() {
+    let (service, _) = corrections().await;
+    let pair = service.figures(&format!("spring/pairs/{}", id(0x11))).await;
+    // Two live sessions of 90 and 30 minutes; a coin makes two sessions even half of the time.
+    let balance = json!({ "value": 0.5, "numerator": 60, "denominator": 120, "version": 1, "expected": 0.5 });
+    assert_eq!(pair["balance"], balance);
+    let person = service.figures(&format!("spring/participants/{}", id(CLEO))).await;
+    assert_eq!(person["balance"], json!({ "value": 0.0, "numerator": 0, "denominator": 45, "version": 1 }));
+}
