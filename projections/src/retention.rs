@@ -20,7 +20,7 @@ use crate::participants::ParticipantState;
 use crate::program::{MeasuresFrom, ProgramState};
 use crate::read_models::ReadModels;
 use crate::reciprocity::{Explained, Figure};
-use crate::rows::Row;
+use crate::rows::{NONE, Row};
 use crate::statistics::lives::{Cause, Life, LifeTable, Outcome};
 use crate::statistics::log_rank::log_rank;
 use crate::statistics::ratio::Ratio;
@@ -517,6 +517,9 @@ impl ReadModels {
     pub(crate) fn confirmation(&self, as_of: Day) -> Ratio {
         let mut ratio = Ratio::default();
         if self.latest_day.is_none_or(|latest| latest <= as_of) {
+            if self.totals.ends.entered_in_error == 0 {
+                return Ratio::new(self.totals.sessions.confirmed, self.totals.sessions.live);
+            }
             for pair in self.pairs.iter().filter(|pair| pair.counts()) {
                 ratio.numerator += u64::from(pair.sessions.confirmed);
                 ratio.denominator += u64::from(pair.sessions.live);
@@ -592,34 +595,50 @@ impl ReadModels {
 
     /// First spells, and how many spells there are in all.
     fn by_activity(&self, subject: Subject, lapse_days: u16, watched: Day) -> (Vec<Lived>, u64) {
-        // Row and day in one integer, the day shifted so that days before 1970 come first.
-        let key =
-            |row: Row, day: Day| u64::from(row) << 32 | u64::from(day.number().cast_unsigned() ^ 1 << 31);
-        let mut active: Vec<u64> = Vec::new();
-        for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= watched) {
-            let pair = &self.pairs[session.pair];
-            if !pair.counts() {
-                continue;
-            }
-            match subject {
-                Subject::Pairs => active.push(key(session.pair, session.day)),
-                Subject::Participants => {
-                    active.extend(pair.people.map(|person| key(person, session.day)));
-                }
+        // By the number of the pair: whose days its sessions are. Small enough to stay near, unlike the pairs.
+        let of_pair: Vec<[Row; 2]> = (0..)
+            .zip(self.pairs.iter())
+            .map(|(row, pair)| match subject {
+                _ if !pair.counts() => [NONE; 2],
+                Subject::Pairs => [row, NONE],
+                Subject::Participants => pair.people,
+            })
+            .collect();
+        let sessions = || self.sessions.iter().filter(|session| session.is_live() && session.day <= watched);
+        let whose = |pair: Row| of_pair[pair as usize].into_iter().filter(|row| *row != NONE);
+        let rows = match subject {
+            Subject::Pairs => self.pairs.len(),
+            Subject::Participants => self.participants.len(),
+        };
+        // Counted first, then put where they belong: sorting all of them together costs twice as much.
+        let mut ends = vec![0_usize; rows as usize + 1];
+        for session in sessions() {
+            for row in whose(session.pair) {
+                ends[row as usize + 1] += 1;
             }
         }
-        active.sort_unstable();
-        active.dedup();
-        let (mut lives, mut count) = (Vec::new(), 0);
-        for of_one in active.chunk_by(|one, other| one >> 32 == other >> 32) {
-            let days = of_one.iter().map(|&key| {
-                let low = u32::try_from(key & 0xffff_ffff).unwrap_or_default();
-                Day::from_number((low ^ 1 << 31).cast_signed())
-            });
-            let spells = spells(days, u32::from(lapse_days), watched);
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += *end;
+            *end = sum;
+        }
+        // From here on `ends[row]` is where the next day of the row goes, and in the end where its days end.
+        let mut days = vec![Day::from_number(0); sum];
+        for session in sessions() {
+            for row in whose(session.pair) {
+                let at = &mut ends[row as usize];
+                days[*at] = session.day;
+                *at += 1;
+            }
+        }
+        let (mut lives, mut count, mut from) = (Vec::new(), 0, 0);
+        for (row, &end) in (0..rows).zip(&ends) {
+            let of_one = &mut days[from..end];
+            from = end;
+            of_one.sort_unstable();
+            let spells = spells(of_one.iter().copied(), u32::from(lapse_days), watched);
             count += spells.len() as u64;
             if let Some(first) = spells.first() {
-                let row = Row::try_from(of_one[0] >> 32).unwrap_or_default();
                 let life = first.life(watched, Outcome::Ended(Cause(1)));
                 lives.push(Lived { row, start: first.start, life });
             }
@@ -824,36 +843,46 @@ fn stratum(asked: &Asked, name: String, table: &LifeTable, days: u32, curve: &Cu
 
 /// The table of cohorts by the month of the start.
 fn cohorts(lives: &[Lived], at: &[u32], watched: Day) -> Vec<Cohort> {
-    let mut months: BTreeMap<(i32, u32), (u64, Vec<Ratio>)> = BTreeMap::new();
+    let number = |start: Day| {
+        let (year, month, _) = start.civil();
+        i64::from(year) * 12 + i64::from(month) - 1
+    };
+    let starts = || lives.iter().map(|lived| lived.start);
+    let (Some(first), Some(last)) = (starts().min(), starts().max()) else { return Vec::new() };
+    let (first, last) = (number(first), number(last));
+    // One slot a month, so that a life costs no search.
+    let place = |month: i64| usize::try_from(month - first).unwrap_or_default();
+    let mut months = vec![0_u64; place(last) + 1];
+    let mut cells = vec![Ratio::default(); months.len() * at.len()];
     for lived in lives {
-        let (year, month, _) = lived.start.civil();
-        let (n, cells) = months.entry((year, month)).or_insert_with(|| (0, vec![Ratio::default(); at.len()]));
-        *n += 1;
-        for (&day, cell) in at.iter().zip(cells) {
-            let come = days_between(lived.start, watched) >= day;
-            let ended = lived.life.outcome() != Outcome::Censored;
-            let ended_by = ended && lived.life.exit() <= day;
-            let seen = ended || lived.life.exit() >= day;
-            if come && seen {
+        let month = place(number(lived.start));
+        months[month] += 1;
+        let come = days_between(lived.start, watched);
+        let (exit, ended) = (lived.life.exit(), lived.life.outcome() != Outcome::Censored);
+        for (&day, cell) in at.iter().zip(&mut cells[month * at.len()..]) {
+            if day <= come && (ended || exit >= day) {
                 cell.denominator += 1;
-                cell.numerator += u64::from(!ended_by);
+                cell.numerator += u64::from(!(ended && exit <= day));
             }
         }
     }
-    months
-        .into_iter()
-        .map(|((year, of_year), (n, cells))| {
-            let mature = |day: u32| {
-                let next = if of_year == 12 { (year + 1, 1) } else { (year, of_year + 1) };
-                let days = i32::try_from(day).unwrap_or(i32::MAX);
-                first_of(next).is_some_and(|next| next.plus_days(-1).plus_days(days) <= watched)
+    (first..=last)
+        .zip(months)
+        .zip(0..)
+        .filter(|((_, n), _)| *n > 0)
+        .map(|((number, n), place): (_, usize)| {
+            let year_and_month = |number: i64| {
+                let of_year = u32::try_from(number.rem_euclid(12)).unwrap_or_default() + 1;
+                (i32::try_from(number.div_euclid(12)).unwrap_or_default(), of_year)
             };
-            let cells = at.iter().zip(cells).map(|(&day, retained)| CohortCell {
+            let over = first_of(year_and_month(number + 1)).map(|next| next.plus_days(-1));
+            let cells = at.iter().zip(&cells[place * at.len()..]).map(|(&day, &retained)| CohortCell {
                 day,
                 retained: retained.into(),
-                mature: mature(day),
+                mature: over
+                    .is_some_and(|over| over.plus_days(i32::try_from(day).unwrap_or(i32::MAX)) <= watched),
             });
-            Cohort { cohort: month((year, of_year)), n, at: cells.collect() }
+            Cohort { cohort: month(year_and_month(number)), n, at: cells.collect() }
         })
         .collect()
 }

@@ -116,10 +116,17 @@ impl Measures {
         if let Some(past) = kept().iter().find(|past| past.program == program && past.size == size) {
             return Ok(past.models.clone());
         }
-        // Make room first: never more than the maximum at once.
-        kept().truncate(PASTS_MAX - 1);
-        let mut models = ReadModels::new();
-        replay::<Event>(&*published.log, program.into(), 0..size, false, |Replayed { entry, .. }| {
+        // Go on from the nearest earlier one, if nobody holds it; and make room first, for they are large.
+        let (mut models, from) = {
+            let mut pasts = kept();
+            let earlier = |past: &Past| past.program == program && past.size < size;
+            let nearest = (0..pasts.len()).filter(|&at| earlier(&pasts[at])).max_by_key(|&at| pasts[at].size);
+            let past = nearest.and_then(|at| pasts.remove(at));
+            pasts.truncate(PASTS_MAX - 1);
+            let past = past.and_then(|past| Some((Arc::try_unwrap(past.models).ok()?, past.size)));
+            past.unwrap_or_else(|| (ReadModels::new(), 0))
+        };
+        replay::<Event>(&*published.log, program.into(), from..size, false, |Replayed { entry, .. }| {
             models.apply(&entry);
             Ok(())
         })

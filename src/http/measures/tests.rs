@@ -159,6 +159,15 @@ async fn an_old_answer_is_given_again_for_ever() {
         let share = &answer["figures"]["two_way_pair_share"];
         assert_eq!((&share["numerator"], &share["denominator"]), (&json!(two_way), &json!(pairs)));
     }
+    // Sizes in any order: what is kept of one is gone on from, or not, and says the same.
+    let sizes = [1, 7, 12, 9, 10, 8, 11, 3, 12, 5].map(|size| format!("spring/retention?known_at={size}"));
+    let other = service.figures(&sizes[2]).await;
+    for path in &sizes {
+        let fresh = service.figures(&format!("{path}&explain=true&explain_limit=1")).await;
+        let again = service.figures(path).await;
+        assert_eq!((&fresh["strata"], &fresh["known_at"]), (&again["strata"], &again["known_at"]), "{path}");
+    }
+    assert_eq!(other, service.figures(&sizes[2]).await);
     // Without a day the day it was known on is meant, whenever one asks.
     let answer = service.figures("spring/reciprocity?known_at=2024-02-10T00:00:00Z").await;
     service.at("2024-06-01T00:00:00Z");
