@@ -372,7 +372,7 @@ impl ReadModels {
     fn picked(&self, asked: Asked) -> Picked {
         let mut held = vec![Held::default(); self.pairs.len() as usize];
         // Never more parts than of everything: room for all of them at once is cheaper than growing.
-        let mut lessons = Lessons::with_room(self.lessons.parts.len());
+        let mut lessons = Lessons::with_room_for(&self.lessons);
         for session in self.sessions.iter() {
             if !session.is_live() || !asked.takes_day(session.day) {
                 continue;
@@ -581,12 +581,15 @@ impl ReadModels {
             .into_iter()
             .map(|view| {
                 let number = self.skills.find(&view.skill).unwrap_or_default();
-                let lesson = lessons.skills.get(number as usize).copied().unwrap_or_default();
+                let (lesson, people) = lessons
+                    .skills
+                    .get(number as usize)
+                    .map_or((Lesson::default(), 0), |(lesson, parts)| (*lesson, parts.len() as u64));
                 SkillFlow {
                     listing: view.listing,
                     minutes: lesson.minutes,
                     exchanges: lesson.exchanges,
-                    people: lesson.people,
+                    people,
                     offered: view.offered,
                     sought: view.sought,
                     supply_gap: view.sought.cast_signed() - view.offered.cast_signed(),
@@ -671,47 +674,46 @@ impl Sums {
     }
 }
 
-/// What the exchanges of a skill add up to.
+/// What exchanges add up to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Lesson {
     exchanges: u64,
     minutes: u64,
-    people: u64,
     ratings: Ratings,
     rated_minutes: u64,
 }
 
-/// Exchanges that count, by skill and person.
+/// How often each person taught and learned a skill. No entry where both are 0.
+// A table a skill: none of them is so large that the event that makes it grow would be felt.
+type Parts = HashMap<Row, [u32; 2], BuildHasherDefault<RowHasher>>;
+
+/// Exchanges that count, by the number of the skill.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lessons {
-    /// By the number of the skill.
-    skills: Vec<Lesson>,
-    /// How often a person taught and learned a skill, by skill << 32 | person. No entry where both are 0.
-    parts: HashMap<u64, [u32; 2], BuildHasherDefault<RowHasher>>,
+    skills: Vec<(Lesson, Parts)>,
 }
 
 impl Lessons {
-    fn with_room(parts: usize) -> Self {
-        let parts = HashMap::with_capacity_and_hasher(parts, BuildHasherDefault::default());
-        Self { skills: Vec::new(), parts }
+    /// Empty, with room for everything another holds.
+    fn with_room_for(other: &Self) -> Self {
+        let room = |(_, parts): &(Lesson, Parts)| {
+            let parts = HashMap::with_capacity_and_hasher(parts.len(), BuildHasherDefault::default());
+            (Lesson::default(), parts)
+        };
+        Self { skills: other.skills.iter().map(room).collect() }
     }
 
     /// Counts an exchange between the two of a pair, or takes it back.
     pub(crate) fn count(&mut self, exchange: Exchange, people: [Row; 2], turn: Turn) {
-        let lesson = self.lesson(exchange.skill);
+        let (lesson, parts) = self.lesson(exchange.skill);
         turn.step(&mut lesson.exchanges, 1);
         turn.step(&mut lesson.minutes, u64::from(exchange.minutes));
         for (part, side) in [exchange.teacher(), exchange.teacher().other()].into_iter().enumerate() {
-            let key = Self::key(exchange.skill, people[side as usize]);
-            let counts = self.parts.entry(key).or_default();
-            let before = *counts != [0, 0];
+            let person = people[side as usize];
+            let counts = parts.entry(person).or_default();
             turn.step_small(&mut counts[part]);
-            let after = *counts != [0, 0];
-            if !after {
-                self.parts.remove(&key);
-            }
-            if before != after {
-                turn.step(&mut self.skills[exchange.skill as usize].people, 1);
+            if *counts == [0, 0] {
+                parts.remove(&person);
             }
         }
         self.rate(exchange, turn);
@@ -720,32 +722,29 @@ impl Lessons {
     /// Counts the rating of a counted exchange, or takes it back.
     pub(crate) fn rate(&mut self, exchange: Exchange, turn: Turn) {
         if exchange.rating > 0 {
-            let lesson = self.lesson(exchange.skill);
+            let (lesson, _) = self.lesson(exchange.skill);
             turn.step(&mut lesson.ratings.count, 1);
             turn.step(&mut lesson.ratings.sum, u64::from(exchange.rating));
             turn.step(&mut lesson.rated_minutes, u64::from(exchange.minutes));
         }
     }
 
-    fn lesson(&mut self, skill: u32) -> &mut Lesson {
+    fn lesson(&mut self, skill: u32) -> &mut (Lesson, Parts) {
         let at = skill as usize;
         if at >= self.skills.len() {
-            self.skills.resize(at + 1, Lesson::default());
+            self.skills.resize_with(at + 1, Default::default);
         }
         &mut self.skills[at]
     }
 
-    fn key(skill: u32, person: Row) -> u64 {
-        u64::from(skill) << 32 | u64::from(person)
-    }
-
     /// Whether a person has learned a skill.
     fn has_learned(&self, skill: u32, person: Row) -> bool {
-        self.parts.get(&Self::key(skill, person)).is_some_and(|[_, learned]| *learned > 0)
+        let parts = self.skills.get(skill as usize).and_then(|(_, parts)| parts.get(&person));
+        parts.is_some_and(|[_, learned]| *learned > 0)
     }
 
     fn totals(&self) -> Lesson {
-        self.skills.iter().fold(Lesson::default(), |mut sum, lesson| {
+        self.skills.iter().fold(Lesson::default(), |mut sum, (lesson, _)| {
             sum.exchanges += lesson.exchanges;
             sum.minutes += lesson.minutes;
             sum.ratings.count += lesson.ratings.count;
@@ -769,6 +768,10 @@ impl Hasher for RowHasher {
         for &byte in bytes {
             self.write_u64(u64::from(byte));
         }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
     }
 
     fn write_u64(&mut self, number: u64) {
