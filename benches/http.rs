@@ -74,6 +74,16 @@ impl Connection {
         Self { stream, answer: vec![0; 64 * 1024], request: Vec::with_capacity(4096) }
     }
 
+    /// One figure of the server's own metrics.
+    async fn metric(&mut self, name: &str) -> f64 {
+        self.request.clear();
+        self.request.extend_from_slice(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        let (_, text) = self.exchange().await;
+        let text = String::from_utf8_lossy(text).into_owned();
+        let line = text.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+        line.rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
     /// Posts a body and returns the status and the answer's body.
     async fn post(&mut self, path: &str, media: &str, key: Option<u64>, body: &[u8]) -> (u16, &[u8]) {
         self.request.clear();
@@ -83,6 +93,10 @@ impl Connection {
         }
         write!(self.request, "content-length: {}\r\n\r\n", body.len()).unwrap();
         self.request.extend_from_slice(body);
+        self.exchange().await
+    }
+
+    async fn exchange(&mut self) -> (u16, &[u8]) {
         self.stream.write_all(&self.request).await.unwrap();
         let mut filled = 0;
         let (head, length) = loop {
@@ -206,13 +220,18 @@ struct Figures {
     per_second: f64,
     p50: Duration,
     p99: Duration,
+    /// Commands in a group, on average.
+    a_group: f64,
+    /// Time of an append, on average.
+    append: Duration,
 }
 
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let (p50, p99) = (millis(self.p50), millis(self.p99));
-        write!(f, "{:>9.0} commands/s   p50 {p50:>7.3} ms   p99 {p99:>7.3} ms", self.per_second)
+        let (p50, p99, append) = (millis(self.p50), millis(self.p99), millis(self.append));
+        write!(f, "{:>9.0} commands/s   p50 {p50:>7.3} ms   p99 {p99:>7.3} ms", self.per_second)?;
+        write!(f, "   {:>6.1} a group, appended in {append:>7.3} ms", self.a_group)
     }
 }
 
@@ -228,6 +247,9 @@ struct Shape {
 }
 
 async fn load(address: &str, next: &Arc<AtomicU64>, sessions: &Arc<Sessions>, shape: Shape) -> Figures {
+    let mut watcher = Connection::open(address).await;
+    let groups_before = watcher.metric("mentorlog_append_groups").await;
+    let seconds_before = watcher.metric("mentorlog_append_seconds_sum").await;
     let begun = Instant::now();
     let mut tasks = Vec::new();
     for index in 0..shape.connections {
@@ -273,7 +295,11 @@ async fn load(address: &str, next: &Arc<AtomicU64>, sessions: &Arc<Sessions>, sh
     let elapsed = begun.elapsed().as_secs_f64();
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    Figures { per_second: times.len() as f64 * shape.batch as f64 / elapsed, p50: at(0.5), p99: at(0.99) }
+    let groups = watcher.metric("mentorlog_append_groups").await - groups_before;
+    let append_seconds = watcher.metric("mentorlog_append_seconds_sum").await - seconds_before;
+    let commands = times.len() as f64 * shape.batch as f64;
+    let (a_group, append) = (commands / groups, Duration::from_secs_f64(append_seconds / groups));
+    Figures { per_second: commands / elapsed, p50: at(0.5), p99: at(0.99), a_group, append }
 }
 
 fn main() {

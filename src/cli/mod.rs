@@ -6,7 +6,7 @@
 //! | 0 | done; a directory that was examined is clean |
 //! | 1 | failed; the last line on stderr says what to do |
 //! | 2 | the command line cannot be read |
-//! | 3 | an import finished, but some rows were rejected; each is named on stderr |
+//! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
 
@@ -21,6 +21,7 @@ mod doctor;
 mod embedded;
 mod export;
 mod import_csv;
+mod measure;
 mod progress;
 mod replay;
 mod serve;
@@ -32,7 +33,7 @@ Exit codes:
   0  done; a directory that was examined is clean
   1  failed; the last line on stderr says what to do
   2  the command line cannot be read
-  3  an import finished, but some rows were rejected; each is named on stderr
+  3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
   5  the data directory is damaged or contradicts itself; nothing was changed";
 
@@ -50,6 +51,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Measure reciprocity and retention of a table, without a server.
+    Measure(measure::Arguments),
     /// Write a program's history as it is stored, one entry a line, checked against its root.
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
@@ -91,6 +94,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
+        Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

@@ -2,6 +2,7 @@
 //! Never shows itself where nobody looks: without a terminal it is silent.
 
 use std::borrow::Cow;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,10 @@ impl Progress {
 
     /// Writes a line to stderr, above the bar.
     pub fn say(&self, line: impl std::fmt::Display) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        // Nobody has to read it.
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        });
     }
 
     /// Takes the bar away.

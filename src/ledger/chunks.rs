@@ -56,9 +56,29 @@ fn parse_key(key: &[u8]) -> Option<(LedgerId, u64)> {
     Some((ledger, u64::from_be_bytes(first.try_into().ok()?)))
 }
 
-/// Adds the values for consecutive entries to a batch. `scratch` is only there to be reused.
+/// The values of one commit, to be stored together.
+pub(super) type Values = Vec<([u8; KEY_BYTES], IVec)>;
+
+/// Stores the values of one commit, all or none.
+pub(super) fn store(db: &Db, values: Values) -> ::sled::Result<()> {
+    if values.len() == 1 {
+        // A single value is all or none by itself. A batch would put its manifest into a write of its own, which
+        // sled waits for before it writes the value: a third of a small commit's time.
+        for (key, value) in values {
+            db.insert(key, value)?;
+        }
+        return Ok(());
+    }
+    let mut batch = Batch::default();
+    for (key, value) in values {
+        batch.insert(&key[..], value);
+    }
+    db.apply_batch(batch)
+}
+
+/// Adds the values for consecutive entries to those of a commit. `scratch` is only there to be reused.
 pub(super) fn encode<'a>(
-    batch: &mut Batch,
+    values: &mut Values,
     scratch: &mut Vec<u8>,
     ledger: LedgerId,
     mut first: u64,
@@ -68,7 +88,7 @@ pub(super) fn encode<'a>(
         let key = key(ledger, first);
         let crc = checksum(&key, &scratch[4..]);
         scratch[..4].copy_from_slice(&crc.to_be_bytes());
-        batch.insert(&key[..], IVec::from(scratch.as_slice()));
+        values.push((key, IVec::from(scratch.as_slice())));
         scratch.truncate(4);
     };
     scratch.clear();

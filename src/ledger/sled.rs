@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use ::sled::{Batch, Db};
+use ::sled::Db;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{ENTRY_BYTES_MAX, Hash, Record};
 
@@ -175,7 +175,7 @@ const TAIL: &str = "the tail";
 impl Writing {
     /// An error means that nobody knows what is on disk, and that `self` is no longer what is.
     fn append(&mut self, paths: &Paths, db: &Db, appends: &[Append]) -> Result<Vec<Outcome>, AppendError> {
-        let mut batch = Batch::default();
+        let mut values = chunks::Values::new();
         let mut outcomes = Vec::with_capacity(appends.len());
         self.frame.clear();
         for append in appends {
@@ -192,7 +192,7 @@ impl Writing {
                 return Err(too_large("an entry", record.bytes().len(), ENTRY_BYTES_MAX));
             }
             let entries = || append.records.iter().map(|record| &record.bytes()[..]);
-            chunks::encode(&mut batch, &mut self.scratch, append.ledger, size, entries());
+            chunks::encode(&mut values, &mut self.scratch, append.ledger, size, entries());
             self.frame.part(append.ledger, size, &append.root, entries());
             if size > 0 {
                 xor(&mut self.all_heads, &head_digest(append.ledger, size, &root));
@@ -216,7 +216,7 @@ impl Writing {
         let thread = self.tail.as_ref().ok_or_else(closed)?;
         // Side by side: the tail on its own thread, sled on this one. Both have ended when this returns.
         thread.to.send(std::mem::take(&mut self.frame)).map_err(|_| closed())?;
-        let sled = catch_unwind(AssertUnwindSafe(|| write_sled(db, batch, &self.db_file)))
+        let sled = catch_unwind(AssertUnwindSafe(|| write_sled(db, values, &self.db_file)))
             .unwrap_or_else(|panic| Err(AppendError::Failed { copy: SLED, detail: panic_text(&*panic) }));
         let (frame, tail) = thread.from.recv().map_err(|_| closed())?;
         self.frame = frame;
@@ -239,12 +239,12 @@ impl Writing {
     }
 }
 
-fn write_sled(db: &Db, batch: Batch, db_file: &File) -> Result<(), AppendError> {
+fn write_sled(db: &Db, values: chunks::Values, db_file: &File) -> Result<(), AppendError> {
     let failed_in_sled = |error: ::sled::Error| match error {
         ::sled::Error::Io(error) => failed(SLED, &error),
         error => AppendError::Failed { copy: SLED, detail: error.to_string() },
     };
-    db.apply_batch(batch).map_err(failed_in_sled)?;
+    chunks::store(db, values).map_err(failed_in_sled)?;
     db.flush().map_err(failed_in_sled)?;
     db_file.sync_data().map_err(|error| failed(SLED, &error))
 }
@@ -804,7 +804,7 @@ fn redo(
     const BATCH_BYTES: usize = 1 << 20;
     let sled = paths.sled();
     let broken = |error: ::sled::Error| OpenError::io("redo into", &sled)(io::Error::other(error));
-    let (mut batch, mut batched, mut scratch) = (Batch::default(), 0, Vec::new());
+    let (mut values, mut batched, mut scratch) = (chunks::Values::new(), 0, Vec::new());
     let written = tail::scan(&paths.tail(), installation, |frame| {
         for part in frame.parts {
             let from = match from.get(&part.ledger) {
@@ -817,16 +817,16 @@ fn redo(
             }
             let entries = &part.entries[usize::try_from(from - part.old).unwrap_or(usize::MAX)..];
             batched += entries.iter().map(|entry| entry.len()).sum::<usize>();
-            chunks::encode(&mut batch, &mut scratch, part.ledger, from, entries.iter().copied());
+            chunks::encode(&mut values, &mut scratch, part.ledger, from, entries.iter().copied());
             if batched > BATCH_BYTES {
-                db.apply_batch(std::mem::take(&mut batch)).map_err(broken)?;
+                chunks::store(db, std::mem::take(&mut values)).map_err(broken)?;
                 batched = 0;
             }
         }
         Ok::<(), OpenError>(())
     });
     written?;
-    db.apply_batch(batch).map_err(broken)?;
+    chunks::store(db, values).map_err(broken)?;
     db.flush().map_err(broken)?;
     Ok(())
 }

@@ -428,9 +428,9 @@ fn other_bytes_at_one_seq_are_refused_with_ledger_and_seq_and_repaired_only_by_a
         let chunk = chunks::holding(db, ledger(1), 9).unwrap().unwrap();
         let mut entries: Vec<_> = chunk.entries.iter().map(|record| record.bytes().to_vec()).collect();
         entries[usize::try_from(9 - chunk.first).unwrap()][0] = b'[';
-        let mut batch = Batch::default();
-        chunks::encode(&mut batch, &mut Vec::new(), ledger(1), chunk.first, entries.iter().map(|e| &e[..]));
-        db.apply_batch(batch).unwrap();
+        let mut values = chunks::Values::new();
+        chunks::encode(&mut values, &mut Vec::new(), ledger(1), chunk.first, entries.iter().map(|e| &e[..]));
+        chunks::store(db, values).unwrap();
     });
     for _ in 0..2 {
         match refusal(dir.path()) {
@@ -468,11 +468,11 @@ fn holes_overlaps_and_rotten_values_in_sled_are_rebuilt_from_the_tail() {
         ("a hole", |db| drop(db.remove(chunks::key(ledger(2), 7)).unwrap())),
         ("the last missing", |db| drop(db.remove(chunks::key(ledger(2), 19)).unwrap())),
         ("an overlap", |db| {
-            let mut batch = Batch::default();
+            let mut values = chunks::Values::new();
             let own = entry(ledger(1), 4);
             // Entries 3, 4 and 5 were one append.
-            chunks::encode(&mut batch, &mut Vec::new(), ledger(1), 4, [&own.bytes()[..]].into_iter());
-            db.apply_batch(batch).unwrap();
+            chunks::encode(&mut values, &mut Vec::new(), ledger(1), 4, [&own.bytes()[..]].into_iter());
+            chunks::store(db, values).unwrap();
         }),
         ("a rotten value", |db| {
             drop(db.insert(chunks::key(ledger(2), 7), &b"\0\0\0\0\0\x01x"[..]).unwrap());

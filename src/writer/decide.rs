@@ -35,6 +35,9 @@ use crate::rules::{Context, Ids, decide};
 /// A group is handed over at the latest when it holds this many entries, or a single command more.
 const GROUP_ENTRIES_MAX: usize = 16_384;
 
+/// A group of this many entries is company enough: it goes to the disk as soon as that is free.
+const COMPANY_ENTRIES: usize = 128;
+
 /// Longest time a group waits for more while the disk is free.
 const GATHER_MAX: Duration = Duration::from_micros(500);
 
@@ -56,7 +59,7 @@ pub(super) struct Decider {
 impl Decider {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
-            self.take(message);
+            self.take_in(message);
             self.drain(&mut inbox);
             if self.in_flight.load(Ordering::Acquire) > 0 {
                 // What arrives until the disk is free joins the group.
@@ -66,9 +69,9 @@ impl Decider {
             // read, may have the next one ready within a moment: the other threads get their turn first, as
             // long as each turn brings something. Alone, a command waits for one empty turn.
             let begun = Instant::now();
-            loop {
+            while begun.elapsed() < GATHER_MAX {
                 thread::yield_now();
-                if !self.drain(&mut inbox) || begun.elapsed() > GATHER_MAX {
+                if !self.drain(&mut inbox) {
                     break;
                 }
             }
@@ -82,16 +85,24 @@ impl Decider {
         let mut any = false;
         while let Ok(message) = inbox.try_recv() {
             any = true;
-            self.take(message);
-            if self.open.entries >= GROUP_ENTRIES_MAX {
-                // Back-pressure: the queue fills while the disk catches up.
-                while self.in_flight.load(Ordering::Acquire) > 0 {
-                    thread::park();
-                }
-                self.hand_over();
-            }
+            self.take_in(message);
         }
         any
+    }
+
+    fn take_in(&mut self, message: Message) {
+        self.take(message);
+        if self.open.entries >= GROUP_ENTRIES_MAX {
+            // Back-pressure: the queue fills while the disk catches up.
+            while self.in_flight.load(Ordering::Acquire) > 0 {
+                thread::park();
+            }
+        }
+        if self.open.entries >= COMPANY_ENTRIES && self.in_flight.load(Ordering::Acquire) == 0 {
+            // The disk works on this group while the next one is decided. With the callers of large batches all
+            // in one group, nothing would be done meanwhile.
+            self.hand_over();
+        }
     }
 
     fn hand_over(&mut self) {

@@ -403,7 +403,10 @@ fn copy_dir(from: &Path, to: &Path) {
 #[test]
 fn help_tells_the_exit_codes_and_a_shell_gets_its_completions() {
     let help = run(&["--help"], 0);
-    for line in ["3  an import finished, but some rows were rejected", "5  the data directory is damaged"] {
+    for line in [
+        "3  an import or a measurement finished, but some rows were rejected",
+        "5  the data directory is damaged",
+    ] {
         assert!(text(&help.stdout).contains(line), "{}", text(&help.stdout));
     }
     assert!(text(&run(&["completions", "bash"], 0).stdout).contains("import-csv"));

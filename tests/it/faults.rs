@@ -41,6 +41,13 @@ struct Panicky<L> {
     calls: AtomicU64,
 }
 
+/// Whether two receipts say the same of one command. Only an item of a batch has no root.
+fn agree(one: &Receipt, other: &Receipt) -> bool {
+    let bare = |receipt: &Receipt| Receipt { replayed: false, root: None, ..receipt.clone() };
+    let roots_agree = one.root.is_none() || other.root.is_none() || one.root == other.root;
+    bare(one) == bare(other) && roots_agree
+}
+
 const PLANNED: &str = "a panic by plan";
 
 impl<L: Log> Log for Panicky<L> {
@@ -306,7 +313,7 @@ fn live(life: &Life<'_>, inner: &dyn Log, chance: &mut Chance, told: &mut Told, 
                         }
                         let receipt = Receipt { replayed: false, ..receipt.clone() };
                         let first = told.acknowledged.entry(n).or_insert_with(|| receipt.clone());
-                        assert_eq!(*first, receipt, "{n} was told two things");
+                        assert!(agree(first, &receipt), "{n} was told two things: {first:?}, {receipt:?}");
                     }
                     Err(Refusal::Unknown(_) | Refusal::Stopped(_)) => {
                         assert!(published.stopped().is_some(), "{n}: unknown, and yet it goes on");
@@ -359,7 +366,7 @@ fn settle(life: &Life<'_>, log: &dyn Log, told: &Told) {
         let receipt = life.submit(life.enrolment(*n)).unwrap();
         assert_eq!(receipt.replayed, before.contains(&person(*n)), "{n}");
         if let Some(first) = told.acknowledged.get(n) {
-            assert_eq!(&Receipt { replayed: false, ..receipt }, first, "{n}");
+            assert!(agree(&receipt, first), "{n}: {receipt:?}, {first:?}");
         }
     }
     let mut after = enrolled(log);
@@ -618,7 +625,8 @@ fn a_first_answer_is_given_again_after_ten_thousand_events_and_a_restart() {
         assert_eq!(same(life.submit(life.enrolment(0)).unwrap()), first);
         for n in [1, 255, 256, 257, 9_999, 10_000] {
             let answer = answers[usize::try_from(n - 1).unwrap()].clone().unwrap();
-            assert_eq!(same(life.submit(life.enrolment(n)).unwrap()), answer, "{n}");
+            let again = same(life.submit(life.enrolment(n)).unwrap());
+            assert!(agree(&again, &answer), "{n}: {again:?}, {answer:?}");
         }
         assert_eq!(life.size(), 10_002);
     };
