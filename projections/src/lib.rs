@@ -15,6 +15,12 @@ pub mod goals;
 
 pub mod skills;
 
+pub mod reciprocity;
+
+pub mod retention;
+
+pub mod health;
+
 mod counting;
 
 mod timeline;

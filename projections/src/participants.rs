@@ -69,6 +69,10 @@ pub(crate) struct Profile {
     pub(crate) enrolled_day: Day,
     /// Day of the last change of state.
     pub(crate) since: Day,
+    /// Every change of state after enrolment, in the order in which it was recorded, with its day.
+    pub(crate) stays: Vec<(Day, ParticipantState)>,
+    /// The arm from enrolment and after every change.
+    pub(crate) arms: Vec<(Day, Arm)>,
     pub(crate) pairs: OwnPairs,
 }
 
@@ -81,6 +85,12 @@ impl Identified for Participant {
 impl Profile {
     pub(crate) fn state(&self) -> ParticipantState {
         if self.erased { ParticipantState::Erased } else { self.standing }
+    }
+
+    /// Whether what they offer and seek counts: they take part, or pause.
+    pub(crate) fn seeks_and_offers(&self) -> bool {
+        self.arm == Arm::Program
+            && matches!(self.state(), ParticipantState::Enrolled | ParticipantState::OnBreak)
     }
 }
 

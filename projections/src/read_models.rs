@@ -4,7 +4,7 @@
 //! An event that refers to something unknown cannot occur, since the service refuses such a ledger before it
 //! gets here; folded all the same, it changes nothing but the size.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use mentorlog_events::entry::{Actor, Entry, Principal};
 use mentorlog_events::event::{self, Absent, Event, PersonalField};
@@ -18,6 +18,7 @@ use crate::goals::{Goal, GoalCounts, GoalState, NoShow, Round};
 use crate::pairs::{InRound, Pair, PairSessions, PairState, Terms};
 use crate::participants::{OwnPairs, Participant, ParticipantState, Profile};
 use crate::program::{MeasuresFrom, Program, ProgramState, Totals};
+use crate::reciprocity::Lessons;
 use crate::rows::{NONE, Row, Rows, Table};
 use crate::skills::{Listing, Skill, Words};
 use crate::timeline::{Chain, Postings, Seq};
@@ -35,35 +36,44 @@ pub use reads::{Page, PairFilter};
 /// entries does not fit: positions are held in 32 bits.
 #[derive(Debug, Clone, Default)]
 pub struct ReadModels {
-    size: u64,
-    recorded_at: Option<Timestamp>,
-    program: Option<Program>,
-    totals: Totals,
-    participants: Table<Participant>,
+    pub(crate) size: u64,
+    pub(crate) recorded_at: Option<Timestamp>,
+    pub(crate) program: Option<Program>,
+    pub(crate) totals: Totals,
+    pub(crate) participants: Table<Participant>,
     /// By the number of the participant.
-    profiles: Rows<Profile>,
-    pairs: Table<Pair>,
+    pub(crate) profiles: Rows<Profile>,
+    pub(crate) pairs: Table<Pair>,
     /// By the number of the pair.
-    terms: Rows<Terms>,
-    sessions: Table<Session>,
+    pub(crate) terms: Rows<Terms>,
+    pub(crate) sessions: Table<Session>,
     /// Of every version ever told of a session; the row says where its own begin.
-    exchanges: Rows<Exchange>,
-    goals: Table<Goal>,
-    rounds: Table<Round>,
-    no_shows: Rows<NoShow>,
+    pub(crate) exchanges: Rows<Exchange>,
+    pub(crate) goals: Table<Goal>,
+    pub(crate) rounds: Table<Round>,
+    pub(crate) no_shows: Rows<NoShow>,
     /// Who blocks whom.
-    blocks: BTreeSet<(Row, Row)>,
-    generations: Words<Slug>,
-    units: Words<Slug>,
-    skills: Words<Slug>,
+    pub(crate) blocks: BTreeSet<(Row, Row)>,
+    pub(crate) generations: Words<Slug>,
+    pub(crate) units: Words<Slug>,
+    pub(crate) skills: Words<Slug>,
     /// By the number of the word.
-    skill_counts: Vec<Skill>,
-    principals: Words<Principal>,
-    postings: Postings,
+    pub(crate) skill_counts: Vec<Skill>,
+    pub(crate) principals: Words<Principal>,
+    pub(crate) postings: Postings,
     /// Proposals that wait, by when they can no longer be accepted.
-    waiting: BTreeSet<(Timestamp, Row)>,
+    pub(crate) waiting: BTreeSet<(Timestamp, Row)>,
     /// Active pairs by the day from which they are idle: how many are stalled on a day is a sum over few days.
-    idle: BTreeMap<Day, u64>,
+    pub(crate) idle: BTreeMap<Day, u64>,
+    /// By the number of the pair: the first pair of the same two people, which may be itself.
+    pub(crate) first_of_two: Rows<Row>,
+    firsts: HashMap<(Row, Row), Row>,
+    /// By the number of the pair: what A taught B and B taught A was worth, in quarter-minutes, in live sessions.
+    pub(crate) values: Rows<[u64; 2]>,
+    /// Live sessions of pairs that count.
+    pub(crate) lessons: Lessons,
+    /// No session was ever told of a later day.
+    pub(crate) latest_day: Option<Day>,
 }
 
 /// Where and when an event stands.
@@ -139,9 +149,10 @@ impl ReadModels {
             }
             Event::ArmChanged(fact) => {
                 let person = self.person(fact.participant, at)?;
-                let arm = &mut self.profiles[person].arm;
-                *self.totals.arms.of(*arm) -= 1;
-                *arm = fact.arm;
+                let profile = &mut self.profiles[person];
+                *self.totals.arms.of(profile.arm) -= 1;
+                profile.arm = fact.arm;
+                profile.arms.push((at.day, fact.arm));
                 *self.totals.arms.of(fact.arm) += 1;
             }
             Event::SkillsUpdated(fact) => {
@@ -198,6 +209,7 @@ impl ReadModels {
                 let person = self.person(fact.participant, at)?;
                 self.change_person(person, |row| {
                     (row.erased, row.since, row.personal) = (true, at.day, 0);
+                    row.stays.push((at.day, ParticipantState::Erased));
                 });
             }
 
@@ -270,8 +282,14 @@ impl ReadModels {
             }
             Event::PairEnded(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
+                let counted = self.pairs[pair].counts();
                 if let Some(before) = self.pairs[pair].end.replace(fact.reason) {
                     *self.totals.ends.of(before.class()) -= 1;
+                }
+                match (counted, self.pairs[pair].counts()) {
+                    (true, false) => self.teach(pair, Turn::Out),
+                    (false, true) => self.teach(pair, Turn::In),
+                    (true, true) | (false, false) => {}
                 }
                 *self.totals.ends.of(fact.reason.class()) += 1;
                 self.change_pair(pair, |pair, terms| {
@@ -364,6 +382,8 @@ impl ReadModels {
             enrolled_at: at.time,
             enrolled_day: at.day,
             since: at.day,
+            stays: Vec::new(),
+            arms: vec![(at.day, fact.arm)],
             pairs: OwnPairs::default(),
         };
         let row = Participant {
@@ -386,7 +406,10 @@ impl ReadModels {
     }
 
     fn stand(&mut self, person: Row, standing: ParticipantState, day: Day) {
-        self.change_person(person, |row| (row.standing, row.since, row.departure) = (standing, day, None));
+        self.change_person(person, |row| {
+            (row.standing, row.since, row.departure) = (standing, day, None);
+            row.stays.push((day, standing));
+        });
     }
 
     /// Changes a participant and what is counted of where they stand.
@@ -473,6 +496,9 @@ impl ReadModels {
         let (people, standing) = (pair.people, Standing::of(&pair, &terms));
         let row = self.pairs.push(pair)?;
         self.terms.push(terms);
+        let first = *self.firsts.entry((people[0].min(people[1]), people[0].max(people[1]))).or_insert(row);
+        self.first_of_two.push(first);
+        self.values.push([0; 2]);
         for person in people {
             self.participants[person].newest_pair = row;
         }
@@ -624,8 +650,23 @@ impl ReadModels {
         Some(())
     }
 
+    /// Adds the live sessions of a pair to the lessons, or takes them away.
+    fn teach(&mut self, row: Row, turn: Turn) {
+        let pair = &self.pairs[row];
+        let people = pair.people;
+        let taught: Vec<Exchange> = self
+            .sessions_of(pair)
+            .filter(|session| session.is_live())
+            .flat_map(|session| self.exchanges_of(session).copied())
+            .collect();
+        for exchange in taught {
+            self.lessons.count(exchange, people, turn);
+        }
+    }
+
     /// Adds the exchanges told of a session. An exchange that was there before keeps its rating.
     fn tell(&mut self, row: Row, exchanges: &[event::Exchange], before: &[Exchange]) {
+        self.latest_day = self.latest_day.max(Some(self.sessions[row].day));
         let pair = self.sessions[row].pair;
         let mut last = NONE;
         for exchange in exchanges {
@@ -722,6 +763,12 @@ impl ReadModels {
             turn.step(&mut self.totals.sessions.exchanges, 1);
             turn.step(&mut self.totals.sessions.exchange_minutes, minutes);
             self.totals.ratings.count(exchange.rating, turn);
+            if exchange.rating > 0 {
+                turn.step(&mut self.values[session.pair][teacher as usize], exchange.quarters());
+            }
+            if pair.counts() {
+                self.lessons.count(exchange, pair.people, turn);
+            }
             if exchange.is_last() {
                 break;
             }
@@ -780,17 +827,25 @@ impl ReadModels {
             }
             next += 1;
         }
-        let live = session.is_live();
-        let exchange = &mut self.exchanges[next];
+        let (live, pair) = (session.is_live(), session.pair);
+        let before = self.exchanges[next];
+        let mut after = before;
+        after.rating = rating;
+        self.exchanges[next] = after;
         if live {
-            self.totals.ratings.count(exchange.rating, Turn::Out);
-            self.totals.ratings.count(rating, Turn::In);
+            let counts = self.pairs[pair].counts();
+            for (exchange, turn) in [(before, Turn::Out), (after, Turn::In)] {
+                self.totals.ratings.count(exchange.rating, turn);
+                turn.step(&mut self.values[pair][teacher as usize], exchange.quarters());
+                if counts {
+                    self.lessons.rate(exchange, turn);
+                }
+            }
         }
-        exchange.rating = rating;
         Some(())
     }
 
-    fn exchanges_of(&self, session: &Session) -> impl Iterator<Item = &Exchange> {
+    pub(crate) fn exchanges_of(&self, session: &Session) -> impl Iterator<Item = &Exchange> {
         let mut next = session.exchanges;
         std::iter::from_fn(move || {
             let exchange = self.exchanges.get(next)?;
@@ -799,7 +854,7 @@ impl ReadModels {
         })
     }
 
-    fn sessions_of(&self, pair: &Pair) -> impl Iterator<Item = &Session> {
+    pub(crate) fn sessions_of(&self, pair: &Pair) -> impl Iterator<Item = &Session> {
         let mut next = pair.newest_session;
         std::iter::from_fn(move || {
             let session = (next != NONE).then(|| &self.sessions[next])?;

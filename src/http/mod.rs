@@ -21,6 +21,7 @@ use crate::writer::Writer;
 use crate::writer::published::{Program, Published};
 
 pub mod commands;
+pub mod measures;
 pub mod problem;
 pub mod reads;
 pub mod request;
@@ -40,6 +41,8 @@ pub struct App {
     pub principal: Principal,
     /// The registry's secret, for the keys of openings.
     pub registry_secret: LedgerSecret,
+    /// Figures that were computed.
+    pub measures: measures::Measures,
     stopping: watch::Sender<bool>,
 }
 
@@ -50,7 +53,8 @@ impl App {
         let principal = "local".parse().expect("a principal");
         let metrics = Metrics::new(published.clone(), problem::catalogue());
         let stopping = watch::Sender::new(false);
-        Self { writer, published, metrics, principal, registry_secret, stopping }
+        let measures = measures::Measures::default();
+        Self { writer, published, metrics, principal, registry_secret, measures, stopping }
     }
 
     /// Ready when the service was told to stop: nobody waits any longer for what may never come.
@@ -107,6 +111,9 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
         .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
+        .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
+        .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
+        .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)

@@ -15,6 +15,7 @@ use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
 use mentorlog_projections::read_models::{PairFilter, ReadModels};
+use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
@@ -42,7 +43,7 @@ const PIECE: usize = 256 * 1024;
 type Answer = Result<Response, Problem>;
 
 /// Waits until the read models hold `min_size` entries, if the query asks for it.
-async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
+pub(super) async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
     let grown = tokio::select! {
@@ -60,7 +61,11 @@ async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result
 }
 
 fn json_response(body: &impl Serialize) -> Response {
-    let body = serde_json::to_vec(body).expect("a view is plain data");
+    json_bytes(serde_json::to_vec(body).expect("a view is plain data").into())
+}
+
+/// An answer that is JSON already.
+pub(super) fn json_bytes(body: Bytes) -> Response {
     let mut response = body.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -74,7 +79,7 @@ fn tagged(mut response: Response, version: u64) -> Response {
     response
 }
 
-fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem> {
+pub(super) fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem> {
     let mut query = Parameters::read(uri.query())?;
     let min_size = query.number("min_size", 0, (1 << 53) - 1)?;
     Ok((query, min_size))
@@ -87,6 +92,14 @@ fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
 
 fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotFound, format_args!("there is no {what} {id} in this program"))
+}
+
+/// A view with how mutual it was.
+#[derive(Serialize)]
+struct Balanced<T> {
+    #[serde(flatten)]
+    view: T,
+    balance: Balance,
 }
 
 /// A view with what it rests on.
@@ -188,6 +201,7 @@ pub async fn participant(
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
+    let body = Balanced { balance: Balance::of_person(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 
@@ -232,6 +246,7 @@ pub async fn pair(
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
+    let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 

@@ -2,7 +2,7 @@
 //! Never changes them.
 
 use mentorlog_events::entry::Actor;
-use mentorlog_events::event::{Arm, MeasurePolicy, Origin, PersonalField};
+use mentorlog_events::event::{MeasurePolicy, Origin, PersonalField};
 use mentorlog_events::id::{GoalId, PairId, ParticipantId, RoundId, SessionId, Slug};
 use mentorlog_events::time::{Day, Timestamp};
 use serde::Serialize;
@@ -13,7 +13,7 @@ use crate::counting::Side;
 use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionView, Teller};
 use crate::goals::{Goal, GoalView, RoundView};
 use crate::pairs::{EachWay, Pair, PairState, PairView};
-use crate::participants::{Flow, Participant, ParticipantState, ParticipantView};
+use crate::participants::{Flow, Participant, ParticipantView};
 use crate::program::{
     GenerationCount, MeasuresFrom, PairsSummary, ParticipantsSummary, PolicyView, ProgramView, SkillCounts,
 };
@@ -147,9 +147,7 @@ impl ReadModels {
             })
             .collect();
         for person in self.profiles.iter() {
-            if person.arm == Arm::Program
-                && matches!(person.state(), ParticipantState::Enrolled | ParticipantState::OnBreak)
-            {
+            if person.seeks_and_offers() {
                 for &skill in &person.offered {
                     views[skill as usize].offered += 1;
                 }
@@ -418,7 +416,7 @@ impl ReadModels {
         }
     }
 
-    pub(super) fn events_of_session(&self, session: &Session, seqs: &mut Vec<u32>) {
+    pub(crate) fn events_of_session(&self, session: &Session, seqs: &mut Vec<u32>) {
         seqs.push(session.first_seq);
         seqs.extend(self.postings.of(session.events));
     }

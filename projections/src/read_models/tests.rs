@@ -12,6 +12,8 @@ use super::*;
 use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
+mod measures;
+
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));
 const CLEO: ParticipantId = ParticipantId(Uuid::from_u128(0xc3));
@@ -303,6 +305,7 @@ fn check(history: &History) -> ReadModels {
         }
         assert_eq!(pair.last_seq, *timeline(pair.pair.0).last().unwrap());
     }
+    measures::check(&models, today);
     models
 }
 
@@ -813,7 +816,8 @@ proptest! {
                 (person.taught, person.learned, person.sessions, person.last_session_day)
             });
             let skills = models.skills().into_iter().filter(|skill| skill.exchanges > 0).collect::<Vec<_>>();
-            (sessions, program.ratings, pairs, people.collect::<Vec<_>>(), skills)
+            let measured = measures::figures(models, on(40).1);
+            (sessions, program.ratings, pairs, people.collect::<Vec<_>>(), skills, measured)
         };
         prop_assert_eq!(figures(&models), figures(&plain));
         for (n, fate) in (0..).zip(&fates) {
@@ -924,6 +928,7 @@ fn a_million_sessions_among_twenty_thousand_people() {
     let view = models.program(on(1000).0).unwrap();
     println!("   program: {:?}", clock.elapsed());
     assert_eq!(u128::from(view.sessions.live), SESSIONS - SESSIONS / 10);
+    measures::cost(&models, on(1000).1);
     let clock = std::time::Instant::now();
     models.write_json(&mut std::io::BufWriter::new(std::io::sink())).unwrap();
     println!("      json: {:?}", clock.elapsed());
