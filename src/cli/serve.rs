@@ -93,6 +93,22 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure::new(format_args!("cannot listen on {}: {error}", arguments.listen)))?;
     let address = listener.local_addr().map_err(Failure::new)?;
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let workers = arguments.workers.map_or_else(|| cores.saturating_sub(1).max(1), usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .thread_name("serve")
+        .enable_all()
+        .build()
+        .map_err(Failure::new)?;
+    // A long history takes its time: meanwhile everybody is told so.
+    let (ready, readied) = tokio::sync::oneshot::channel::<()>();
+    let meanwhile = listener.try_clone().map_err(Failure::new)?;
+    let starting = runtime.spawn(async move {
+        if let Ok(listener) = TcpListener::from_std(meanwhile) {
+            http::serve_starting(listener, async { drop(readied.await) }).await;
+        }
+    });
     let begun = Instant::now();
     let (opened, keys) = open(&arguments.data)?;
     for finding in &opened.report.findings {
@@ -120,15 +136,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         seconds = begun.elapsed().as_secs_f64(),
         "the history is read and checked"
     );
+    let _ = ready.send(());
+    runtime.block_on(starting).map_err(Failure::new)?;
     welcome(address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let workers = arguments.workers.map_or_else(|| cores.saturating_sub(1).max(1), usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_name("serve")
-        .enable_all()
-        .build()
-        .map_err(Failure::new)?;
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let ticking = tokio::spawn(async move {

@@ -93,6 +93,15 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
     server::serve(listener, router(app.clone()), told).await;
 }
 
+/// Answers until `ready` is ready that the service is starting; only `/healthz` is as it will be.
+pub async fn serve_starting(listener: TcpListener, ready: impl Future<Output = ()>) {
+    let starting = || async {
+        Problem::new(Code::Starting, "the history is being read and checked: try again in a moment")
+    };
+    let router = Router::new().route("/healthz", get(healthz)).fallback(starting);
+    server::serve(listener, router, ready).await;
+}
+
 /// Every route of the service.
 fn router(app: Arc<App>) -> Router {
     const READ: &[Method] = &[Method::GET, Method::HEAD];

@@ -829,3 +829,21 @@ fn a_clock_that_jumps_stops_writing_and_not_reading_until_it_agrees() {
     assert_eq!(town.client.get("/readyz").status, 200);
     town.done("enrol", &json!({ "participant": CYD }));
 }
+
+#[test]
+fn while_the_history_is_read_everybody_is_told_so() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let address = listener.local_addr().unwrap();
+    let serving = runtime.spawn(mentorlog::http::serve_starting(listener, std::future::pending()));
+    let mut client = Client::new(address);
+    assert_eq!(client.send("GET", "/healthz", &[], b"").status, 200);
+    for (method, path) in
+        [("GET", "/readyz"), ("GET", "/v1/programs"), ("POST", "/v1/programs/x/commands/enrol")]
+    {
+        let answer = client.send(method, path, &[], b"");
+        assert_eq!((answer.status, answer.json()["code"].as_str()), (503, Some("starting")), "{path}");
+        assert!(answer.header("retry-after").is_some() && answer.header("content-type").is_some());
+    }
+    serving.abort();
+}

@@ -8,4 +8,5 @@ mod faults;
 mod harness;
 mod house;
 mod http;
+mod ledger;
 mod scale;

@@ -1,6 +1,4 @@
 //! The durable log in processes that are killed. The child processes are ignored tests of this program.
-#![allow(clippy::unwrap_used, reason = "clippy knows only functions marked as tests for tests")]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -23,7 +21,7 @@ fn entry(ledger: LedgerId, seq: u64) -> Record {
 }
 
 fn options() -> OpenOptions {
-    let arguments = ["--ignored", "--exact", "child_that_tries_the_opening"].map(Into::into).into();
+    let arguments = ["--ignored", "--exact", "ledger::child_that_tries_the_opening"].map(Into::into).into();
     let program = std::env::current_exe().unwrap();
     let probe = ProbeCommand { program, arguments, time_limit: Duration::from_secs(30) };
     OpenOptions { tail_segment_bytes: 256 << 10, probe: Some(probe) }
@@ -83,7 +81,8 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_any_moment() {
         let lines_until_the_kill = random >> 33;
         let lines_until_the_kill = lines_until_the_kill % 90;
         println!("round {round}: killed after {lines_until_the_kill} lines");
-        let mut appending = child("child_that_appends_until_it_is_killed", dir.path()).spawn().unwrap();
+        let mut appending =
+            child("ledger::child_that_appends_until_it_is_killed", dir.path()).spawn().unwrap();
         let mut lines = BufReader::new(appending.stdout.take().unwrap()).lines();
         let mut seen = 0;
         let mut note = |line: String| {
@@ -121,7 +120,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed_at_any_moment() {
 #[test]
 fn a_second_process_is_refused_while_the_first_one_lives() {
     let dir = tempfile::TempDir::new().unwrap();
-    let mut appending = child("child_that_appends_until_it_is_killed", dir.path()).spawn().unwrap();
+    let mut appending = child("ledger::child_that_appends_until_it_is_killed", dir.path()).spawn().unwrap();
     let mut lines = BufReader::new(appending.stdout.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("acknowledged") {}
     let refused = SledLog::open(dir.path(), &options()).expect_err("the child has it open");
