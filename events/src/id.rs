@@ -155,14 +155,16 @@ impl From<ProgramId> for LedgerId {
     }
 }
 
-/// A lower-case name for machines: `[a-z0-9]` words joined by single hyphens, 1 to 64 bytes.
+/// A lower-case name for machines: `[a-z0-9]` words joined by single hyphens, 1 to 64 bytes, not a UUID.
 /// Skills, units and program names in paths are slugs, so that no free text enters a ledger.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slug(CompactString);
 
 /// The text is not a slug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a slug: 1 to 64 characters, lower-case letters and digits in words joined by single hyphens")]
+#[error(
+    "not a slug: 1 to 64 characters, lower-case letters and digits in words joined by single hyphens, not a UUID"
+)]
 pub struct NotASlug;
 
 impl Slug {
@@ -179,7 +181,9 @@ impl FromStr for Slug {
     type Err = NotASlug;
 
     fn from_str(text: &str) -> Result<Self, NotASlug> {
+        // A name and an id stand in the same place of a path: they must not be mistaken for each other.
         let well_formed = text.len() <= Self::MAX
+            && parse_uuid(text.as_bytes()).is_err()
             && text.split('-').all(|word| {
                 !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
             });
@@ -295,7 +299,8 @@ mod tests {
         for good in ["a", "rust", "c-plus-plus", "gen-z", "7", &"x".repeat(64)] {
             assert!(good.parse::<Slug>().is_ok(), "{good}");
         }
-        for bad in ["", "-a", "a-", "a--b", "A", "é", "a b", "a_b", &"x".repeat(65)] {
+        let uuid = "0191d5f4-7c3a-7b1e-9c55-2f0a6b1c2d3e";
+        for bad in ["", "-a", "a-", "a--b", "A", "é", "a b", "a_b", uuid, &"x".repeat(65)] {
             assert!(bad.parse::<Slug>().is_err(), "{bad}");
         }
     }

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, InstallationId, ProgramId, Slug};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, Slug};
 
 use super::Context;
 use super::command::OpenProgram;
@@ -203,7 +203,9 @@ impl RegistryState {
 
     /// Nothing was ever recorded under this id: an abandoned opening can be asked for again, as it was.
     fn is_free(&self, id: ProgramId) -> bool {
-        self.programs.get(&id).is_none_or(|row| row.progress == Progress::Abandoned)
+        // The registry's own ledger is no program's.
+        LedgerId::from(id) != LedgerId::REGISTRY
+            && self.programs.get(&id).is_none_or(|row| row.progress == Progress::Abandoned)
     }
 
     fn end_opening(&mut self, id: ProgramId, progress: Progress) -> Result<(), BadRegistryReference> {
