@@ -54,7 +54,7 @@ pub async fn one(
     let correlation = correlation(headers)?;
     let body = read_body(headers, body, COMMAND_BYTES_MAX).await?;
     let (command, mut common) =
-        Command::read_with_common(&name, &body).map_err(|error| unreadable(error, &name))?;
+        Command::read_with_common(&name, &body.bytes).map_err(|error| unreadable(error, &name))?;
     if let (Some(tag), Some(version)) = (tag, common.expected_version)
         && tag != version
     {
@@ -62,7 +62,7 @@ pub async fn one(
             .with("pointer", "/expected_version"));
     }
     common.expected_version = common.expected_version.or(tag);
-    let submission = submission(&app, &program, command, &common, correlation, key, &[&body])?;
+    let submission = submission(&app, &program, command, &common, correlation, key, &[&body.bytes])?;
     let receipt = app.writer.submit(program.id, submission).await?;
     Ok(Accepted { receipt, program: &program }.into_response())
 }
@@ -81,14 +81,20 @@ pub async fn open(
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
     const NAME: &str = "open-program";
     let (command, common) =
-        Command::read_with_common(NAME, &body).map_err(|error| unreadable(error, NAME))?;
+        Command::read_with_common(NAME, &body.bytes).map_err(|error| unreadable(error, NAME))?;
+    if common.expected_version.is_some() || headers.contains_key(header::IF_MATCH) {
+        return Err(Problem::new(
+            Code::Malformed,
+            "a program that is being opened has no version yet: send neither expected_version nor If-Match",
+        ));
+    }
     let Command::OpenProgram(opening) = command else {
         return Err(Problem::new(Code::Internal, "open-program was read as another command"));
     };
     let caller = caller(&app.principal, &common, correlation)?;
     let idempotency = key.map(|key| Idempotency {
         key: app.registry_secret.key(app.principal.as_str(), key),
-        fp: app.registry_secret.fingerprint(NAME, &body),
+        fp: app.registry_secret.fingerprint(NAME, &body.bytes),
     });
     let (program, receipt) = app.writer.open_program(opening, caller, idempotency).await?;
     let program = find(&app, &program.to_string())?;
@@ -245,7 +251,7 @@ pub async fn batch(
     let body = read_body(&headers, body, BATCH_BYTES_MAX).await?;
     // Thousands of items take milliseconds to read: too long for a thread that serves everybody else.
     let read = {
-        let (app, program) = (app.clone(), program.clone());
+        let (app, program, body) = (app.clone(), program.clone(), body.bytes.clone());
         tokio::task::spawn_blocking(move || read_items(&app, &program, media, &body, correlation, atomic))
     };
     let items = read.await.map_err(|_| Problem::new(Code::Internal, "reading the batch failed"))??;

@@ -18,6 +18,7 @@ use mentorlog_projections::read_models::{PairFilter, ReadModels};
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::problem::{Code, Problem};
@@ -33,6 +34,9 @@ const PAGE_MAX: u64 = 1000;
 
 /// Most events of a JSON page.
 const EVENTS_MAX: u64 = 10_000;
+
+/// A JSON page ends early when it is longer than this.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Entries read from the log at a time.
 const BLOCK: usize = 1024;
@@ -314,7 +318,7 @@ pub async fn events(
             () = app.stopping() => {}
         }
     }
-    if ndjson { stream(&app, &program, wanted) } else { page(&app, program, wanted).await }
+    if ndjson { stream(&app, &program, wanted).await } else { page(&app, program, wanted).await }
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
@@ -346,6 +350,8 @@ struct Reader {
     left: u64,
     /// The first position not looked at yet.
     next: u64,
+    /// Everything before it can be read.
+    size: u64,
 }
 
 impl Reader {
@@ -372,7 +378,9 @@ impl Reader {
             positions,
             name: wanted.name,
             left,
-            next: wanted.from.min(size),
+            // A caller who is ahead stays there.
+            next: wanted.from,
+            size,
         };
         Ok((reader, size, root))
     }
@@ -405,6 +413,8 @@ impl Reader {
                 Positions::These(seqs) => {
                     let positions: Vec<u64> = seqs.take(most).collect();
                     if positions.is_empty() {
+                        // Nothing more of the subject up to the end: a poll goes on from there.
+                        self.next = self.next.max(self.size);
                         return Ok(None);
                     }
                     let mut records = Vec::with_capacity(positions.len());
@@ -468,6 +478,10 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
                 // The very bytes of the entry: they are JSON already.
                 body.extend_from_slice(record.bytes());
             }
+            if body.len() > PAGE_BYTES {
+                // `next` says where to go on.
+                break;
+            }
         }
         let tail = format!("],\"next\":{},\"size\":{size},\"root\":\"{}\"}}", reader.next, B64(root));
         body.extend_from_slice(tail.as_bytes());
@@ -482,31 +496,64 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
     Ok(response)
 }
 
-/// Every wanted entry as it is stored, one a line.
-fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
-    let (mut reader, size, root) = Reader::new(app, program, wanted, u64::MAX)?;
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
+/// Streams that may be under way at once: each holds a thread.
+static STREAMS: Semaphore = Semaphore::const_new(32);
+
+/// How long a stream waits for its reader to take the next block.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A turn among the streams.
+fn stream_turn() -> Result<SemaphorePermit<'static>, Problem> {
+    STREAMS
+        .try_acquire()
+        .map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again in a moment"))
+}
+
+type Block = Result<Bytes, std::io::Error>;
+
+/// Sends block after block, as fast as the reader takes them, on a blocking thread. Ends when there are no more,
+/// after an error, or when the reader stalls.
+fn send_blocks(
+    turn: SemaphorePermit<'static>,
+    mut next: impl FnMut() -> Option<Block> + Send + 'static,
+) -> tokio::sync::mpsc::Receiver<Block> {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Block>(4);
+    let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
-        loop {
-            let block = match reader.block() {
-                Ok(Some(records)) => {
-                    let mut lines =
-                        BytesMut::with_capacity(records.iter().map(|r| r.bytes().len() + 1).sum());
-                    for record in records {
-                        lines.put_slice(record.bytes());
-                        lines.put_u8(b'\n');
-                    }
-                    Ok(lines.freeze())
-                }
-                Ok(None) => return,
-                // The status is sent already: breaking off is the only way left to say that this is not all.
-                Err(problem) => Err(std::io::Error::other(problem.document().to_string())),
-            };
+        let _turn = turn;
+        while let Some(block) = next() {
             let broken = block.is_err();
-            if sender.blocking_send(block).is_err() || broken {
+            let sent = runtime.block_on(tokio::time::timeout(STALL_TIMEOUT, sender.send(block)));
+            if broken || !matches!(sent, Ok(Ok(()))) {
                 return;
             }
         }
+    });
+    receiver
+}
+
+/// Every wanted entry as it is stored, one a line.
+async fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
+    let turn = stream_turn()?;
+    let opened = {
+        let (app, program) = (app.clone(), program.clone());
+        // Finding all events of a subject is no work for a thread that serves others.
+        tokio::task::spawn_blocking(move || Reader::new(&app, &program, wanted, u64::MAX)).await
+    };
+    let (mut reader, size, root) =
+        opened.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))??;
+    let receiver = send_blocks(turn, move || match reader.block() {
+        Ok(Some(records)) => {
+            let mut lines = BytesMut::with_capacity(records.iter().map(|r| r.bytes().len() + 1).sum());
+            for record in records {
+                lines.put_slice(record.bytes());
+                lines.put_u8(b'\n');
+            }
+            Some(Ok(lines.freeze()))
+        }
+        Ok(None) => None,
+        // The status is sent already: breaking off is the only way left to say that this is not all.
+        Err(problem) => Some(Err(std::io::Error::other(problem.document().to_string()))),
     });
     Ok(streamed(receiver, "application/x-ndjson", size, root))
 }
@@ -527,11 +574,12 @@ pub fn write_read_models(
 /// `GET /v1/programs/{program}/read-models`
 pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
     // Each takes a copy of the read models: one at a time.
-    static TURN: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
+    static TURN: Semaphore = Semaphore::const_new(1);
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
+    let stream = stream_turn()?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;
@@ -557,19 +605,12 @@ pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, 
             let detail = format!("the read models are written to {} first: {error}", folder.display());
             Problem::new(Code::Internal, detail)
         })?;
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, std::io::Error>>(4);
-    tokio::task::spawn_blocking(move || {
-        loop {
-            let mut piece = Vec::with_capacity(PIECE);
-            let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece);
-            let (piece, last) = match read {
-                Ok(0) => return,
-                Ok(_) => (Ok(piece.into()), false),
-                Err(error) => (Err(error), true),
-            };
-            if sender.blocking_send(piece).is_err() || last {
-                return;
-            }
+    let receiver = send_blocks(stream, move || {
+        let mut piece = Vec::with_capacity(PIECE);
+        match (&mut file).take(PIECE as u64).read_to_end(&mut piece) {
+            Ok(0) => None,
+            Ok(_) => Some(Ok(piece.into())),
+            Err(error) => Some(Err(error)),
         }
     });
     Ok(streamed(receiver, "application/json", size, root))

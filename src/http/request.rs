@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use mentorlog_events::entry::{Actor, Principal};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::problem::{Code, Problem};
@@ -24,8 +25,21 @@ pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How long a body may take to arrive.
 pub const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// A body up to this length is always read.
+const SMALL_BYTES: usize = 64 * 1024;
+
+/// Room for all longer bodies together, in KiB: what many clients send at once must not fill the memory.
+static ROOM: Semaphore = Semaphore::const_new(64 * 1024);
+
+/// A whole body. A long one holds its room until this is dropped.
+pub struct Received {
+    /// The body.
+    pub bytes: Bytes,
+    _room: Option<SemaphorePermit<'static>>,
+}
+
 /// Reads a whole body of at most `limit` bytes.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes, Problem> {
+pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, Problem> {
     let too_large =
         || Problem::new(Code::TooLarge, format_args!("send at most {limit} bytes")).with("limit", limit);
     let announced =
@@ -33,6 +47,15 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
     if announced.is_some_and(|length| length > limit) {
         return Err(too_large());
     }
+    let expected = announced.unwrap_or(limit);
+    let room = if expected > SMALL_BYTES {
+        let kib = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
+        Some(ROOM.try_acquire_many(kib).map_err(|_| {
+            Problem::new(Code::Busy, "too many long bodies are being read: try again in a moment")
+        })?)
+    } else {
+        None
+    };
     let mut collecting = pin!(Limited::new(body, limit).collect());
     // Most bodies arrive with their headers: a timer is set only for those that do not.
     let collected = match poll_once(collecting.as_mut()).await {
@@ -40,7 +63,7 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
         Poll::Pending => tokio::time::timeout(BODY_TIMEOUT, collecting).await,
     };
     match collected {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => Ok(Received { bytes: body.to_bytes(), _room: room }),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(error)) => Err(Problem::new(Code::Malformed, format_args!("the body broke off: {error}"))),
         Err(_) => Err(Problem::new(

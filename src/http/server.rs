@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
@@ -25,15 +25,13 @@ pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 /// Serves until `stop` is ready, then lets open requests finish, up to [`DRAIN_DEADLINE`].
 pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
     // axum::serve sets no header timeout and waits for ever for open streams: the builder is driven here.
-    let mut builder = Builder::new(TokioExecutor::new());
+    // HTTP/1.1 only: telling it from HTTP/2 waits for the first bytes of a connection without a time limit.
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(64)
         .max_buf_size(32 * 1024);
-    builder.http2().timer(TokioTimer::new()).max_concurrent_streams(128).max_header_list_size(32 * 1024);
-    let builder = Arc::new(builder);
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     tokio::pin!(stop);
@@ -46,7 +44,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: impl Future<Outp
         // Answers are small and waited for.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             // A client that breaks off is no error of ours.

@@ -847,3 +847,72 @@ fn while_the_history_is_read_everybody_is_told_so() {
     }
     serving.abort();
 }
+
+#[test]
+fn the_registrys_own_ledger_is_no_program_and_an_id_is_no_name() {
+    let mut town = Town::new();
+    let registry = "6d656e74-6f72-8c6f-9067-726567697374";
+    let mut open = |body: Value| {
+        let answer = town.client.post("/v1/programs", &body);
+        (answer.status, answer.json()["code"].as_str().map(str::to_owned))
+    };
+    let of = |code: &str| Some(code.to_owned());
+    let evil = json!({ "slug": "evil", "name": "Evil", "time_zone": "UTC", "program": registry });
+    assert_eq!(open(evil), (409, of("program-exists")));
+    assert_eq!(open(json!({ "slug": registry, "name": "Evil", "time_zone": "UTC" })), (400, of("malformed")));
+    let versioned = json!({ "slug": "good", "name": "Good", "time_zone": "UTC", "expected_version": 5 });
+    assert_eq!(open(versioned), (400, of("malformed")));
+    assert_eq!(
+        open(json!({ "slug": "good", "name": "Good", "time_zone": "UTC" })),
+        (201, None),
+        "writing goes on"
+    );
+}
+
+#[test]
+fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
+    let mut town = Town::with_people();
+    let mut get = |query: &str| {
+        town.client.send("GET", &format!("/v1/programs/spring/events?{query}"), &[], b"").json()
+    };
+    let page = get(&format!("subject={ANN}&from=1"));
+    assert_eq!(
+        (page["events"].as_array().unwrap().len(), &page["next"], &page["size"]),
+        (1, &json!(3), &json!(3))
+    );
+    let begun = Instant::now();
+    let page = get(&format!("subject={ANN}&from=3&wait=1"));
+    assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(3)));
+    assert!(begun.elapsed() >= Duration::from_millis(900), "it waited");
+    let page = get("from=100");
+    assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(100)));
+}
+
+#[test]
+fn who_says_nothing_and_who_does_not_read_take_nothing_from_others() {
+    let mut town = Town::with_people();
+    let address = town.service.address;
+    // Silent connections are closed when their time is up.
+    let mut silent: Vec<_> = [&b""[..], b"PRI", b"GET / HT"]
+        .iter()
+        .map(|begun| {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            stream.write_all(begun).unwrap();
+            stream
+        })
+        .collect();
+    // So many streams at once, and not one more: the others are told, and everything else goes on.
+    let streams: Vec<_> = (0..40)
+        .map(|_| {
+            let mut client = Client::new(address);
+            client.send("GET", "/v1/programs/spring/events", &[("accept", NDJSON.1)], b"").status
+        })
+        .collect();
+    assert!(streams.iter().all(|status| [200, 503].contains(status)), "{streams:?}");
+    assert_eq!(town.client.send("GET", "/v1/programs/spring/events", &[], b"").status, 200);
+    for stream in &mut silent {
+        let mut rest = Vec::new();
+        std::io::Read::read_to_end(stream, &mut rest).expect("closed in time");
+    }
+}
