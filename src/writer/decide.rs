@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use mentorlog_events::entry::{CommandStamp, ENVELOPE, Entry, Facts};
 use mentorlog_events::event::Event;
@@ -38,9 +37,6 @@ const GROUP_ENTRIES_MAX: usize = 16_384;
 /// A group of this many entries is company enough: it goes to the disk as soon as that is free.
 const COMPANY_ENTRIES: usize = 128;
 
-/// Longest time a group waits for more while the disk is free.
-const GATHER_MAX: Duration = Duration::from_micros(500);
-
 /// Signing keys start with this number.
 const FIRST_KEY: u32 = 1;
 
@@ -60,34 +56,16 @@ impl Decider {
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Message>) {
         while let Some(message) = inbox.blocking_recv() {
             self.take_in(message);
-            self.drain(&mut inbox);
+            while let Ok(message) = inbox.try_recv() {
+                self.take_in(message);
+            }
             if self.in_flight.load(Ordering::Acquire) > 0 {
                 // What arrives until the disk is free joins the group.
                 continue;
             }
-            // A commit costs the same for one command as for many. Whoever was just answered, or is just being
-            // read, may have the next one ready within a moment: the other threads get their turn first, as
-            // long as each turn brings something. Alone, a command waits for one empty turn.
-            let begun = Instant::now();
-            while begun.elapsed() < GATHER_MAX {
-                thread::yield_now();
-                if !self.drain(&mut inbox) {
-                    break;
-                }
-            }
             self.hand_over();
         }
         self.hand_over();
-    }
-
-    /// Takes everything that waits; whether there was anything.
-    fn drain(&mut self, inbox: &mut mpsc::Receiver<Message>) -> bool {
-        let mut any = false;
-        while let Ok(message) = inbox.try_recv() {
-            any = true;
-            self.take_in(message);
-        }
-        any
     }
 
     fn take_in(&mut self, message: Message) {
