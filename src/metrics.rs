@@ -205,6 +205,7 @@ impl Collector for Snapshot {
         let seconds = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64();
         let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let registry = published.registry();
+        let syncs = published.log.syncs();
         let programs = published.programs();
         let deviation = published.clock.deviation_micros();
         let mut families = vec![
@@ -219,6 +220,16 @@ impl Collector for Snapshot {
                 "From a submission's arrival at the writer to its answer.",
                 MetricType::HISTOGRAM,
                 vec![histogram(&vitals.answer)],
+            ),
+            one(
+                "mentorlog_syncs",
+                "Times the store's own file was synced since the start; part of an append.",
+                syncs.count as f64,
+            ),
+            one(
+                "mentorlog_sync_seconds",
+                "Time spent in these syncs since the start.",
+                syncs.took.as_secs_f64(),
             ),
             one("mentorlog_append_groups", "Groups appended since the start.", count(&vitals.groups)),
             one("mentorlog_append_events", "Events appended since the start.", count(&vitals.events)),

@@ -76,6 +76,20 @@ pub trait Log: Send + Sync + 'static {
     /// append are stored together or not at all; nothing is atomic across appends from the caller's side.
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
+
+    /// What making appends durable has cost since the start, for a log that syncs; else nothing.
+    fn syncs(&self) -> Syncs {
+        Syncs::default()
+    }
+}
+
+/// Syncs of a log's own file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Syncs {
+    /// How many.
+    pub count: u64,
+    /// How long they took together.
+    pub took: std::time::Duration,
 }
 
 /// Records to store behind the end of one ledger.

@@ -10,8 +10,9 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,7 +28,7 @@ pub use super::recovery::{Finding, OpenError};
 use super::tail::{
     self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailIndex, TailWriter, head_digest, xor,
 };
-use super::{Append, AppendError, Log, Outcome, ReadError};
+use super::{Append, AppendError, Log, Outcome, ReadError, Syncs};
 
 /// How a data directory is opened.
 #[derive(Debug, Clone)]
@@ -89,7 +90,24 @@ pub struct SledLog {
     tail_index: Mutex<Option<TailIndex>>,
     installation: Installation,
     paths: Paths,
+    synced: SyncCount,
     _lock: File,
+}
+
+/// Counts of `fdatasync` of sled's file, for whoever watches.
+#[derive(Debug, Clone, Default)]
+struct SyncCount(Arc<(AtomicU64, AtomicU64)>);
+
+impl SyncCount {
+    fn observe(&self, took: Duration) {
+        self.0.0.fetch_add(1, Ordering::Relaxed);
+        self.0.1.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn read(&self) -> Syncs {
+        let (count, nanos) = (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed));
+        Syncs { count, took: Duration::from_nanos(nanos) }
+    }
 }
 
 #[derive(Debug)]
@@ -101,6 +119,7 @@ struct Writing {
     tail: Option<TailThread>,
     // Our own descriptor: sled's flush is sync_file_range on Linux, not fsync (spacejam/sled#1452, #1351).
     db_file: File,
+    synced: SyncCount,
     blobs_changed: Option<SystemTime>,
     installation: Installation,
     started: bool,
@@ -111,6 +130,10 @@ struct Writing {
 // ------------------------------------------------------------------------------------------------ reading
 
 impl Log for SledLog {
+    fn syncs(&self) -> Syncs {
+        self.synced.read()
+    }
+
     fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
         let size = self.served.read().unwrap_or_else(PoisonError::into_inner).get(&ledger).copied();
         let end = size.unwrap_or(0).min(from.saturating_add(limit as u64));
@@ -216,7 +239,7 @@ impl Writing {
         let thread = self.tail.as_ref().ok_or_else(closed)?;
         // Side by side: the tail on its own thread, sled on this one. Both have ended when this returns.
         thread.to.send(std::mem::take(&mut self.frame)).map_err(|_| closed())?;
-        let sled = catch_unwind(AssertUnwindSafe(|| write_sled(db, values, &self.db_file)))
+        let sled = catch_unwind(AssertUnwindSafe(|| write_sled(db, values, &self.db_file, &self.synced)))
             .unwrap_or_else(|panic| Err(AppendError::Failed { copy: SLED, detail: panic_text(&*panic) }));
         let (frame, tail) = thread.from.recv().map_err(|_| closed())?;
         self.frame = frame;
@@ -239,14 +262,22 @@ impl Writing {
     }
 }
 
-fn write_sled(db: &Db, values: chunks::Values, db_file: &File) -> Result<(), AppendError> {
+fn write_sled(
+    db: &Db,
+    values: chunks::Values,
+    db_file: &File,
+    synced: &SyncCount,
+) -> Result<(), AppendError> {
     let failed_in_sled = |error: ::sled::Error| match error {
         ::sled::Error::Io(error) => failed(SLED, &error),
         error => AppendError::Failed { copy: SLED, detail: error.to_string() },
     };
     chunks::store(db, values).map_err(failed_in_sled)?;
     db.flush().map_err(failed_in_sled)?;
-    db_file.sync_data().map_err(|error| failed(SLED, &error))
+    let begun = Instant::now();
+    db_file.sync_data().map_err(|error| failed(SLED, &error))?;
+    synced.observe(begun.elapsed());
+    Ok(())
 }
 
 fn failed(copy: &'static str, error: &io::Error) -> AppendError {
@@ -529,7 +560,9 @@ impl SledLog {
 
         let db_path = paths.sled().join("db");
         let heads = &assessment.trees;
+        let synced = SyncCount::default();
         let writing = Writing {
+            synced: synced.clone(),
             heads: heads.iter().map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect(),
             all_heads: assessment.heads(),
             frame: FrameBuffer::default(),
@@ -550,6 +583,7 @@ impl SledLog {
             tail_index: Mutex::new(None),
             installation,
             paths,
+            synced,
             _lock: lock,
         };
         Ok(Opened { log, heads: assessment.trees, report })
