@@ -503,8 +503,8 @@ static STREAMS: Semaphore = Semaphore::const_new(32);
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A turn among the streams.
-fn stream_turn() -> Result<SemaphorePermit<'static>, Problem> {
-    STREAMS
+fn stream_turn(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    streams
         .try_acquire()
         .map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again in a moment"))
 }
@@ -534,7 +534,7 @@ fn send_blocks(
 
 /// Every wanted entry as it is stored, one a line.
 async fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
-    let turn = stream_turn()?;
+    let turn = stream_turn(&STREAMS)?;
     let opened = {
         let (app, program) = (app.clone(), program.clone());
         // Finding all events of a subject is no work for a thread that serves others.
@@ -579,7 +579,7 @@ pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, 
     query.finish()?;
     let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
-    let stream = stream_turn()?;
+    let stream = stream_turn(&STREAMS)?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;
@@ -649,5 +649,20 @@ impl hyper::body::Body for Lines {
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
         self.receiver.poll_recv(context).map(|block| block.map(|block| block.map(hyper::body::Frame::data)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_streams_at_once_and_not_one_more() {
+        let streams = Semaphore::new(3);
+        let held: Vec<_> = std::iter::from_fn(|| stream_turn(&streams).ok()).take(100).collect();
+        assert_eq!(held.len(), 3);
+        assert_eq!(stream_turn(&streams).err().map(|problem| problem.code()), Some("busy"));
+        drop(held);
+        assert!(stream_turn(&streams).is_ok(), "a stream that ended makes room");
     }
 }

@@ -48,14 +48,7 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
         return Err(too_large());
     }
     let expected = announced.unwrap_or(limit);
-    let room = if expected > SMALL_BYTES {
-        let kib = u32::try_from(expected.div_ceil(1024)).unwrap_or(u32::MAX);
-        Some(ROOM.try_acquire_many(kib).map_err(|_| {
-            Problem::new(Code::Busy, "too many long bodies are being read: try again in a moment")
-        })?)
-    } else {
-        None
-    };
+    let room = room_for(&ROOM, expected)?;
     let mut collecting = pin!(Limited::new(body, limit).collect());
     // Most bodies arrive with their headers: a timer is set only for those that do not.
     let collected = match poll_once(collecting.as_mut()).await {
@@ -71,6 +64,17 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
             format_args!("send the whole body within {} s", BODY_TIMEOUT.as_secs()),
         )),
     }
+}
+
+/// Takes room for a body of that length; a short one needs none.
+fn room_for(room: &Semaphore, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    if bytes <= SMALL_BYTES {
+        return Ok(None);
+    }
+    let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+    room.try_acquire_many(kib)
+        .map(Some)
+        .map_err(|_| Problem::new(Code::Busy, "too many long bodies are being read: try again in a moment"))
 }
 
 /// Looks whether a future is ready now.
@@ -304,5 +308,15 @@ mod tests {
         }
         assert!(Parameters::read(Some("from=-1")).unwrap().number("from", 0, 10).is_err());
         assert!(Parameters::read(Some("from=11")).unwrap().number("from", 0, 10).is_err());
+    }
+
+    #[test]
+    fn long_bodies_share_a_room_and_short_ones_need_none() {
+        let room = Semaphore::new(16 * 1024);
+        let held: Vec<_> = (0..2).map(|_| room_for(&room, BATCH_BYTES_MAX).unwrap()).collect();
+        assert_eq!(room_for(&room, BATCH_BYTES_MAX).err().map(|problem| problem.code()), Some("busy"));
+        assert!(room_for(&room, SMALL_BYTES).unwrap().is_none(), "a short one is always read");
+        drop(held);
+        assert!(room_for(&room, BATCH_BYTES_MAX).is_ok(), "an answered one makes room");
     }
 }

@@ -111,17 +111,9 @@ impl Decider {
                 self.open.replies.push(Reply::One(found, since, answer));
             }
             Message::Batch(program, submissions, atomic, since, answer) => {
-                let found = if atomic {
-                    self.consider_atomic(program, submissions)
-                } else {
-                    submissions.iter().map(|submission| self.consider(program, submission, false)).collect()
-                };
-                let reply = match self.ledgers.get(&program) {
-                    Some(ledger) => {
-                        let head = Head { size: ledger.size, root: lock(&ledger.program.tree).root() };
-                        Reply::Batch(found, head, since, answer)
-                    }
-                    None => Reply::NoBatch(Refusal::NoSuchProgram, answer),
+                let reply = match self.consider_batch(program, &submissions, atomic) {
+                    Ok((found, head)) => Reply::Batch(found, head, since, answer),
+                    Err(refusal) => Reply::NoBatch(refusal, answer),
                 };
                 self.open.replies.push(reply);
             }
@@ -225,18 +217,36 @@ impl Decider {
         Ok(Found::Ready(Ok(receipt)))
     }
 
-    /// All or none: what the items before a refused one did is taken back.
-    fn consider_atomic(&mut self, program: ProgramId, submissions: Vec<Submission>) -> Vec<Found> {
-        let count = submissions.len();
-        let Some(ledger) = self.ledgers.get_mut(&program) else {
-            return (0..count).map(|_| Found::Ready(Err(Refusal::NoSuchProgram))).collect();
+    /// What became of each item, and the ledger after all of them.
+    fn consider_batch(
+        &mut self,
+        program: ProgramId,
+        submissions: &[Submission],
+        atomic: bool,
+    ) -> Result<(Vec<Found>, Head), Refusal> {
+        let found = if atomic {
+            self.consider_atomic(program, submissions)?
+        } else {
+            submissions.iter().map(|submission| self.consider(program, submission, false)).collect()
         };
+        let ledger = self.ledgers.get(&program).ok_or(Refusal::NoSuchProgram)?;
+        Ok((found, Head { size: ledger.size, root: lock(&ledger.program.tree).root() }))
+    }
+
+    /// All or none: what the items before a refused one did is taken back.
+    fn consider_atomic(
+        &mut self,
+        program: ProgramId,
+        submissions: &[Submission],
+    ) -> Result<Vec<Found>, Refusal> {
+        let count = submissions.len();
+        let ledger = self.ledgers.get_mut(&program).ok_or(Refusal::NoSuchProgram)?;
         // The group before goes its own way: what is taken back must not be in it.
         let before = std::mem::take(&mut self.open);
         let ledger_before = ledger.mark();
         let mut found = Vec::with_capacity(count);
         for submission in submissions {
-            match self.accept(program, &submission, false) {
+            match self.accept(program, submission, false) {
                 Ok(accepted) => found.push(accepted),
                 Err(refusal) => {
                     let index = found.len();
@@ -246,7 +256,7 @@ impl Decider {
                     let not_done = |_| Found::Ready(Err(Refusal::NotDone { index }));
                     let mut answers: Vec<Found> = (0..count).map(not_done).collect();
                     answers[index] = Found::Ready(Err(refusal));
-                    return answers;
+                    return Ok(answers);
                 }
             }
         }
@@ -254,7 +264,7 @@ impl Decider {
         ledger.keep();
         let batch = std::mem::replace(&mut self.open, before);
         self.open.absorb(batch);
-        found
+        Ok(found)
     }
 
     fn expire_proposals(&mut self) {

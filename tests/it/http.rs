@@ -889,7 +889,7 @@ fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
 }
 
 #[test]
-fn who_says_nothing_and_who_does_not_read_take_nothing_from_others() {
+fn who_says_nothing_is_hung_up_on_and_takes_nothing_from_others() {
     let mut town = Town::with_people();
     let address = town.service.address;
     // Silent connections are closed when their time is up.
@@ -902,7 +902,7 @@ fn who_says_nothing_and_who_does_not_read_take_nothing_from_others() {
             stream
         })
         .collect();
-    // So many streams at once, and not one more: the others are told, and everything else goes on.
+    // Everything else goes on meanwhile.
     let streams: Vec<_> = (0..40)
         .map(|_| {
             let mut client = Client::new(address);
