@@ -7,7 +7,7 @@ use mentorlog_events::record::Hash;
 use sha2::{Digest, Sha256};
 
 /// `SHA-256(0x01 || left || right)`, the node hash of RFC 6962.
-fn node_hash(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node_hash(left: &Hash, right: &Hash) -> Hash {
     let mut bytes = [0_u8; 65];
     bytes[0] = 1;
     bytes[1..33].copy_from_slice(left);
@@ -67,8 +67,8 @@ impl Extend<Hash> for Frontier {
     }
 }
 
-/// Root over perfect subtrees, largest first.
-fn root_of(nodes: &[Hash]) -> Hash {
+/// Root over perfect subtrees, largest first; over none, SHA-256 of nothing.
+pub(super) fn root_of(nodes: &[Hash]) -> Hash {
     match nodes.split_last() {
         None => Sha256::digest([]).into(),
         Some((last, larger)) => larger.iter().rev().fold(*last, |right, left| node_hash(left, &right)),
@@ -154,6 +154,32 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// The roots of the complete subtrees of `256^level` leaves, in order. Level 0, the leaves, is not kept here.
+    pub fn level(&self, level: u8) -> &[Hash] {
+        level.checked_sub(1).and_then(|level| self.levels.get(usize::from(level))).map_or(&[], Vec::as_slice)
+    }
+
+    /// The root of a complete subtree of `2^height` leaves, the `index`-th of its height.
+    ///
+    /// `leaves` is asked, only for heights below 8, for the leaf hashes of the subtree's own leaves; it must return
+    /// exactly those. Its error is passed on. The subtree must lie within the tree.
+    pub fn subtree<E>(
+        &self,
+        height: u32,
+        index: u64,
+        leaves: impl FnOnce(Range<u64>) -> Result<Vec<Hash>, E>,
+    ) -> Result<Hash, E> {
+        let (level, combined) = (height / 8, height % 8);
+        let range = index << combined..(index + 1) << combined;
+        if level == 0 {
+            return Ok(root_of(&perfect(&leaves(range)?)));
+        }
+        let level = self.level(u8::try_from(level).expect("a tree of 64-bit size has 8 levels"));
+        Ok(root_of(&perfect(&level[self::index(range.start)..self::index(range.end)])))
+    }
+}
+
 impl Extend<Hash> for Tree {
     fn extend<I: IntoIterator<Item = Hash>>(&mut self, leaves: I) {
         for leaf in leaves {
@@ -202,6 +228,22 @@ mod tests {
 
     fn leaf(i: u64) -> Hash {
         leaf_hash(&i.to_be_bytes())
+    }
+
+    #[test]
+    fn a_subtree_has_the_root_over_its_leaves() {
+        let mut tree = Tree::new();
+        tree.extend((0..70_000).map(leaf));
+        for (height, at) in [(0, 69_999), (3, 5), (7, 546), (8, 272), (11, 33), (15, 1), (16, 0)] {
+            let range = at << height..(at + 1) << height;
+            let expected: Vec<Hash> = range.clone().map(leaf).collect();
+            let found = tree.subtree(height, at, |wanted| {
+                assert_eq!(wanted, range);
+                Ok::<_, std::convert::Infallible>(expected.clone())
+            });
+            assert_eq!(found, Ok(mth(&expected)), "height {height}, index {at}");
+        }
+        assert_eq!((tree.level(0).len(), tree.level(1).len(), tree.level(2).len()), (0, 273, 1));
     }
 
     #[test]

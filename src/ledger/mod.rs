@@ -45,13 +45,17 @@
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{Hash, Record};
 
+pub mod checkpoint;
 pub mod doctor;
 pub mod exported;
 #[doc(hidden)]
 pub mod faulty;
 pub mod memory;
 pub mod merkle;
+pub mod note;
+pub mod proofs;
 pub mod sled;
+pub mod tiles;
 
 mod chunks;
 mod files;
