@@ -17,6 +17,8 @@ pub mod skills;
 
 pub mod reciprocity;
 
+pub mod reciprocation;
+
 pub mod retention;
 
 pub mod health;
