@@ -22,7 +22,7 @@ use crate::pairs::{Pair, PairView};
 use crate::participants::ParticipantView;
 use crate::program::MeasuresFrom;
 use crate::read_models::ReadModels;
-use crate::reciprocation::{Onset, OneWayLives, TimeToReciprocation, earlier, one_way};
+use crate::reciprocation::{OneWayLives, Onset, TimeToReciprocation, earlier, one_way};
 use crate::rows::Row;
 use crate::skills::Listing;
 use crate::statistics::flows::{expected_balance, pair_balance};

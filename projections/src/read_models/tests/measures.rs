@@ -643,7 +643,8 @@ fn a_pair_is_one_way_until_something_comes_back_or_nothing_more_can() {
     let after = of(&history, 40);
     assert_eq!((after.n, after.events, after.median), (2, 1, Some(10)));
     // At day 10 both were watched; at day 20 nobody is left, for Cleo's pair ended on its day 20.
-    let shown = |of: &TimeToReciprocation| of.at.iter().map(|at| (at.at_risk, at.one_way)).collect::<Vec<_>>();
+    let shown =
+        |of: &TimeToReciprocation| of.at.iter().map(|at| (at.at_risk, at.one_way)).collect::<Vec<_>>();
     let open = |at_risk, one_way| (Some(at_risk), Some(one_way));
     let beyond = (None, None);
     assert_eq!(shown(&after), [open(2, 1.0), open(2, 1.0), open(0, 0.5), beyond, beyond]);
