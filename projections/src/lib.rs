@@ -23,6 +23,8 @@ pub mod retention;
 
 pub mod health;
 
+pub mod suggestions;
+
 mod counting;
 
 mod timeline;

@@ -13,6 +13,7 @@ use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
 mod measures;
+mod suggestions;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));
@@ -306,6 +307,7 @@ fn check(history: &History) -> ReadModels {
         assert_eq!(pair.last_seq, *timeline(pair.pair.0).last().unwrap());
     }
     measures::check(&models, today);
+    suggestions::check(&models, today);
     models
 }
 
