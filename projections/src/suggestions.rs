@@ -284,6 +284,11 @@ impl ReadModels {
         Ok(self.cannot_pair(row))
     }
 
+    /// Whether the program is open to proposals.
+    pub fn takes_proposals(&self) -> bool {
+        self.program.as_ref().is_some_and(|program| program.state == ProgramState::Open)
+    }
+
     /// Whether anybody is of this unit of the organisation.
     pub fn has_unit(&self, unit: &Slug) -> bool {
         self.units.find(unit).is_some()
@@ -475,12 +480,7 @@ impl Pool {
         edges.sort_unstable();
         edges.dedup();
         let fitting = nearest.iter().filter(|of_one| !of_one.best.is_empty()).count();
-        if fitting > ROUND_PEOPLE_MAX {
-            return Err(NoRound::TooManyPeople { people: fitting });
-        }
-        if edges.len() > ROUND_CANDIDATES_MAX {
-            return Err(NoRound::TooManyCandidates { candidates: edges.len() });
-        }
+        within_bounds(fitting, edges.len())?;
         let mut chosen = matching(&edges, asked.objective, asked.size, go_on)?;
         chosen.sort_unstable_by_key(|edge| (std::cmp::Reverse(edge.weight), edge.one, edge.other));
         let paired: BTreeSet<u32> = chosen.iter().flat_map(|edge| [edge.one, edge.other]).collect();
@@ -618,6 +618,17 @@ impl Pool {
     }
 }
 
+/// What is matched at once ends before a request would.
+fn within_bounds(people: usize, candidates: usize) -> Result<(), NoRound> {
+    if people > ROUND_PEOPLE_MAX {
+        return Err(NoRound::TooManyPeople { people });
+    }
+    if candidates > ROUND_CANDIDATES_MAX {
+        return Err(NoRound::TooManyCandidates { candidates });
+    }
+    Ok(())
+}
+
 fn score(first: &Person, second: &Person) -> u32 {
     let score = permille(second.sought.met_by(&first.offered), first.sought.met_by(&second.offered));
     u32::try_from(score).unwrap_or(SCORE_MAX)
@@ -636,7 +647,7 @@ fn in_words(skills: &[Slug], part: Ratio, who: &str) -> String {
     let Ratio { numerator, denominator } = part;
     match (numerator, denominator) {
         (_, 1) => format!("{named}, the one skill {who} seeks"),
-        (all, sought) if all == sought => format!("{named}, all {sought} skills {who} seeks"),
+        (all, sought) if all == sought => format!("{named}, all that {who} seeks"),
         (some, sought) => format!("{named}, {some} of the {sought} skills {who} seeks"),
     }
 }
@@ -665,5 +676,33 @@ impl Nearest {
             self.best.pop();
             self.dropped = true;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_can_be_matched_in_time_is_refused() {
+        assert_eq!(within_bounds(ROUND_PEOPLE_MAX, ROUND_CANDIDATES_MAX), Ok(()));
+        let (people, candidates) = (ROUND_PEOPLE_MAX + 1, ROUND_CANDIDATES_MAX + 1);
+        assert_eq!(within_bounds(people, candidates), Err(NoRound::TooManyPeople { people }));
+        assert_eq!(within_bounds(1, candidates), Err(NoRound::TooManyCandidates { candidates }));
+    }
+
+    #[test]
+    fn the_best_candidates_are_kept_and_of_equals_the_next_ones() {
+        let mut nearest = Nearest::default();
+        for (weight, distance) in [(500, 9), (500, 2), (700, 8), (500, 2), (500, 5)] {
+            nearest.add(weight, distance, 3);
+        }
+        let kept: Vec<(u32, u32)> = nearest
+            .best
+            .iter()
+            .map(|(missing, distance)| (Nearest::WEIGHT_MAX - missing, *distance))
+            .collect();
+        assert_eq!(kept, [(700, 8), (500, 2), (500, 5)]);
+        assert!(nearest.dropped);
     }
 }
