@@ -908,7 +908,18 @@ fn a_million_sessions_among_twenty_thousand_people() {
         assert_eq!(models.size(), size);
     };
     phase("program", 1, &|_| opened().into());
-    phase("enrolled", PEOPLE, &|n| enrolled(person(n), "gen-x").into());
+    phase("enrolled", PEOPLE, &|n| {
+        let three =
+            |from: u128| [1, 7, 49].map(|step| slug(word(scatter(5, n + from * step).as_u128() >> 32)));
+        ParticipantEnrolled {
+            offered: three(0).into(),
+            sought: three(PEOPLE).into(),
+            unit: Some(slug(["north", "east", "south", "west"][usize::try_from(n % 4).unwrap()])),
+            capacity: Some(50),
+            ..enrolled(person(n), ["gen-x", "gen-z"][usize::try_from(n % 2).unwrap()])
+        }
+        .into()
+    });
     phase("proposed", PAIRS, &|n| {
         let (a, b) = of(n);
         PairProposed { pair: PairId(scatter(2, n)), ..proposed(0, a, b) }.into()
@@ -931,6 +942,7 @@ fn a_million_sessions_among_twenty_thousand_people() {
     println!("   program: {:?}", clock.elapsed());
     assert_eq!(u128::from(view.sessions.live), SESSIONS - SESSIONS / 10);
     measures::cost(&models, on(1000).1);
+    suggestions::cost(&models);
     let clock = std::time::Instant::now();
     models.write_json(&mut std::io::BufWriter::new(std::io::sink())).unwrap();
     println!("      json: {:?}", clock.elapsed());

@@ -3,7 +3,7 @@
 use super::*;
 use crate::participants::ParticipantView;
 use crate::statistics::fit::Fit;
-use crate::statistics::matching::Objective;
+use crate::statistics::matching::{GivenUp, Objective};
 use crate::suggestions::{Asked, NoRound, NoSuchParticipant, NotNow, Place, RoundAsked, Suggestion};
 
 const EVERYTHING: Asked =
@@ -103,6 +103,59 @@ pub(super) fn check(models: &ReadModels, today: Day) {
     }
 }
 
+prop_compose! {
+    fn somebody()(
+        offered in prop::collection::btree_set(0_usize..5, 0..4),
+        sought in prop::collection::btree_set(0_usize..5, 0..4),
+        generation in 0_usize..4,
+    ) -> ([Vec<&'static str>; 2], &'static str) {
+        const SKILLS: [&str; 5] = ["budget", "chess", "law", "python", "video"];
+        let names = |of: BTreeSet<usize>| of.into_iter().map(|skill| SKILLS[skill]).collect();
+        ([names(offered), names(sought)], ["boomer", "gen-x", "gen-z", "unknown"][generation])
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn suggestions_are_every_two_who_fit_and_may(
+        people in prop::collection::vec(somebody(), 2..10),
+        steps in prop::collection::vec((0_usize..5, 0_usize..10, 0_usize..10), 0..15),
+    ) {
+        let mut history = History::empty();
+        history.say(opened());
+        // Not in the order of their ids.
+        let person = |n: usize| ParticipantId(Uuid::from_u128(0xabc * (n as u128 * 7 % 11 + 1)));
+        let count = people.len();
+        for (n, ([offered, sought], generation)) in people.iter().enumerate() {
+            history.say(with_skills(person(n), generation, offered, sought));
+        }
+        for (n, (what, one, other)) in (1..).zip(steps) {
+            let (one, other) = (person(one % count), person(other % count));
+            if one == other {
+                continue;
+            }
+            match what {
+                0 => _ = history.say(PairingBlocked { participant: one, other }),
+                1 => _ = history.say(proposed(n, one, other)),
+                2 => {
+                    history.say(proposed(n, one, other));
+                    history.say(PairDeclined { pair: pair(n), participant: other });
+                }
+                3 => {
+                    history.say(proposed(n, one, other));
+                    history.say(PairActivated { pair: pair(n), term_ends_day: on(180).1 });
+                    let reason = [EndReason::GoalsMet, EndReason::LostContact][usize::from(one < other)];
+                    let (occurred_at, day) = on(0);
+                    history.say(PairEnded { pair: pair(n), reason, occurred_at, day });
+                }
+                _ => _ = history.say(BreakTaken { participant: one }),
+            }
+        }
+        super::check(&history);
+    }
+}
+
 fn with_skills(
     id: ParticipantId,
     generation: &str,
@@ -156,11 +209,7 @@ fn the_round_of_case_m05() {
     assert_eq!(round(one), (vec![(ANN, BEN)], 1000, vec![CLEO, DAN], 0));
     let bonus = RoundAsked { cross_generation_bonus: 250, ..one };
     assert_eq!(round(bonus), (vec![(ANN, BEN)], 1250, vec![CLEO, DAN], 0));
-    assert_eq!(pool.round(&ROUND_OF_ALL, &|| false), Err(NoRound::GivenUp(statistics_given_up())));
-}
-
-fn statistics_given_up() -> crate::statistics::matching::GivenUp {
-    crate::statistics::matching::GivenUp
+    assert_eq!(pool.round(&ROUND_OF_ALL, &|| false), Err(NoRound::GivenUp(GivenUp)));
 }
 
 #[test]
@@ -248,4 +297,42 @@ fn where_everybody_fits_everybody_nobody_is_overlooked() {
     assert_eq!(unlisted, [], "what may not be taught is no reason");
     history.say(SkillDefined { skill: slug("rust") });
     assert_eq!(history.folded().pool(None).suggestions(&EVERYTHING).items.len(), 301 * 300 / 2);
+}
+
+/// Prints what asking costs.
+pub(super) fn cost(models: &ReadModels) {
+    let time = |name: &str, ask: &dyn Fn() -> String| {
+        let clock = std::time::Instant::now();
+        let said = ask();
+        println!("{name:>28}: {:?} {said}", clock.elapsed());
+    };
+    let unit = slug("north");
+    time("copying whoever can be paired", &|| models.pool(None).len().to_string());
+    let (all, some) = (models.pool(None), models.pool(Some(&unit)));
+    time("the first 100 suggestions", &|| {
+        let found = all.suggestions(&Asked { limit: 100, ..EVERYTHING });
+        format!("{} of {} people, {} cut", found.items.len(), found.people, found.cut)
+    });
+    time("the suggestions of one", &|| {
+        let participant = models.participants(None, 1).unwrap().items.first().map(|one| one.participant);
+        all.suggestions(&Asked { participant, limit: 1000, ..EVERYTHING }).items.len().to_string()
+    });
+    for (name, asked) in [
+        ("a round", RoundAsked { per_person: 20, ..ROUND_OF_ALL }),
+        (
+            "a round, participation first",
+            RoundAsked { per_person: 20, objective: Objective::Participation, ..ROUND_OF_ALL },
+        ),
+        ("the best 500 pairs", RoundAsked { per_person: 20, size: 500, ..ROUND_OF_ALL }),
+    ] {
+        time(name, &|| {
+            let found = some.round(&asked, &|| true).unwrap();
+            let (pairs, weight) = (found.pairs.len(), found.weight);
+            format!(
+                "{pairs} pairs of {weight} among {} people, {} candidates",
+                found.people, found.candidates
+            )
+        });
+    }
+    time("a round of too many", &|| all.round(&ROUND_OF_ALL, &|| true).unwrap_err().to_string());
 }
