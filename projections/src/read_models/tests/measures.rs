@@ -663,6 +663,28 @@ fn a_pair_is_one_way_until_something_comes_back_or_nothing_more_can() {
 }
 
 #[test]
+fn two_who_are_paired_again_are_watched_until_the_end_of_the_last_time() {
+    let mut history = History::of_two_pairs();
+    history.say(logged(1, 1, 1, &[(ANN, "rust", 30)])).on(5).say(ended_on(1, EndReason::TermCompleted, 5));
+    let at_risk = |history: &History| {
+        let of = super::check(history).reciprocity(Asked::as_of(on(40).1)).time_to_reciprocation;
+        (of.n, of.events, of.at.iter().map(|at| at.at_risk.unwrap_or(0)).collect::<Vec<_>>())
+    };
+    assert_eq!(at_risk(&history), (1, 0, vec![1, 0, 0, 0, 0]));
+    history.say(proposed(3, BEN, ANN));
+    assert_eq!(
+        at_risk(&history).2,
+        [1, 0, 0, 0, 0],
+        "a proposal is no time in which anything could come back"
+    );
+    history.on(10).say(PairAccepted { pair: pair(3), participant: ANN });
+    history.say(PairActivated { pair: pair(3), term_ends_day: on(180).1 });
+    assert_eq!(at_risk(&history), (1, 0, vec![1, 1, 1, 0, 0]));
+    history.on(20).say(logged(2, 3, 20, &[(BEN, "chess", 30)]));
+    assert_eq!(at_risk(&history), (1, 1, vec![1, 1, 0, 0, 0]));
+}
+
+#[test]
 fn spells_end_when_it_is_known_and_cohorts_say_which_cells_may_still_change() {
     let mut history = History::of_two_pairs();
     for (n, of, day) in [(1, 1, 0), (2, 1, 10), (3, 1, 40), (4, 2, 5)] {

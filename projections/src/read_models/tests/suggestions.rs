@@ -194,6 +194,7 @@ fn suggestions_say_why_and_come_across_generations_first() {
     assert_eq!(scores(&models, Asked { min_score: 572, ..EVERYTHING }), [(ANN, BEN, 1000)]);
     let own = Asked { participant: Some(DAN), ..EVERYTHING };
     assert_eq!(scores(&models, own), [(CLEO, DAN, 500)]);
+    assert!(models.pool(Some(&slug("nowhere"))).is_empty(), "nobody is of a unit that is not there");
 }
 
 #[test]
