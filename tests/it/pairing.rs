@@ -139,7 +139,7 @@ fn a_large_round_is_proposed_in_a_batch() {
     let mut town = Town::new();
     town.open();
     let enrol = |n: u32| json!({ "command": "enrol", "data": person(n, "gen-x", &["rust"], &["rust"], "x") });
-    let answer = town.client.post(COMMANDS, &Value::from_iter((1..=2011).map(enrol)));
+    let answer = town.client.post(COMMANDS, &(1..=2011).map(enrol).collect::<Value>());
     assert_eq!(answer.status, 207);
     let round = good(&town.client.get(&format!("{ROUNDS}?per_person=2")));
     assert_eq!(pairs(&round).len(), 1005);

@@ -37,9 +37,9 @@ fn by_definition(models: &ReadModels, today: Day, again: bool) -> BTreeSet<Place
     let keeps_apart = |pair: &PairView| match (pair.state, pair.end_class) {
         (PairState::Proposed | PairState::Active | PairState::Paused | PairState::Declined, _)
         | (PairState::Ended, Some(EndClass::EarlyVoluntary)) => true,
-        (PairState::Ended, Some(EndClass::EnteredInError)) => false,
+        (PairState::Ended, Some(EndClass::EnteredInError))
+        | (PairState::Withdrawn | PairState::Expired | PairState::Invalidated, _) => false,
         (PairState::Ended, _) => !again,
-        (PairState::Withdrawn | PairState::Expired | PairState::Invalidated, _) => false,
     };
     let band = |name: &Slug| program.measures().bands.iter().position(|band| band.name == *name);
     let mut places = BTreeSet::new();
