@@ -909,11 +909,16 @@ fn a_million_sessions_among_twenty_thousand_people() {
     };
     phase("program", 1, &|_| opened().into());
     phase("enrolled", PEOPLE, &|n| {
-        let three =
-            |from: u128| [1, 7, 49].map(|step| slug(word(scatter(5, n + from * step).as_u128() >> 32)));
+        // Three of two hundred skills each way; some are named far more often than others.
+        let three = |from: u128| {
+            [0, 1, 2].map(|which| {
+                let chance = scatter(5, scatter(6, 6 * n + from + which).as_u128() >> 64).as_u128() >> 64;
+                slug(word((chance % 200) * (chance / 200 % 200) / 200))
+            })
+        };
         ParticipantEnrolled {
             offered: three(0).into(),
-            sought: three(PEOPLE).into(),
+            sought: three(3).into(),
             unit: Some(slug(["north", "east", "south", "west"][usize::try_from(n % 4).unwrap()])),
             capacity: Some(50),
             ..enrolled(person(n), ["gen-x", "gen-z"][usize::try_from(n % 2).unwrap()])
