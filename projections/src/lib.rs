@@ -17,9 +17,13 @@ pub mod skills;
 
 pub mod reciprocity;
 
+pub mod reciprocation;
+
 pub mod retention;
 
 pub mod health;
+
+pub mod suggestions;
 
 mod counting;
 

@@ -18,6 +18,7 @@ use crate::goals::{Goal, GoalCounts, GoalState, NoShow, Round};
 use crate::pairs::{InRound, Pair, PairSessions, PairState, Terms};
 use crate::participants::{OwnPairs, Participant, ParticipantState, Profile};
 use crate::program::{MeasuresFrom, Program, ProgramState, Totals};
+use crate::reciprocation::{Onset, earlier};
 use crate::reciprocity::Lessons;
 use crate::rows::{NONE, Row, Rows, Table};
 use crate::skills::{Listing, Skill, Words};
@@ -70,6 +71,8 @@ pub struct ReadModels {
     firsts: HashMap<(Row, Row), Row>,
     /// By the number of the pair: what A taught B and B taught A was worth, in quarter-minutes, in live sessions.
     pub(crate) values: Rows<[u64; 2]>,
+    /// By the number of the pair: the first day on which A taught B and B taught A, in live sessions.
+    pub(crate) onsets: Rows<Onset>,
     /// Live sessions of pairs that count.
     pub(crate) lessons: Lessons,
     /// No session was ever told of a later day.
@@ -499,6 +502,7 @@ impl ReadModels {
         let first = *self.firsts.entry((people[0].min(people[1]), people[0].max(people[1]))).or_insert(row);
         self.first_of_two.push(first);
         self.values.push([0; 2]);
+        self.onsets.push([None; 2]);
         for person in people {
             self.participants[person].newest_pair = row;
         }
@@ -740,6 +744,7 @@ impl ReadModels {
     /// Adds what a session says to the pair, the two people, the skills and the program, or takes it away.
     /// Called when the session is already counted among the live ones, or no longer is.
     fn tally(&mut self, row: Row, turn: Turn) {
+        self.tally_onset(row, turn);
         let session = &self.sessions[row];
         let pair = &mut self.pairs[session.pair];
         turn.step(&mut self.totals.sessions.minutes, u64::from(session.minutes));
@@ -806,6 +811,33 @@ impl ReadModels {
             }
             Turn::Out => {}
         }
+    }
+
+    /// Counts the day of a session among those on which each of its pair taught, or takes it away.
+    fn tally_onset(&mut self, row: Row, turn: Turn) {
+        let session = &self.sessions[row];
+        let pair = session.pair;
+        let told = self.onset_of(session);
+        let known = self.onsets[pair];
+        self.onsets[pair] = match turn {
+            Turn::In => [earlier(known[0], told[0]), earlier(known[1], told[1])],
+            // Rare, as above: the pair's other sessions say which day is the first now.
+            Turn::Out if (0..2).any(|side| told[side].is_some() && told[side] == known[side]) => {
+                let live = self.sessions_of(&self.pairs[pair]).filter(|session| session.is_live());
+                live.map(|session| self.onset_of(session))
+                    .fold([None; 2], |sum, one| [earlier(sum[0], one[0]), earlier(sum[1], one[1])])
+            }
+            Turn::Out => known,
+        };
+    }
+
+    /// The day of a session, for each of the two who taught in it.
+    pub(crate) fn onset_of(&self, session: &Session) -> Onset {
+        let mut onset = [None; 2];
+        for exchange in self.exchanges_of(session).filter(|exchange| exchange.minutes > 0) {
+            onset[exchange.teacher() as usize] = Some(session.day);
+        }
+        onset
     }
 
     fn rate(&mut self, id: Uuid, teacher: ParticipantId, skill: &Slug, rating: u8, at: At) -> Option<()> {

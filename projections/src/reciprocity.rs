@@ -22,10 +22,12 @@ use crate::pairs::{Pair, PairView};
 use crate::participants::ParticipantView;
 use crate::program::MeasuresFrom;
 use crate::read_models::ReadModels;
+use crate::reciprocation::{OneWayLives, Onset, TimeToReciprocation, earlier, one_way};
 use crate::rows::Row;
 use crate::skills::Listing;
 use crate::statistics::flows::{expected_balance, pair_balance};
 use crate::statistics::ratio::{Interval, Ratio};
+use crate::statistics::spells::days_between;
 use crate::statistics::spread::{PRIOR_RATINGS, Ratings, gini};
 
 /// Which grades of evidence count.
@@ -288,6 +290,8 @@ pub struct Reciprocity {
     pub enrolled: u64,
     /// The figures.
     pub figures: Figures,
+    /// How long pairs were one-way; of days from `from` on, those whose first exchange lies in them.
+    pub time_to_reciprocation: TimeToReciprocation,
     /// Cells with minutes, the oldest generations first.
     pub flow: Vec<FlowCell>,
     /// Every skill ever named, in ascending order.
@@ -299,6 +303,8 @@ pub struct Reciprocity {
 struct Held {
     minutes: [u64; 2],
     quarters: [u64; 2],
+    /// On any day up to the last one looked at.
+    onset: Onset,
     sessions: u64,
     live: u64,
     confirmed: u64,
@@ -309,6 +315,7 @@ impl Held {
         for side in 0..2 {
             self.minutes[side] += other.minutes[side];
             self.quarters[side] += other.quarters[side];
+            self.onset[side] = earlier(self.onset[side], other.onset[side]);
         }
         self.sessions += other.sessions;
         self.live += other.live;
@@ -318,6 +325,7 @@ impl Held {
     fn turned(mut self) -> Self {
         self.minutes.reverse();
         self.quarters.reverse();
+        self.onset.reverse();
         self
     }
 }
@@ -356,7 +364,14 @@ impl ReadModels {
         if everything {
             self.figures(asked, &self.lessons, |row, pair| {
                 let (live, confirmed) = (u64::from(pair.sessions.live), u64::from(pair.sessions.confirmed));
-                Held { minutes: pair.minutes, quarters: self.values[row], sessions: live, live, confirmed }
+                Held {
+                    minutes: pair.minutes,
+                    quarters: self.values[row],
+                    onset: self.onsets[row],
+                    sessions: live,
+                    live,
+                    confirmed,
+                }
             })
         } else {
             self.reciprocity_by_scan(asked)
@@ -374,7 +389,7 @@ impl ReadModels {
         // Never more parts than of everything: room for all of them at once is cheaper than growing.
         let mut lessons = Lessons::with_room_for(&self.lessons);
         for session in self.sessions.iter() {
-            if !session.is_live() || !asked.takes_day(session.day) {
+            if !session.is_live() || session.day > asked.until() {
                 continue;
             }
             let pair = &self.pairs[session.pair];
@@ -383,6 +398,14 @@ impl ReadModels {
             }
             let sum = &mut held[session.pair as usize];
             let grade = session.evidence();
+            if asked.evidence.takes(grade) {
+                for (side, day) in self.onset_of(session).into_iter().enumerate() {
+                    sum.onset[side] = earlier(sum.onset[side], day);
+                }
+            }
+            if !asked.takes_day(session.day) {
+                continue;
+            }
             sum.live += 1;
             sum.confirmed += u64::from(matches!(grade, Evidence::Confirmed | Evidence::ConfirmedAsserted));
             if !asked.evidence.takes(grade) {
@@ -400,13 +423,17 @@ impl ReadModels {
     }
 
     fn figures(&self, asked: Asked, lessons: &Lessons, of_pair: impl Fn(Row, &Pair) -> Held) -> Reciprocity {
-        let mut again: HashMap<Row, Held> = HashMap::new();
+        let until = asked.until();
+        let watched = self.watched_until(until);
+        let mut again: HashMap<Row, (Held, Option<Day>)> = HashMap::new();
         for (row, &first) in (0..).zip(self.first_of_two.iter()) {
             let pair = &self.pairs[row];
             if first != row && pair.counts() {
                 let held = of_pair(row, pair);
                 let same = pair.people == self.pairs[first].people;
-                again.entry(first).or_default().add(if same { held } else { held.turned() });
+                let (sum, last) = again.entry(first).or_default();
+                sum.add(if same { held } else { held.turned() });
+                *last = (*last).max(self.open_until(row, pair, watched));
             }
         }
 
@@ -427,6 +454,7 @@ impl ReadModels {
         let mut in_cell = vec![0_u64; people.len() * words];
         let mut cells = vec![0_u64; generations * generations];
         let mut sums = Sums::default();
+        let mut lives = OneWayLives::new();
         let mut total = Held::default();
         for (row, pair) in (0..).zip(self.pairs.iter()) {
             let [a, b] = pair.people.map(|person| person as usize);
@@ -442,10 +470,18 @@ impl ReadModels {
                     held = of_pair(row, pair);
                 }
             }
+            let mut last_again = None;
             if !again.is_empty()
-                && let Some(&more) = again.get(&row)
+                && let Some((more, last)) = again.get(&row)
             {
-                held.add(more);
+                held.add(*more);
+                last_again = *last;
+            }
+            let last = || self.open_until(row, pair, watched).max(last_again).unwrap_or(watched);
+            if let Some((first, life)) = one_way(held.onset, last)
+                && asked.from.is_none_or(|from| from <= first)
+            {
+                lives.count(life, days_between(first, watched));
             }
             total.add(held);
             sums.pair(held);
@@ -464,7 +500,6 @@ impl ReadModels {
             }
         }
 
-        let until = asked.until();
         let enrolled = people
             .iter()
             .zip(self.profiles.iter())
@@ -544,9 +579,19 @@ impl ReadModels {
                 teaching_gini: gini(people.iter().map(|person| person.taught), enrolled).into(),
                 confirmation_ratio: Ratio::new(total.confirmed, total.live).into(),
             },
+            time_to_reciprocation: lives.figure(),
             flow,
             skills: self.skill_flows(lessons),
         }
+    }
+
+    /// The last day, up to `watched`, on which the two of a pair could teach each other; `None` if it never
+    /// started, or should never have been recorded.
+    fn open_until(&self, row: Row, pair: &Pair, watched: Day) -> Option<Day> {
+        if !pair.started || !pair.counts() {
+            return None;
+        }
+        Some(if pair.end.is_some() { self.terms[row].closed_day.min(watched) } else { watched })
     }
 
     /// The generations in use by their numbers, the policy's bands first, oldest first, then the others by name;

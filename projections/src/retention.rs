@@ -508,7 +508,7 @@ impl ReadModels {
     }
 
     /// Nothing more can happen in an archived program.
-    fn watched_until(&self, as_of: Day) -> Day {
+    pub(crate) fn watched_until(&self, as_of: Day) -> Day {
         let archived = self.program.as_ref().filter(|program| program.state == ProgramState::Archived);
         archived.map_or(as_of, |program| program.since.min(as_of))
     }

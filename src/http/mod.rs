@@ -22,6 +22,7 @@ use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod measures;
+pub mod pairing;
 pub mod problem;
 pub mod reads;
 pub mod request;
@@ -43,6 +44,8 @@ pub struct App {
     pub registry_secret: LedgerSecret,
     /// Figures that were computed.
     pub measures: measures::Measures,
+    /// Whose turn it is to search for pairs.
+    pub turns: pairing::Turns,
     stopping: watch::Sender<bool>,
 }
 
@@ -54,7 +57,8 @@ impl App {
         let metrics = Metrics::new(published.clone(), problem::catalogue());
         let stopping = watch::Sender::new(false);
         let measures = measures::Measures::default();
-        Self { writer, published, metrics, principal, registry_secret, measures, stopping }
+        let turns = pairing::Turns::default();
+        Self { writer, published, metrics, principal, registry_secret, measures, turns, stopping }
     }
 
     /// Ready when the service was told to stop: nobody waits any longer for what may never come.
@@ -123,6 +127,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
         .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
         .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
+        .route("/v1/programs/{program}/suggestions", route(READ, get(pairing::suggestions)))
+        .route("/v1/programs/{program}/rounds", route(READ, get(pairing::rounds)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)

@@ -74,6 +74,8 @@ codes! {
     EntryTooLong = "entry-too-long" 422 "The command says too much at once";
     /// A batch has no items, or too many, or repeats a key.
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
+    /// A round of so many cannot be computed in time.
+    RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
     /// The software met a defect of its own.
     Internal = "internal" 500 "The service failed";
     /// An entry or an earlier answer cannot be read back from the log.

@@ -590,6 +590,9 @@ pub struct MeasureChanges {
     pub k_anonymity: Option<u32>,
 }
 
+/// Most pairs of a round.
+pub const ROUND_MAX: usize = 1000;
+
 /// One pair of a round.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

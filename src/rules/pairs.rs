@@ -12,15 +12,12 @@ use mentorlog_events::id::{GoalId, PairId, ParticipantId, RoundId, Slug};
 
 use super::command::{
     AbandonGoal, AcceptPair, CompleteGoal, DeclinePair, EndPair, ExpireProposal, ExtendPair, PausePair,
-    ProposePair, ProposeRound, ResumePair, SetGoal, WithdrawProposal,
+    ProposePair, ProposeRound, ROUND_MAX, ResumePair, SetGoal, WithdrawProposal,
 };
 use super::program::DAYS_MAX;
 use super::rejection::{Pointer, Rejection};
 use super::state::{GoalState, PairRow, PairState, Side};
 use super::{Case, Subject, counted};
-
-/// Most pairs of a round.
-const ROUND_MAX: usize = 1000;
 
 impl Case<'_> {
     pub(super) fn propose_pair(&mut self, command: &ProposePair) -> Result<Subject, Rejection> {

@@ -24,17 +24,17 @@ const SESSION: &str = "00000000-0000-4000-8000-0000000000e1";
 const COMMANDS: &str = "/v1/programs/spring/commands";
 
 /// The service on an empty log, its clock in the test's hands.
-struct Town {
+pub struct Town {
     service: Service,
     machine: Machine,
-    client: Client,
+    pub client: Client,
     /// The n-th id the service made up.
     made_up: BTreeMap<String, usize>,
     _data: tempfile::TempDir,
 }
 
 impl Town {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let data = tempfile::tempdir().unwrap();
         let machine = Machine::new();
         let log = Arc::new(MemoryLog::new());
@@ -72,7 +72,7 @@ impl Town {
         town
     }
 
-    fn open(&mut self) -> Answer {
+    pub fn open(&mut self) -> Answer {
         let body =
             json!({ "program": PROGRAM, "slug": "spring", "name": "Spring", "time_zone": "Europe/Berlin" });
         let answer = self.client.post("/v1/programs", &body);
@@ -80,22 +80,22 @@ impl Town {
         answer
     }
 
-    fn command(&mut self, name: &str, body: &Value) -> Answer {
+    pub fn command(&mut self, name: &str, body: &Value) -> Answer {
         self.client.post(&format!("{COMMANDS}/{name}"), body)
     }
 
-    fn done(&mut self, name: &str, body: &Value) -> Answer {
+    pub fn done(&mut self, name: &str, body: &Value) -> Answer {
         let answer = self.command(name, body);
         assert_eq!(answer.status, 201, "{name} {body}: {}", answer.text());
         answer
     }
 
-    fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.service.published.program("spring").map_or(0, |program| program.size())
     }
 
     /// A refusal: a problem of the catalogue, with this status and code, and nothing appended.
-    fn refused(&mut self, status: u16, code: &str, ask: impl FnOnce(&mut Client) -> Answer) -> Answer {
+    pub fn refused(&mut self, status: u16, code: &str, ask: impl FnOnce(&mut Client) -> Answer) -> Answer {
         let (before, registry) = (self.size(), self.service.published.registry());
         let answer = ask(&mut self.client);
         assert_eq!((self.size(), self.service.published.registry()), (before, registry), "{code}: appended");
@@ -109,7 +109,7 @@ impl Town {
     }
 
     /// The whole answer in a snapshot, once its forms are right.
-    fn check(&mut self, name: &str, answer: &Answer) {
+    pub fn check(&mut self, name: &str, answer: &Answer) {
         let mut text = format!("{}\n", answer.status);
         for (header, value) in &answer.headers {
             // Both follow from the rest; the date is the machine's.

@@ -13,6 +13,7 @@ use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
 mod measures;
+mod suggestions;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));
@@ -306,6 +307,7 @@ fn check(history: &History) -> ReadModels {
         assert_eq!(pair.last_seq, *timeline(pair.pair.0).last().unwrap());
     }
     measures::check(&models, today);
+    suggestions::check(&models, today);
     models
 }
 
@@ -906,7 +908,23 @@ fn a_million_sessions_among_twenty_thousand_people() {
         assert_eq!(models.size(), size);
     };
     phase("program", 1, &|_| opened().into());
-    phase("enrolled", PEOPLE, &|n| enrolled(person(n), "gen-x").into());
+    phase("enrolled", PEOPLE, &|n| {
+        // Three of two hundred skills each way; some are named far more often than others.
+        let three = |from: u128| {
+            [0, 1, 2].map(|which| {
+                let chance = scatter(5, scatter(6, 6 * n + from + which).as_u128() >> 64).as_u128() >> 64;
+                slug(word((chance % 200) * (chance / 200 % 200) / 200))
+            })
+        };
+        ParticipantEnrolled {
+            offered: three(0).into(),
+            sought: three(3).into(),
+            unit: Some(slug(["north", "east", "south", "west"][usize::try_from(n % 4).unwrap()])),
+            capacity: Some(50),
+            ..enrolled(person(n), ["gen-x", "gen-z"][usize::try_from(n % 2).unwrap()])
+        }
+        .into()
+    });
     phase("proposed", PAIRS, &|n| {
         let (a, b) = of(n);
         PairProposed { pair: PairId(scatter(2, n)), ..proposed(0, a, b) }.into()
@@ -929,6 +947,7 @@ fn a_million_sessions_among_twenty_thousand_people() {
     println!("   program: {:?}", clock.elapsed());
     assert_eq!(u128::from(view.sessions.live), SESSIONS - SESSIONS / 10);
     measures::cost(&models, on(1000).1);
+    suggestions::cost(&models);
     let clock = std::time::Instant::now();
     models.write_json(&mut std::io::BufWriter::new(std::io::sink())).unwrap();
     println!("      json: {:?}", clock.elapsed());

@@ -36,24 +36,33 @@ impl<'a, S: Ord> Fit<'a, S> {
         }
     }
 
-    /// The harmonic mean of the two parts, `2 p r / (p s + r q)` of p/q and r/s, not reduced: great only if
-    /// both are. 0 (of 1) when either gives the other nothing, also because the other seeks nothing.
+    /// See [`mutual`].
     pub fn mutual(&self) -> Ratio {
-        let (second, first) = (self.for_second, self.for_first);
-        if second.numerator == 0 || first.numerator == 0 {
-            return Ratio::new(0, 1);
-        }
-        Ratio {
-            numerator: 2 * second.numerator * first.numerator,
-            denominator: second.numerator * first.denominator + first.numerator * second.denominator,
-        }
+        mutual(self.for_second, self.for_first)
     }
 
-    /// The mutual fit in whole thousandths, rounded down: the weight of the pair in a matching.
+    /// See [`permille`].
     pub fn permille(&self) -> u64 {
-        let mutual = self.mutual();
-        1000 * mutual.numerator / mutual.denominator
+        permille(self.for_second, self.for_first)
     }
+}
+
+/// The harmonic mean of the two parts, `2 p r / (p s + r q)` of p/q and r/s, not reduced: great only if
+/// both are. 0 (of 1) when either gives the other nothing, also because the other seeks nothing.
+pub const fn mutual(second: Ratio, first: Ratio) -> Ratio {
+    if second.numerator == 0 || first.numerator == 0 {
+        return Ratio::new(0, 1);
+    }
+    Ratio {
+        numerator: 2 * second.numerator * first.numerator,
+        denominator: second.numerator * first.denominator + first.numerator * second.denominator,
+    }
+}
+
+/// The mutual fit in whole thousandths, rounded down: the weight of the pair in a matching.
+pub const fn permille(second: Ratio, first: Ratio) -> u64 {
+    let mutual = mutual(second, first);
+    1000 * mutual.numerator / mutual.denominator
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub mod flows;
 
 pub mod fit;
 
+pub mod matching;
+
 /// What was to be taken away is not in the counts. Nothing was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("what was to be taken away is not in the counts")]

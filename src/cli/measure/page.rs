@@ -51,6 +51,7 @@ impl Page {
         self.tally(&report.input);
         self.note("A dash: not defined, as there is nothing to count or nobody was watched for that long.");
         self.reciprocity(report);
+        self.reciprocation(&report.time_to_reciprocation);
         self.generations(report);
         self.skills(report);
         let lapse = report.lapse_days;
@@ -96,7 +97,7 @@ impl Page {
                 grouped(stratum.censored),
             ));
             self.horizons("still going on", stratum, true);
-            self.middle("of the lives", stratum);
+            self.middle("of the lives", stratum, ("still going on", "had ended", "lasted"));
             for cause in &stratum.causes {
                 self.line("");
                 self.line(&format!(
@@ -186,6 +187,19 @@ impl Page {
         }
     }
 
+    fn reciprocation(&mut self, pairs: &Stratum) {
+        self.heading("Time to reciprocation: how long until the learner teaches?");
+        self.note("Days from the first session of a pair to the first in which the other one taught.");
+        self.line(&format!(
+            "  {}: {} returned, {} still one-way",
+            counted(pairs.n, "pair", "pairs"),
+            grouped(pairs.events),
+            grouped(pairs.censored),
+        ));
+        self.horizons("still one-way", pairs, false);
+        self.middle("of the pairs", pairs, ("still one-way", "had been returned", "were one-way"));
+    }
+
     fn generations(&mut self, report: &sessions::Report) {
         if report.flow.is_empty() {
             return;
@@ -259,7 +273,7 @@ impl Page {
             grouped(first.censored),
         ));
         self.horizons("still active", first, false);
-        self.middle(&format!("of the {many}"), first);
+        self.middle(&format!("of the {many}"), first, ("still going on", "had ended", "lasted"));
     }
 
     fn landmark(&mut self, landmark: &Landmark) {
@@ -335,7 +349,7 @@ impl Page {
         self.note("at risk: not ended before that day and still watched; shares allow for who was not (Kaplan-Meier)");
     }
 
-    fn middle(&mut self, of_whom: &str, stratum: &Stratum) {
+    fn middle(&mut self, of_whom: &str, stratum: &Stratum, (going_on, over, lasted): (&str, &str, &str)) {
         let days = |day: Option<u32>| day.map_or("-".into(), |day| grouped(day.into()));
         let Ends { lower, upper } = stratum.median_interval;
         self.line("");
@@ -346,8 +360,8 @@ impl Page {
         self.value("Median", &days(stratum.median), &format!("days{interval}"));
         let meaning = match (stratum.n, stratum.median) {
             (0, _) => "nobody to be measured".to_owned(),
-            (_, None) => format!("more than half {of_whom} were still going on"),
-            (_, Some(_)) => format!("by then half {of_whom} had ended"),
+            (_, None) => format!("more than half {of_whom} were {going_on}"),
+            (_, Some(_)) => format!("by then half {of_whom} {over}"),
         };
         self.meaning(&meaning);
         let RestrictedMean { tau, value, se } = stratum.rmst;
@@ -356,7 +370,7 @@ impl Page {
         let meaning = match (value, stratum.follow_up) {
             (None, Some(days)) => format!("not known beyond day {days}: ask for --tau {days} or less"),
             (None, None) => "nobody to be measured".to_owned(),
-            (Some(_), _) => format!("how many of the first {tau} days they lasted on average"),
+            (Some(_), _) => format!("how many of the first {tau} days they {lasted} on average"),
         };
         self.meaning(&meaning);
     }

@@ -7,7 +7,7 @@ use std::io::Read;
 use chrono::NaiveTime;
 use mentorlog_events::time::{Day, Timestamp, Zone};
 use mentorlog_projections::statistics::flows::{BandFlows, Flows, ValueFlows};
-use mentorlog_projections::statistics::lives::{Cause, LifeTable, Outcome};
+use mentorlog_projections::statistics::lives::{Cause, Life, LifeTable, Outcome};
 use mentorlog_projections::statistics::ratio::Ratio;
 use mentorlog_projections::statistics::spells::{Spell, days_between, landmark, spells};
 use mentorlog_projections::statistics::spread::{PRIOR_RATINGS, Ratings};
@@ -105,6 +105,9 @@ pub struct Report {
     pub generations: Vec<String>,
     pub totals: Totals,
     pub figures: Figures,
+    /// How long pairs were one-way, in days from their first session; all were watched to `as_of`, for a table
+    /// does not say when a pair ended.
+    pub time_to_reciprocation: Stratum,
     /// Empty where no generation is given.
     pub flow: Vec<Flow>,
     /// Empty where no skill is given.
@@ -534,6 +537,7 @@ pub fn measure(
     drop(active);
 
     let mut pairs = FirstSpells::default();
+    let mut unreturned = LifeTable::default();
     let (mut one_way, mut two_way, mut left_out) = (LifeTable::default(), LifeTable::default(), 0);
     meetings.sort_unstable();
     meetings.dedup();
@@ -543,6 +547,10 @@ pub fn measure(
         let Some(first) = cut.first() else { continue };
         let taught = |lower: bool| of_pair.iter().find(|meeting| meeting.lower_taught == lower);
         let both = taught(true).zip(taught(false));
+        unreturned.add(match both {
+            Some((up, down)) => Life::new(days_between(first.start, up.day.max(down.day)), ENDED),
+            None => Life::new(days_between(first.start, seen_from), Outcome::Censored),
+        });
         let mutual = both.map(|(up, down)| days_between(first.start, up.day.max(down.day)));
         match landmark(first.life(seen_from, ENDED), question.landmark, mutual) {
             Some((true, left)) => two_way.add(left),
@@ -568,6 +576,7 @@ pub fn measure(
             minutes: sums.flows.total(),
         },
         figures: sums.figures(&question.generations),
+        time_to_reciprocation: Stratum::of("pairs", &unreturned, watched, false, horizons),
         flow: sums.flow(&question.generations),
         skills: sums.skills(),
         retention: Retention {

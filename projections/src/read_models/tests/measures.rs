@@ -3,12 +3,14 @@
 use super::*;
 use crate::exchanges::ExchangeView;
 use crate::participants::ParticipantView;
+use crate::reciprocation::{StillOneWay, TimeToReciprocation};
 use crate::reciprocity::{Asked, Figure, Grades, Reciprocity};
 use crate::retention::{self, Basis, By, Impossible, Retention, Subject};
 use crate::statistics::flows::{BandFlows, Flows, Part, ValueFlows};
-use crate::statistics::lives::{Cause, LifeTable, Outcome};
+use crate::statistics::lives::{Cause, Life, LifeTable, Outcome};
 use crate::statistics::ratio::Ratio;
 use crate::statistics::spells::spells;
+use crate::statistics::survival::{Curve, Reading};
 
 fn same(figure: Figure, ratio: Ratio) {
     assert_eq!((figure.numerator, figure.denominator), (ratio.numerator, ratio.denominator));
@@ -100,6 +102,63 @@ fn by_definition(models: &ReadModels, asked: Asked, ours: &Reciprocity) {
         let learned = seekers.iter().filter(|seeker| of.iter().any(|exchange| exchange.learner == **seeker));
         assert_eq!(skill.sought_fulfilment.numerator, learned.count() as u64);
     }
+}
+
+/// Holds the time to reciprocation against the first days read off the sessions as they are shown.
+fn reciprocation(models: &ReadModels, asked: Asked, ours: &Reciprocity) {
+    let until = asked.to.map_or(asked.as_of, |to| to.min(asked.as_of));
+    let program = models.program.as_ref().unwrap();
+    let watched = if program.state == ProgramState::Archived { program.since.min(until) } else { until };
+    // By the two people: the first day each taught, and the last day on which they could.
+    let mut twos: BTreeMap<_, ([Option<Day>; 2], Option<Day>)> = BTreeMap::new();
+    for pair in models.pairs(PairFilter::default(), None, usize::MAX, until).unwrap().items {
+        if pair.end_class == Some(EndClass::EnteredInError) {
+            continue;
+        }
+        let (firsts, last) = twos.entry((pair.a.min(pair.b), pair.a.max(pair.b))).or_default();
+        if pair.started_at.is_some() {
+            let closed = pair.closed_day.filter(|_| pair.end_reason.is_some()).unwrap_or(watched);
+            *last = (*last).max(Some(closed.min(watched)));
+        }
+        for session in models.sessions.iter().map(|row| models.session_view(row)) {
+            let live = matches!(session.state, SessionState::Logged | SessionState::Confirmed);
+            let of = session.pair == pair.pair && asked.evidence.takes(session.evidence);
+            if !live || !of || session.day > until {
+                continue;
+            }
+            for exchange in session.exchanges {
+                let first = &mut firsts[usize::from(exchange.teacher > exchange.learner)];
+                *first = Some(first.map_or(session.day, |day| day.min(session.day)));
+            }
+        }
+    }
+    let mut table = LifeTable::default();
+    for (firsts, last) in twos.into_values() {
+        let Some(first) = firsts.into_iter().flatten().min() else { continue };
+        if asked.from.is_some_and(|from| first < from) {
+            continue;
+        }
+        let (day, how) = match firsts {
+            [Some(one), Some(other)] => (one.max(other), Outcome::Ended(Cause(1))),
+            _ => (last.unwrap_or(watched), Outcome::Censored),
+        };
+        table.add(Life::new(u32::try_from(day.number() - first.number()).unwrap_or(0), how));
+    }
+    let ours = &ours.time_to_reciprocation;
+    assert_eq!((ours.n, ours.events), (table.lives(), table.events()));
+    let curve = Curve::of(&table).watched_for(ours.follow_up.unwrap_or(0));
+    assert!(ours.follow_up >= table.follow_up());
+    assert_eq!(ours.median, curve.median());
+    let shown = |at: &StillOneWay| (at.at_risk, at.one_way);
+    let read = |reading: Option<Reading>| {
+        (reading.map(|reading| reading.at_risk), reading.map(|reading| reading.estimate.survival))
+    };
+    let days: Vec<u32> = ours.at.iter().map(|at| at.day).collect();
+    assert_eq!(
+        ours.at.iter().map(shown).collect::<Vec<_>>(),
+        curve.at(&days).into_iter().map(read).collect::<Vec<_>>()
+    );
+    assert_eq!(ours.rmst.value, curve.restricted_mean(ours.rmst.tau).map(|mean| mean.value));
 }
 
 fn people_who_seek(models: &ReadModels, skill: &Slug) -> Vec<ParticipantId> {
@@ -208,6 +267,7 @@ pub(super) fn check(models: &ReadModels, today: Day) {
         let figures = models.reciprocity(asked);
         assert_eq!(figures, models.reciprocity_by_scan(asked));
         by_definition(models, asked, &figures);
+        reciprocation(models, asked, &figures);
         let explained = models.reciprocity_seqs(asked, None, usize::MAX);
         assert_eq!(explained.seqs.is_empty(), figures.sessions == 0);
     }
@@ -568,6 +628,60 @@ fn who_changes_arm_lives_in_neither_before_being_in_it() {
     );
     assert_eq!(of(50).strata[1].curve[0].survival.to_bits(), 0.0_f64.to_bits());
     assert_eq!(rows(&of(19), "comparison"), [(10, 1, 1, 0)], "Ann had not changed yet");
+}
+
+#[test]
+fn a_pair_is_one_way_until_something_comes_back_or_nothing_more_can() {
+    let mut history = History::of_two_pairs();
+    // Ann and Ben: returned after 10 days. Ann and Cleo: never, and it ends on day 25.
+    history.say(logged(1, 1, 2, &[(ANN, "rust", 30)])).say(logged(2, 1, 12, &[(BEN, "chess", 5)]));
+    history.say(logged(3, 2, 5, &[(CLEO, "rust", 30)]));
+    history.on(25).say(ended_on(2, EndReason::LostContact, 25));
+    let of = |history: &History, day: i32| {
+        super::check(history).reciprocity(Asked::as_of(on(day).1)).time_to_reciprocation
+    };
+    let after = of(&history, 40);
+    assert_eq!((after.n, after.events, after.median), (2, 1, Some(10)));
+    // At day 10 both were watched; at day 20 nobody is left, for Cleo's pair ended on its day 20.
+    let shown =
+        |of: &TimeToReciprocation| of.at.iter().map(|at| (at.at_risk, at.one_way)).collect::<Vec<_>>();
+    let open = |at_risk, one_way| (Some(at_risk), Some(one_way));
+    let beyond = (None, None);
+    assert_eq!(shown(&after), [open(2, 1.0), open(2, 1.0), open(0, 0.5), beyond, beyond]);
+    let before = of(&history, 11);
+    assert_eq!((before.n, before.events, before.median), (2, 0, None), "it had not come back by then");
+    // Without the return the first pair is one-way to this day; told again of its first day, it never was.
+    history.on(40).say(SessionVoided { session: session(2) });
+    assert_eq!((of(&history, 40).n, of(&history, 40).events), (2, 0));
+    history.say(corrected(1, 2, 3, &[(ANN, "rust", 30), (BEN, "chess", 5)]));
+    assert_eq!(shown(&of(&history, 40))[0], open(2, 0.5));
+    // Only of pairs that began in the days asked for: the second began on day 5.
+    let from = Some(on(4).1);
+    let models = super::check(&history);
+    let later = models.reciprocity(Asked { from, ..Asked::as_of(on(40).1) }).time_to_reciprocation;
+    assert_eq!((later.n, later.events), (1, 0));
+}
+
+#[test]
+fn two_who_are_paired_again_are_watched_until_the_end_of_the_last_time() {
+    let mut history = History::of_two_pairs();
+    history.say(logged(1, 1, 1, &[(ANN, "rust", 30)])).on(5).say(ended_on(1, EndReason::TermCompleted, 5));
+    let at_risk = |history: &History| {
+        let of = super::check(history).reciprocity(Asked::as_of(on(40).1)).time_to_reciprocation;
+        (of.n, of.events, of.at.iter().map(|at| at.at_risk.unwrap_or(0)).collect::<Vec<_>>())
+    };
+    assert_eq!(at_risk(&history), (1, 0, vec![1, 0, 0, 0, 0]));
+    history.say(proposed(3, BEN, ANN));
+    assert_eq!(
+        at_risk(&history).2,
+        [1, 0, 0, 0, 0],
+        "a proposal is no time in which anything could come back"
+    );
+    history.on(10).say(PairAccepted { pair: pair(3), participant: ANN });
+    history.say(PairActivated { pair: pair(3), term_ends_day: on(180).1 });
+    assert_eq!(at_risk(&history), (1, 0, vec![1, 1, 1, 0, 0]));
+    history.on(20).say(logged(2, 3, 20, &[(BEN, "chess", 30)]));
+    assert_eq!(at_risk(&history), (1, 1, vec![1, 1, 0, 0, 0]));
 }
 
 #[test]
