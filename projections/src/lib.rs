@@ -23,6 +23,8 @@ pub mod health;
 
 mod counting;
 
+mod activity;
+
 mod timeline;
 
 mod rows;
