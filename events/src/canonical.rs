@@ -218,7 +218,8 @@ mod tests {
             let bytes = std::fs::read(folder.join(name).join(format!("{version}.json"))).unwrap();
             (name, Envelope::parse(&bytes).unwrap().data.to_vec())
         };
-        let newest = |name: &str| E::SHAPES.iter().filter(|shape| shape.name == name).map(|shape| shape.version).max();
+        let newest =
+            |name: &str| E::SHAPES.iter().filter(|shape| shape.name == name).map(|shape| shape.version).max();
         let shapes = E::SHAPES.iter().filter(|shape| newest(shape.name) == Some(shape.version));
         shapes.map(|shape| read(shape.name, shape.version)).collect()
     }
@@ -226,7 +227,10 @@ mod tests {
     type Read<E> = Result<(E, usize), ReadError>;
 
     /// Whatever the one reader reads the other reads so.
-    fn agree<E: PartialEq + std::fmt::Debug>((one, general): (Option<(E, usize)>, Read<E>), bytes: &[u8]) -> bool {
+    fn agree<E: PartialEq + std::fmt::Debug>(
+        (one, general): (Option<(E, usize)>, Read<E>),
+        bytes: &[u8],
+    ) -> bool {
         let Some(one) = one else { return false };
         assert_eq!(Ok(one), general, "{}", String::from_utf8_lossy(bytes));
         true
@@ -250,7 +254,8 @@ mod tests {
     }
 
     fn changes() -> impl Strategy<Value = Vec<Change>> {
-        let byte = || prop_oneof![prop::sample::select(b"\"\\{}[],:0123456789eE.- \nntrula".to_vec()), any::<u8>()];
+        let byte =
+            || prop_oneof![prop::sample::select(b"\"\\{}[],:0123456789eE.- \nntrula".to_vec()), any::<u8>()];
         let at = any::<Index>;
         let change = prop_oneof![
             (at(), byte()).prop_map(|(at, byte)| Change::Replace(at, byte)),

@@ -70,6 +70,26 @@ impl Spells {
         })
     }
 
+    /// Without one session of an outermost day, given the first and the last day of what is left; `None` if
+    /// these few days cannot tell what comes apart.
+    pub(crate) fn without(self, day: Day, left: Option<(Day, Day)>) -> Option<Self> {
+        let Self { first, newest, count } = self;
+        let Some((from, to)) = left else { return Some(Self::NONE) };
+        if day == newest.1 && to >= newest.0 {
+            let newest = (newest.0, to);
+            Some(Self { first: if count == 1 { newest } else { first }, newest, count })
+        } else if day == first.0 && from <= first.1 {
+            let first = (from, first.1);
+            Some(Self { first, newest: if count == 1 { first } else { newest }, count })
+        } else if count == 2 && day == newest.1 {
+            Some(Self { first, newest: first, count: 1 })
+        } else if count == 2 && day == first.0 {
+            Some(Self { first: newest, newest, count: 1 })
+        } else {
+            None
+        }
+    }
+
     /// How many there are.
     pub(crate) fn count(self) -> u64 {
         u64::from(self.count)
@@ -113,6 +133,20 @@ mod tests {
     use crate::statistics::spells::spells;
 
     proptest! {
+        #[test]
+        fn a_session_taken_back_leaves_the_spells_of_the_others(
+            active in prop::collection::vec(0_i32..120, 1..25), lapse in 0_u32..20, gone in any::<prop::sample::Index>()
+        ) {
+            let mut days: Vec<Day> = active.into_iter().map(Day::from_number).collect();
+            days.sort_unstable();
+            let before = Spells::of(&days, lapse);
+            let day = days.remove(gone.index(days.len()));
+            let left = days.first().copied().zip(days.last().copied());
+            if let Some(after) = before.without(day, left) {
+                prop_assert_eq!(after, Spells::of(&days, lapse));
+            }
+        }
+
         #[test]
         fn days_in_any_order_make_the_spells_their_sorted_days_make(
             active in prop::collection::vec(0_i32..120, 0..25), lapse in 0_u32..20, later in 0_i32..40

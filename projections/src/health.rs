@@ -311,8 +311,7 @@ impl ReadModels {
         let PairCounts { active, paused, .. } = self.totals.pairs;
         let heard = as_of.plus_days(-i32::from(stall_after_days));
         let stalled = (0..).zip(self.idle_of.iter().copied()).map(|(row, day)| (day, row));
-        let stalled: Vec<(Day, Row)> =
-            stalled.filter(|&(day, _)| day != NEVER && day < heard).collect();
+        let stalled: Vec<(Day, Row)> = stalled.filter(|&(day, _)| day != NEVER && day < heard).collect();
         let early = self.matured.by(as_of);
         let stalled_share = Ratio::new(stalled.len() as u64, active).into();
         let show = |idle_since, row: Row| {

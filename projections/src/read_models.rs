@@ -25,6 +25,7 @@ use crate::reciprocity::Lessons;
 use crate::rows::{NONE, Row, Rows, Table};
 use crate::skills::{Listing, Skill, Words};
 use crate::statistics::ratio::Ratio;
+use crate::statistics::spells::days_between;
 use crate::timeline::{Chain, Postings, Seq};
 
 mod json;
@@ -555,7 +556,9 @@ impl ReadModels {
         let (people, standing) = (pair.people, Standing::of(&pair, &terms));
         let row = self.pairs.push(pair)?;
         self.terms.push(terms);
-        let first = *Arc::make_mut(&mut self.firsts).entry((people[0].min(people[1]), people[0].max(people[1]))).or_insert(row);
+        let first = *Arc::make_mut(&mut self.firsts)
+            .entry((people[0].min(people[1]), people[0].max(people[1])))
+            .or_insert(row);
         self.first_of_two.push(first);
         self.values.push([0; 2]);
         self.idle_of.push(NEVER);
@@ -752,25 +755,33 @@ impl ReadModels {
             return;
         }
         let (people, lapse) = (pair.people, u32::from(self.activity.lapse_days));
-        // Whether what is known of the spells is enough to take up the day.
-        let taken_up = |rows: &mut Rows<Spells>, row: Row| {
-            let before = rows[row];
-            match before.with(day, lapse).filter(|_| turn == Turn::In) {
-                // Most sessions lie within a spell: then nothing is written.
-                Some(after) if after == before => true,
-                Some(after) => {
-                    rows[row] = after;
-                    true
+        match turn {
+            Turn::In => {
+                let with = |spells: Spells| spells.with(day, lapse);
+                if !change_spells(&mut self.activity.pairs, row, with) {
+                    self.cut_pair(row);
                 }
-                None => false,
+                for person in people {
+                    if !change_spells(&mut self.activity.people, person, with) {
+                        self.cut_person(person);
+                    }
+                }
             }
-        };
-        if !taken_up(&mut self.activity.pairs, row) {
-            self.cut_pair(row);
-        }
-        for person in people {
-            if !taken_up(&mut self.activity.people, person) {
-                self.cut_person(person);
+            Turn::Out => {
+                // Between two of the pair's own sessions that join each other nothing comes apart for anybody.
+                if joined(self.days_of(pair), day, lapse) {
+                    return;
+                }
+                self.cut_pair(row);
+                for person in people {
+                    let outermost = self.outermost_days(person);
+                    let without = |spells: Spells| spells.without(day, outermost);
+                    if !change_spells(&mut self.activity.people, person, without)
+                        && !joined(self.days_of_person(person), day, lapse)
+                    {
+                        self.cut_person(person);
+                    }
+                }
             }
         }
     }
@@ -784,9 +795,25 @@ impl ReadModels {
 
     /// Cuts the spells of a participant anew, from the sessions of their pairs.
     fn cut_person(&mut self, person: Row) {
-        let pairs = self.pairs_of(&self.participants[person]).map(|row| &self.pairs[row]);
-        let days = pairs.filter(|pair| pair.counts()).flat_map(|pair| self.days_of(pair)).collect();
+        let days = self.days_of_person(person).collect();
         self.activity.people[person] = cut(days, self.activity.lapse_days);
+    }
+
+    fn counting_pairs_of(&self, person: Row) -> impl Iterator<Item = &Pair> {
+        let pairs = self.pairs_of(&self.participants[person]).map(|row| &self.pairs[row]);
+        pairs.filter(|pair| pair.counts())
+    }
+
+    fn days_of_person(&self, person: Row) -> impl Iterator<Item = Day> {
+        self.counting_pairs_of(person).flat_map(|pair| self.days_of(pair))
+    }
+
+    /// The first and the last day on which a participant had a live session of a pair that counts.
+    fn outermost_days(&self, person: Row) -> Option<(Day, Day)> {
+        let active = self.counting_pairs_of(person).filter(|pair| pair.sessions.live > 0);
+        active
+            .map(|pair| (pair.first_day, pair.last_day))
+            .reduce(|(first, last), (other_first, other_last)| (first.min(other_first), last.max(other_last)))
     }
 
     fn days_of(&self, pair: &Pair) -> impl Iterator<Item = Day> {
@@ -1144,6 +1171,31 @@ fn learn(
             turn.step(&mut skills[exchange.skill as usize].fulfilled, sought as u64);
         }
     }
+}
+
+/// Changes the spells of a row; whether what is known of them was enough to say how.
+fn change_spells(rows: &mut Rows<Spells>, row: Row, change: impl Fn(Spells) -> Option<Spells>) -> bool {
+    let before = rows[row];
+    let Some(after) = change(before) else { return false };
+    // Most sessions lie within a spell: then nothing is written.
+    if after != before {
+        rows[row] = after;
+    }
+    true
+}
+
+/// Whether a day lies between two of the days, or on one, that are no further apart than the lapse.
+fn joined(mut days: impl Iterator<Item = Day>, day: Day, lapse: u32) -> bool {
+    let (mut before, mut after) = (None, None);
+    days.any(|one| {
+        if one <= day {
+            before = before.max(Some(one));
+        }
+        if one >= day {
+            after = Some(after.map_or(one, |after: Day| after.min(one)));
+        }
+        matches!((before, after), (Some(before), Some(after)) if days_between(before, after) <= lapse)
+    })
 }
 
 /// Cuts days in any order.

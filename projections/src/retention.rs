@@ -608,8 +608,8 @@ impl ReadModels {
     /// First spells, and how many spells there are in all. Nothing but a pass over what is kept of them if they
     /// are asked for by the policy's lapse and at present.
     fn by_activity(&self, subject: Subject, lapse_days: u16, watched: Day) -> (Vec<Lived>, u64) {
-        let kept = self.activity.lapse_days == lapse_days
-            && self.latest_day.is_none_or(|latest| latest <= watched);
+        let kept =
+            self.activity.lapse_days == lapse_days && self.latest_day.is_none_or(|latest| latest <= watched);
         let (mut lives, mut count) = (Vec::new(), 0);
         if kept {
             let rows = match subject {
@@ -827,11 +827,16 @@ impl ReadModels {
     }
 
     /// By the number of the pair: the day by which both of it had taught, if they had by `watched`.
-    fn both_taught_by(&self, watched: Day) -> Vec<Option<Day>> {
+    pub(crate) fn both_taught_by(&self, watched: Day) -> Vec<Option<Day>> {
         if self.latest_day.is_none_or(|latest| latest <= watched) {
             let both = |[a, b]: [Day; 2]| Some(a.max(b)).filter(|both| *both != NEVER);
             return self.taught_from.iter().copied().map(both).collect();
         }
+        self.both_taught_by_scan(watched)
+    }
+
+    /// The same from every session anew.
+    pub(crate) fn both_taught_by_scan(&self, watched: Day) -> Vec<Option<Day>> {
         let mut firsts: Vec<[Option<Day>; 2]> = vec![[None; 2]; self.pairs.len() as usize];
         for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= watched) {
             for exchange in self.exchanges_of(session).filter(|exchange| exchange.minutes > 0) {
