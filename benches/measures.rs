@@ -537,7 +537,7 @@ fn main() {
                 let (begun, before) = (Instant::now(), (spent_by_all(), spent()));
                 let mut models = ReadModels::new();
                 replay::<Event>(&log, ledger, 0..size, false, |Replayed { entry, .. }| {
-                    models.apply(&entry);
+                    models.apply(entry);
                     Ok(())
                 })
                 .unwrap();

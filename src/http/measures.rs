@@ -127,7 +127,7 @@ impl Measures {
             past.unwrap_or_else(|| (ReadModels::new(), 0))
         };
         replay::<Event>(&*published.log, program.into(), from..size, false, |Replayed { entry, .. }| {
-            models.apply(&entry);
+            models.apply(entry);
             Ok(())
         })
         .map_err(|error| Problem::new(Code::Unreadable, error))?;
