@@ -173,7 +173,7 @@ fn main() {
         let mut tree = Tree::new();
         replay::<Event>(&*sled, LedgerId::from(program), 0..size, hash, |Replayed { leaf, .. }| {
             if hash {
-                tree.push(leaf);
+                tree.push(*leaf);
             }
             Ok(())
         })

@@ -399,8 +399,14 @@ impl<'a> Envelope<'a> {
         let version = u32::try_from(rest.after(b"\",\"v\":")?.number()?).map_err(|_| damaged("v"))?;
         let recorded_at = Timestamp::parse_canonical(rest.after(b",\"recorded_at\":\"")?.bytes(27)?)
             .ok_or_else(|| damaged("recorded_at"))?;
-        let day = rest.after(b"\",\"day\":\"")?.text(10)?.parse().map_err(|_| damaged("day"))?;
-        let actor = rest.after(b"\",\"actor\":\"")?.word()?.parse().map_err(|_| damaged("actor"))?;
+        let day =
+            Day::parse_canonical(rest.after(b"\",\"day\":\"")?.bytes(10)?).ok_or_else(|| damaged("day"))?;
+        let actor = if rest.after(b"\",\"actor\":\"")?.skip(PARTICIPANT.as_bytes()) {
+            let id = parse_uuid(rest.bytes(36)?).map_err(|_| damaged("actor"))?;
+            Actor::Participant(ParticipantId(id))
+        } else {
+            rest.word()?.parse().map_err(|_| damaged("actor"))?
+        };
         let on_behalf_of = if rest.skip(b"\",\"on_behalf_of\":\"participant:") {
             Some(ParticipantId(rest.uuid()?))
         } else {
@@ -472,27 +478,23 @@ impl<'a> Rest<'a> {
         Ok(bytes)
     }
 
-    fn text(&mut self, length: usize) -> Result<&'a str, ReadError> {
-        std::str::from_utf8(self.bytes(length)?).map_err(|_| damaged("not UTF-8"))
-    }
-
     /// Everything up to the next quotation mark; it is left in place.
     fn word(&mut self) -> Result<&'a str, ReadError> {
         let length = self.0.iter().position(|&b| b == b'"').ok_or_else(|| damaged("an unclosed string"))?;
-        let word = self.text(length)?;
-        if word.bytes().any(|b| b == b'\\' || b < 0x20) {
+        let word = self.bytes(length)?;
+        if word.iter().any(|&b| b == b'\\' || b < 0x20) {
             return Err(damaged("an escape in the envelope"));
         }
-        Ok(word)
+        std::str::from_utf8(word).map_err(|_| damaged("not UTF-8"))
     }
 
     fn number(&mut self) -> Result<u64, ReadError> {
         let length = self.0.iter().position(|b| !b.is_ascii_digit()).unwrap_or(self.0.len());
-        let digits = self.text(length)?;
-        if digits.len() > 16 || (digits.len() > 1 && digits.starts_with('0')) {
+        let digits = self.bytes(length)?;
+        if !(1..=16).contains(&length) || (length > 1 && digits[0] == b'0') {
             return Err(damaged("a number"));
         }
-        digits.parse().map_err(|_| damaged("a number"))
+        Ok(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
     }
 
     fn uuid(&mut self) -> Result<Uuid, ReadError> {

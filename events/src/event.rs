@@ -350,6 +350,20 @@ macro_rules! facts {
                     Self::$name(fact)
                 }
             }
+
+            impl $name {
+                /// Reads the fact in the spelling in which it is written, and what stands behind it. `None`:
+                /// it may be spelled otherwise.
+                fn canonical(bytes: &[u8]) -> Option<(Self, &[u8])> {
+                    #[allow(unused_mut, reason = "some facts have no fields")]
+                    let mut fields = $crate::canonical::Fields::of(bytes)?;
+                    $(let $field: $field_type = $crate::canonical::Canonical::field(
+                        &mut fields,
+                        concat!("\"", stringify!($field), "\":"),
+                    )?;)*
+                    Some((Self { $($field,)* }, fields.end()?))
+                }
+            }
         )*
 
         $(#[$enum_doc])*
@@ -357,6 +371,24 @@ macro_rules! facts {
         #[allow(missing_docs, reason = "each variant is documented at its struct")]
         pub enum $enum {
             $($name($name),)*
+        }
+
+        #[cfg(test)]
+        impl $enum {
+            /// Reads data of the newest version by each of the two readers.
+            #[allow(clippy::type_complexity, dead_code, reason = "one test asks for both at once")]
+            pub(crate) fn both_ways(
+                name: &str,
+                bytes: &[u8],
+            ) -> Option<(Option<(Self, usize)>, Result<(Self, usize), $crate::entry::ReadError>)> {
+                match name {
+                    $($text => Some((
+                        $name::canonical(bytes).map(|(fact, rest)| (fact.into(), bytes.len() - rest.len())),
+                        $crate::entry::read_data::<$name>(bytes).map(|(fact, length)| (fact.into(), length)),
+                    )),)*
+                    _ => None,
+                }
+            }
         }
 
         impl $crate::entry::Facts for $enum {
@@ -384,9 +416,10 @@ macro_rules! facts {
                         $($(($text, $old_version) => {
                             $crate::entry::read_data::<$old>(bytes).map(|(old, length)| (<$name>::from(old).into(), length))
                         })*)?
-                        ($text, $version) => {
-                            $crate::entry::read_data::<$name>(bytes).map(|(fact, length)| (fact.into(), length))
-                        }
+                        ($text, $version) => $name::canonical(bytes).map_or_else(
+                            || $crate::entry::read_data::<$name>(bytes).map(|(fact, length)| (fact.into(), length)),
+                            |(fact, rest)| Ok((fact.into(), bytes.len() - rest.len())),
+                        ),
                         ($text, _) => Err($crate::entry::ReadError::UnknownVersion {
                             name: $text, version, newest: $version,
                         }),

@@ -8,6 +8,8 @@ pub mod event;
 
 pub mod entry;
 
+mod canonical;
+
 pub mod history;
 
 pub mod record;

@@ -225,7 +225,8 @@ impl Day {
         std::str::from_utf8(text).expect("only ASCII was written")
     }
 
-    fn parse_canonical(text: &[u8]) -> Option<Self> {
+    /// Reads the one spelling and no other.
+    pub(crate) fn parse_canonical(text: &[u8]) -> Option<Self> {
         if text.len() != 10 || text[4] != b'-' || text[7] != b'-' {
             return None;
         }

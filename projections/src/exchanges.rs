@@ -222,6 +222,11 @@ impl Session {
         }
     }
 
+    /// Whether it counts as told by one, here.
+    pub(crate) fn waits_for_confirmation(&self) -> bool {
+        self.state() == SessionState::Logged && !self.is_imported()
+    }
+
     pub(crate) fn state(&self) -> SessionState {
         match (self.condition(), self.confirmed()) {
             (Condition::Live, Confirmed::No) => SessionState::Logged,

@@ -1,17 +1,19 @@
 //! What a program manager acts on: who stalls, who waits, what lacks confirmation, what nobody teaches.
 //! Never says what somebody is worth: lists are by how long something has waited.
 
-use mentorlog_events::event::{Arm, EndClass};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mentorlog_events::event::{Arm, EndClass, EndReason};
 use mentorlog_events::id::{PairId, ParticipantId, SessionId};
 use mentorlog_events::time::Day;
 use serde::Serialize;
 
-use crate::counting::Side;
-use crate::exchanges::SessionState;
-use crate::pairs::{Pair, PairState};
+use crate::counting::{Side, Turn};
+use crate::pairs::{Pair, PairCounts, PairState, Terms};
 use crate::participants::ParticipantState;
 use crate::program::MeasuresFrom;
-use crate::read_models::ReadModels;
+use crate::read_models::{NEVER, ReadModels};
 use crate::reciprocity::{Figure, SkillFlow};
 use crate::rows::Row;
 use crate::statistics::ratio::Ratio;
@@ -28,10 +30,101 @@ pub struct Longest<T> {
 
 impl<T> Longest<T> {
     /// Orders by the day since when, then by the row, and shows the first.
-    fn of<R: Ord>(mut since: Vec<(Day, R)>, limit: usize, show: impl Fn(Day, R) -> T) -> Self {
-        since.sort_unstable();
+    fn of(mut since: Vec<(Day, Row)>, limit: usize, show: impl Fn(Day, Row) -> T) -> Self {
         let count = since.len() as u64;
-        Self { count, items: since.into_iter().take(limit).map(|(day, row)| show(day, row)).collect() }
+        if limit < since.len() {
+            // Only what is shown needs an order.
+            since.select_nth_unstable(limit);
+            since.truncate(limit);
+        }
+        since.sort_unstable();
+        Self { count, items: since.into_iter().map(|(day, row)| show(day, row)).collect() }
+    }
+}
+
+/// Sessions that wait for confirmation, by day.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Backlog {
+    // Ascending rows. New sessions have the greatest, so that they are put last.
+    days: BTreeMap<Day, Arc<Vec<Row>>>,
+}
+
+impl Backlog {
+    /// Adds a session or takes it away.
+    pub(crate) fn count(&mut self, day: Day, session: Row, turn: Turn) {
+        let rows = Arc::make_mut(self.days.entry(day).or_default());
+        match (turn, rows.binary_search(&session)) {
+            (Turn::In, Err(place)) => rows.insert(place, session),
+            (Turn::Out, Ok(place)) => drop(rows.remove(place)),
+            (Turn::In, Ok(_)) | (Turn::Out, Err(_)) => {}
+        }
+        if rows.is_empty() {
+            self.days.remove(&day);
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.days.values().map(|rows| rows.len() as u64).sum()
+    }
+
+    /// By day, then by row.
+    fn iter(&self) -> impl Iterator<Item = (Day, Row)> {
+        self.days.iter().flat_map(|(&day, rows)| rows.iter().map(move |&row| (day, row)))
+    }
+}
+
+/// Proposals that count, by what became of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Funneled {
+    states: PairCounts,
+    started: u64,
+    /// Started and had a live session.
+    pub(crate) met: u64,
+}
+
+impl Funneled {
+    /// Adds a proposal, or takes it away.
+    pub(crate) fn count(&mut self, (state, started): (PairState, bool), turn: Turn) {
+        turn.step(self.states.of(state), 1);
+        turn.step(&mut self.started, u64::from(started));
+    }
+}
+
+/// Pairs that started, by the last day of their term: those that ended early, among all that say something.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Matured {
+    terms: BTreeMap<Day, Ratio>,
+}
+
+impl Matured {
+    /// The last day of a pair's term and whether it ended early; `None` if it says nothing.
+    pub(crate) fn place(pair: &Pair, terms: &Terms) -> Option<(Day, bool)> {
+        let term = terms.term_ends_day.filter(|_| pair.started)?;
+        let before = terms.closed_day < term;
+        match pair.end.filter(|_| before).map(EndReason::class) {
+            Some(EndClass::EarlyVoluntary | EndClass::EarlyExternal) => Some((term, true)),
+            None | Some(EndClass::Planned) => pair.counts().then_some((term, false)),
+            Some(EndClass::Administrative | EndClass::EnteredInError) => None,
+        }
+    }
+
+    /// Adds a pair, or takes it away.
+    pub(crate) fn count(&mut self, term: Day, early: bool, turn: Turn) {
+        let ratio = self.terms.entry(term).or_default();
+        turn.step(&mut ratio.denominator, 1);
+        turn.step(&mut ratio.numerator, u64::from(early));
+        if ratio.denominator == 0 {
+            self.terms.remove(&term);
+        }
+    }
+
+    /// Of pairs whose term is over by the close of a day.
+    fn by(&self, day: Day) -> Ratio {
+        self.terms.range(..=day).fold(Ratio::default(), |mut sum, (_, ratio)| {
+            sum.numerator += ratio.numerator;
+            sum.denominator += ratio.denominator;
+            sum
+        })
     }
 }
 
@@ -176,11 +269,11 @@ impl ReadModels {
     /// One page of numbers to act on, as things stand at the close of `as_of`: the day of the last entry or a
     /// later one, for where things stood before is not kept. Each list shows at most `limit`.
     ///
-    /// Costs a pass over pairs, people and sessions.
+    /// Costs a pass over the people, and over a day of each pair.
     pub fn health(&self, as_of: Day, limit: usize) -> Health {
         let policy = self.measures_on(as_of);
         let people = self.people();
-        let mut skills = self.skill_flows(&self.lessons);
+        let mut skills = self.skill_flows_at_present();
         skills.sort_by(|one, other| {
             other.supply_gap.cmp(&one.supply_gap).then_with(|| one.skill.cmp(&other.skill))
         });
@@ -215,30 +308,11 @@ impl ReadModels {
     }
 
     fn open_pairs(&self, as_of: Day, stall_after_days: u16, limit: usize) -> OpenPairs {
-        let (mut active, mut paused, mut stalled) = (0, 0, Vec::new());
-        let mut early = Ratio::default();
-        for (row, pair) in (0..).zip(self.pairs.iter()) {
-            active += u64::from(pair.state == PairState::Active);
-            paused += u64::from(pair.state == PairState::Paused);
-            if let Some(day) = pair.idle_since()
-                && day.plus_days(i32::from(stall_after_days)) < as_of
-            {
-                stalled.push((day, row));
-            }
-            let Some(term) = self.terms[row].term_ends_day.filter(|term| *term <= as_of && pair.started)
-            else {
-                continue;
-            };
-            let before = self.terms[row].closed_day < term;
-            match pair.end.filter(|_| before).map(mentorlog_events::event::EndReason::class) {
-                Some(EndClass::EarlyVoluntary | EndClass::EarlyExternal) => {
-                    early.numerator += 1;
-                    early.denominator += 1;
-                }
-                None | Some(EndClass::Planned) => early.denominator += u64::from(pair.counts()),
-                Some(EndClass::Administrative | EndClass::EnteredInError) => {}
-            }
-        }
+        let PairCounts { active, paused, .. } = self.totals.pairs;
+        let heard = as_of.plus_days(-i32::from(stall_after_days));
+        let stalled = (0..).zip(self.idle_of.iter().copied()).map(|(row, day)| (day, row));
+        let stalled: Vec<(Day, Row)> = stalled.filter(|&(day, _)| day != NEVER && day < heard).collect();
+        let early = self.matured.by(as_of);
         let stalled_share = Ratio::new(stalled.len() as u64, active).into();
         let show = |idle_since, row: Row| {
             let pair = &self.pairs[row];
@@ -251,22 +325,18 @@ impl ReadModels {
     }
 
     fn proposals(&self, as_of: Day, limit: usize) -> Proposals {
-        let counts = |pair: &&Pair| !pair.imported && pair.counts();
-        let pairs = || self.pairs.iter().filter(counts);
-        let in_state = |state| pairs().filter(|pair| pair.state == state).count() as u64;
-        let proposed = pairs().count() as u64;
-        let waiting = in_state(PairState::Proposed);
-        let activated = pairs().filter(|pair| pair.started).count() as u64;
+        let Funneled { states, started: activated, met } = self.funneled;
+        let proposed: u64 = PairState::ALL.into_iter().map(|state| *states.clone().of(state)).sum();
         let funnel = Funnel {
             proposed,
-            waiting,
+            waiting: states.proposed,
             activated,
-            met: pairs().filter(|pair| pair.started && pair.sessions.live > 0).count() as u64,
-            declined: in_state(PairState::Declined),
-            withdrawn: in_state(PairState::Withdrawn),
-            expired: in_state(PairState::Expired),
-            invalidated: in_state(PairState::Invalidated),
-            acceptance: Ratio::new(activated, proposed - waiting).into(),
+            met,
+            declined: states.declined,
+            withdrawn: states.withdrawn,
+            expired: states.expired,
+            invalidated: states.invalidated,
+            acceptance: Ratio::new(activated, proposed - states.proposed).into(),
         };
         let waiting = self.waiting.iter().map(|&(_, row)| (self.terms[row].proposed_day, row)).collect();
         let show = |proposed_day, row: Row| {
@@ -286,25 +356,16 @@ impl ReadModels {
     }
 
     fn unconfirmed(&self, as_of: Day, limit: usize) -> Confirmation {
-        let mut disputed = 0;
-        let mut backlog: Vec<(Day, Row)> = Vec::new();
-        for (row, session) in (0..).zip(self.sessions.iter()) {
-            match session.state() {
-                SessionState::Logged => {
-                    if !session.is_imported() && self.pairs[session.pair].counts() {
-                        backlog.push((session.day, row));
-                    }
-                }
-                SessionState::Disputed => disputed += 1,
-                SessionState::Confirmed | SessionState::Voided => {}
-            }
-        }
         let show = |day, row: Row| {
             let session = &self.sessions[row];
             let pair = self.pairs[session.pair].id;
             Unconfirmed { session: session.id, pair, day, days: days_between(day, as_of) }
         };
-        let backlog = Longest::of(backlog, limit, show);
-        Confirmation { backlog, disputed, ratio: self.confirmation(as_of).into() }
+        let items = self.backlog.iter().take(limit).map(|(day, row)| show(day, row)).collect();
+        Confirmation {
+            backlog: Longest { count: self.backlog.len(), items },
+            disputed: self.totals.sessions.disputed,
+            ratio: self.confirmation(as_of).into(),
+        }
     }
 }

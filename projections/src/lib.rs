@@ -27,6 +27,8 @@ pub mod suggestions;
 
 mod counting;
 
+mod activity;
+
 mod timeline;
 
 mod rows;

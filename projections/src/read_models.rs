@@ -5,6 +5,7 @@
 //! gets here; folded all the same, it changes nothing but the size.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use mentorlog_events::entry::{Actor, Entry, Principal};
 use mentorlog_events::event::{self, Absent, Event, PersonalField};
@@ -12,16 +13,20 @@ use mentorlog_events::id::{PairId, ParticipantId, Slug};
 use mentorlog_events::time::{Day, Timestamp};
 use uuid::Uuid;
 
+use crate::activity::{Activity, Spells};
 use crate::counting::{Side, Turn};
 use crate::exchanges::{Condition, Confirmed, Exchange, Session, SessionState, Teller, Told};
 use crate::goals::{Goal, GoalCounts, GoalState, NoShow, Round};
+use crate::health::{Backlog, Funneled, Matured};
 use crate::pairs::{InRound, Pair, PairSessions, PairState, Terms};
 use crate::participants::{OwnPairs, Participant, ParticipantState, Profile};
 use crate::program::{MeasuresFrom, Program, ProgramState, Totals};
-use crate::reciprocation::{Onset, earlier};
+use crate::reciprocation::Onset;
 use crate::reciprocity::Lessons;
 use crate::rows::{NONE, Row, Rows, Table};
 use crate::skills::{Listing, Skill, Words};
+use crate::statistics::ratio::Ratio;
+use crate::statistics::spells::days_between;
 use crate::timeline::{Chain, Postings, Seq};
 
 mod json;
@@ -35,6 +40,9 @@ pub use reads::{Page, PairFilter};
 ///
 /// About 100 MB for 1,000,000 sessions of 100,000 pairs among 20,000 people. A program of more than 2^32 - 1
 /// entries does not fit: positions are held in 32 bits.
+///
+/// A clone is a moment held still: it shares what is large with the original and costs well below a millisecond.
+/// While it lives, what is folded into the original copies the blocks it changes, each once.
 #[derive(Debug, Clone, Default)]
 pub struct ReadModels {
     pub(crate) size: u64,
@@ -66,18 +74,34 @@ pub struct ReadModels {
     pub(crate) waiting: BTreeSet<(Timestamp, Row)>,
     /// Active pairs by the day from which they are idle: how many are stalled on a day is a sum over few days.
     pub(crate) idle: BTreeMap<Day, u64>,
+    /// By the number of the pair: that day; [`NEVER`] unless active.
+    pub(crate) idle_of: Rows<Day>,
+    /// What became of proposals.
+    pub(crate) funneled: Funneled,
+    /// Pairs by the end of their term.
+    pub(crate) matured: Matured,
+    /// Sessions that wait for confirmation.
+    pub(crate) backlog: Backlog,
+    /// Confirmed sessions among live ones, of pairs that count.
+    pub(crate) confirmed: Ratio,
+    /// Spells of sessions.
+    pub(crate) activity: Activity,
+    /// By the number of the pair: the first day on which A taught for a minute and on which B did; [`NEVER`] if
+    /// they have not.
+    pub(crate) taught_from: Rows<[Day; 2]>,
     /// By the number of the pair: the first pair of the same two people, which may be itself.
     pub(crate) first_of_two: Rows<Row>,
-    firsts: HashMap<(Row, Row), Row>,
+    firsts: Arc<HashMap<(Row, Row), Row>>,
     /// By the number of the pair: what A taught B and B taught A was worth, in quarter-minutes, in live sessions.
     pub(crate) values: Rows<[u64; 2]>,
-    /// By the number of the pair: the first day on which A taught B and B taught A, in live sessions.
-    pub(crate) onsets: Rows<Onset>,
     /// Live sessions of pairs that count.
     pub(crate) lessons: Lessons,
     /// No session was ever told of a later day.
     pub(crate) latest_day: Option<Day>,
 }
+
+/// A day that does not come.
+pub(crate) const NEVER: Day = Day::from_number(i32::MAX);
 
 /// Where and when an event stands.
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +144,7 @@ impl ReadModels {
                     let measures = measures.clone();
                     program.measures.push(MeasuresFrom { seq: entry.seq, day: at.day, measures });
                 }
+                self.follow_lapse();
             }
             Event::ProgramClosed(event::ProgramClosed {}) => {
                 let program = self.program_named(at)?;
@@ -152,18 +177,22 @@ impl ReadModels {
             }
             Event::ArmChanged(fact) => {
                 let person = self.person(fact.participant, at)?;
+                self.seek_and_offer(person, Turn::Out);
                 let profile = &mut self.profiles[person];
                 *self.totals.arms.of(profile.arm) -= 1;
                 profile.arm = fact.arm;
                 profile.arms.push((at.day, fact.arm));
                 *self.totals.arms.of(fact.arm) += 1;
+                self.seek_and_offer(person, Turn::In);
             }
             Event::SkillsUpdated(fact) => {
                 let person = self.person(fact.participant, at)?;
                 let offered = fact.offered.iter().map(|skill| self.skill(skill)).collect();
                 let sought = fact.sought.iter().map(|skill| self.skill(skill)).collect();
+                self.seek_and_offer(person, Turn::Out);
                 let row = &mut self.profiles[person];
                 (row.offered, row.sought) = (offered, sought);
+                self.seek_and_offer(person, Turn::In);
             }
             Event::CapacitySet(fact) => {
                 let person = self.person(fact.participant, at)?;
@@ -281,24 +310,24 @@ impl ReadModels {
             }
             Event::PairExtended(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                self.terms[pair].term_ends_day = Some(fact.term_ends_day);
+                self.change_pair(pair, |_, terms| terms.term_ends_day = Some(fact.term_ends_day));
             }
             Event::PairEnded(fact) => {
                 let pair = self.pair_named(fact.pair, at)?;
-                let counted = self.pairs[pair].counts();
-                if let Some(before) = self.pairs[pair].end.replace(fact.reason) {
+                let (counted, before) = (self.pairs[pair].counts(), self.pairs[pair].end);
+                if let Some(before) = before {
                     *self.totals.ends.of(before.class()) -= 1;
                 }
+                *self.totals.ends.of(fact.reason.class()) += 1;
+                self.change_pair(pair, |pair, terms| {
+                    (pair.state, pair.end) = (PairState::Ended, Some(fact.reason));
+                    (terms.closed_at, terms.closed_day) = (fact.occurred_at, fact.day);
+                });
                 match (counted, self.pairs[pair].counts()) {
                     (true, false) => self.teach(pair, Turn::Out),
                     (false, true) => self.teach(pair, Turn::In),
                     (true, true) | (false, false) => {}
                 }
-                *self.totals.ends.of(fact.reason.class()) += 1;
-                self.change_pair(pair, |pair, terms| {
-                    pair.state = PairState::Ended;
-                    (terms.closed_at, terms.closed_day) = (fact.occurred_at, fact.day);
-                });
             }
 
             Event::GoalSet(fact) => self.set_goal(fact, at)?,
@@ -364,6 +393,31 @@ impl ReadModels {
             rules: fact.rules.clone(),
             measures: vec![MeasuresFrom { seq: u64::from(at.seq), day: at.day, measures }],
         });
+        self.follow_lapse();
+    }
+
+    /// Cuts all spells anew if the policy has another lapse.
+    fn follow_lapse(&mut self) {
+        let lapse_days = self.program.as_ref().map_or(0, |program| program.measures().lapse_after_days);
+        if self.activity.lapse_days != lapse_days {
+            self.activity = self.activity_by_scan(lapse_days);
+        }
+    }
+
+    /// Counts what a participant offers and seeks, or takes it away.
+    fn seek_and_offer(&mut self, person: Row, turn: Turn) {
+        let profile = &self.profiles[person];
+        if profile.seeks_and_offers() {
+            for &skill in &profile.offered {
+                turn.step(&mut self.skill_counts[skill as usize].offered, 1);
+            }
+            for &skill in &profile.sought {
+                turn.step(&mut self.skill_counts[skill as usize].sought, 1);
+                if self.lessons.has_learned(skill, person) {
+                    turn.step(&mut self.skill_counts[skill as usize].fulfilled, 1);
+                }
+            }
+        }
     }
 
     fn enrol(&mut self, fact: &event::ParticipantEnrolled, at: At) -> Option<()> {
@@ -400,8 +454,10 @@ impl ReadModels {
             minutes: [0; 2],
             no_shows: 0,
         };
-        self.participants.push(row)?;
+        let person = self.participants.push(row)?;
         self.profiles.push(profile);
+        self.activity.people.push(Spells::NONE);
+        self.seek_and_offer(person, Turn::In);
         self.totals.participants.enrolled += 1;
         *self.totals.arms.of(fact.arm) += 1;
         self.totals.generations[generation as usize] += 1;
@@ -417,10 +473,12 @@ impl ReadModels {
 
     /// Changes a participant and what is counted of where they stand.
     fn change_person(&mut self, person: Row, change: impl FnOnce(&mut Profile)) {
+        self.seek_and_offer(person, Turn::Out);
         let row = &mut self.profiles[person];
         *self.totals.participants.of(row.state()) -= 1;
         change(row);
         *self.totals.participants.of(row.state()) += 1;
+        self.seek_and_offer(person, Turn::In);
     }
 
     fn propose(&mut self, fact: &event::PairProposed, at: At) -> Option<()> {
@@ -499,10 +557,14 @@ impl ReadModels {
         let (people, standing) = (pair.people, Standing::of(&pair, &terms));
         let row = self.pairs.push(pair)?;
         self.terms.push(terms);
-        let first = *self.firsts.entry((people[0].min(people[1]), people[0].max(people[1]))).or_insert(row);
+        let first = *Arc::make_mut(&mut self.firsts)
+            .entry((people[0].min(people[1]), people[0].max(people[1])))
+            .or_insert(row);
         self.first_of_two.push(first);
         self.values.push([0; 2]);
-        self.onsets.push([None; 2]);
+        self.idle_of.push(NEVER);
+        self.activity.pairs.push(Spells::NONE);
+        self.taught_from.push([NEVER; 2]);
         for person in people {
             self.participants[person].newest_pair = row;
         }
@@ -548,16 +610,28 @@ impl ReadModels {
                 Turn::Out => self.waiting.remove(&(expires_at, row)),
             };
         }
-        if let Some(day) = standing.idle_since {
-            self.count_idle(day, turn);
+        if let Some(place) = standing.funneled {
+            self.funneled.count(place, turn);
         }
+        if let Some((term, early)) = standing.matured {
+            self.matured.count(term, early, turn);
+        }
+        self.count_moving(row, standing.moving, turn);
     }
 
-    fn count_idle(&mut self, day: Day, turn: Turn) {
-        let count = self.idle.entry(day).or_default();
-        turn.step(count, 1);
-        if *count == 0 {
-            self.idle.remove(&day);
+    fn count_moving(&mut self, row: Row, moving: Moving, turn: Turn) {
+        if let Some(day) = moving.idle_since {
+            let count = self.idle.entry(day).or_default();
+            turn.step(count, 1);
+            if *count == 0 {
+                self.idle.remove(&day);
+            }
+        }
+        if moving.met {
+            turn.step(&mut self.funneled.met, 1);
+        }
+        if turn == Turn::In {
+            self.idle_of[row] = moving.idle_since.unwrap_or(NEVER);
         }
     }
 
@@ -622,10 +696,10 @@ impl ReadModels {
         }
         self.concern_people(pair, at.seq);
 
-        let idle = self.pairs[pair].idle_since();
+        let before = Moving::of(&self.pairs[pair]);
         self.count_session(row, Turn::In);
         self.tally(row, Turn::In);
-        self.idle_moved(pair, idle);
+        self.moved(pair, before);
         Some(())
     }
 
@@ -654,18 +728,97 @@ impl ReadModels {
         Some(())
     }
 
-    /// Adds the live sessions of a pair to the lessons, or takes them away.
+    /// Adds the live sessions of a pair that counts from here on to what is measured, or takes them away.
     fn teach(&mut self, row: Row, turn: Turn) {
         let pair = &self.pairs[row];
-        let people = pair.people;
-        let taught: Vec<Exchange> = self
-            .sessions_of(pair)
-            .filter(|session| session.is_live())
-            .flat_map(|session| self.exchanges_of(session).copied())
-            .collect();
-        for exchange in taught {
-            self.lessons.count(exchange, people, turn);
+        let (people, counts) = (pair.people, pair.sessions);
+        turn.step(&mut self.confirmed.denominator, u64::from(counts.live));
+        turn.step(&mut self.confirmed.numerator, u64::from(counts.confirmed));
+        let live = || rows_of(&self.sessions, pair).filter(|&row| self.sessions[row].is_live());
+        let waiting = live().filter(|&row| self.sessions[row].waits_for_confirmation());
+        let waiting: Vec<(Day, Row)> = waiting.map(|row| (self.sessions[row].day, row)).collect();
+        let taught: Vec<Exchange> =
+            live().flat_map(|row| self.exchanges_of(&self.sessions[row]).copied()).collect();
+        for (day, session) in waiting {
+            self.backlog.count(day, session, turn);
         }
+        for exchange in taught {
+            learn(&mut self.lessons, &mut self.skill_counts, &self.profiles, exchange, people, turn);
+        }
+        self.cut_pair(row);
+        people.into_iter().for_each(|person| self.cut_person(person));
+    }
+
+    /// Takes up the day of a session that came or went.
+    fn active_on(&mut self, row: Row, day: Day, turn: Turn) {
+        let pair = &self.pairs[row];
+        if !pair.counts() {
+            return;
+        }
+        let (people, lapse) = (pair.people, u32::from(self.activity.lapse_days));
+        match turn {
+            Turn::In => {
+                let with = |spells: Spells| spells.with(day, lapse);
+                if !change_spells(&mut self.activity.pairs, row, with) {
+                    self.cut_pair(row);
+                }
+                for person in people {
+                    if !change_spells(&mut self.activity.people, person, with) {
+                        self.cut_person(person);
+                    }
+                }
+            }
+            Turn::Out => {
+                // Between two of the pair's own sessions that join each other nothing comes apart for anybody.
+                if joined(self.days_of(pair), day, lapse) {
+                    return;
+                }
+                self.cut_pair(row);
+                for person in people {
+                    let outermost = self.outermost_days(person);
+                    let without = |spells: Spells| spells.without(day, outermost);
+                    if !change_spells(&mut self.activity.people, person, without)
+                        && !joined(self.days_of_person(person), day, lapse)
+                    {
+                        self.cut_person(person);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Cuts the spells of a pair anew, from its own sessions.
+    fn cut_pair(&mut self, row: Row) {
+        let pair = &self.pairs[row];
+        let days = if pair.counts() { self.days_of(pair).collect() } else { Vec::new() };
+        self.activity.pairs[row] = cut(days, self.activity.lapse_days);
+    }
+
+    /// Cuts the spells of a participant anew, from the sessions of their pairs.
+    fn cut_person(&mut self, person: Row) {
+        let days = self.days_of_person(person).collect();
+        self.activity.people[person] = cut(days, self.activity.lapse_days);
+    }
+
+    fn counting_pairs_of(&self, person: Row) -> impl Iterator<Item = &Pair> {
+        let pairs = self.pairs_of(&self.participants[person]).map(|row| &self.pairs[row]);
+        pairs.filter(|pair| pair.counts())
+    }
+
+    fn days_of_person(&self, person: Row) -> impl Iterator<Item = Day> {
+        self.counting_pairs_of(person).flat_map(|pair| self.days_of(pair))
+    }
+
+    /// The first and the last day on which a participant had a live session of a pair that counts.
+    fn outermost_days(&self, person: Row) -> Option<(Day, Day)> {
+        let active = self.counting_pairs_of(person).filter(|pair| pair.sessions.live > 0);
+        active
+            .map(|pair| (pair.first_day, pair.last_day))
+            .reduce(|(first, last), (other_first, other_last)| (first.min(other_first), last.max(other_last)))
+    }
+
+    fn days_of(&self, pair: &Pair) -> impl Iterator<Item = Day> {
+        self.sessions_of(pair).filter(|session| session.is_live()).map(|session| session.day)
     }
 
     /// Adds the exchanges told of a session. An exchange that was there before keeps its rating.
@@ -697,7 +850,7 @@ impl ReadModels {
             return;
         }
         let (pair, was_live) = (session.pair, session.is_live());
-        let idle = self.pairs[pair].idle_since();
+        let before = Moving::of(&self.pairs[pair]);
         self.count_session(row, Turn::Out);
         change(&mut self.sessions[row]);
         self.count_session(row, Turn::In);
@@ -706,18 +859,14 @@ impl ReadModels {
             (false, true) => self.tally(row, Turn::In),
             (true, true) | (false, false) => {}
         }
-        self.idle_moved(pair, idle);
+        self.moved(pair, before);
     }
 
-    fn idle_moved(&mut self, pair: Row, before: Option<Day>) {
-        let after = self.pairs[pair].idle_since();
+    fn moved(&mut self, pair: Row, before: Moving) {
+        let after = Moving::of(&self.pairs[pair]);
         if before != after {
-            if let Some(day) = before {
-                self.count_idle(day, Turn::Out);
-            }
-            if let Some(day) = after {
-                self.count_idle(day, Turn::In);
-            }
+            self.count_moving(pair, before, Turn::Out);
+            self.count_moving(pair, after, Turn::In);
         }
     }
 
@@ -726,14 +875,24 @@ impl ReadModels {
         let session = &self.sessions[row];
         let state = session.state();
         turn.step(self.totals.sessions.of(state), 1);
-        let counts = &mut self.pairs[session.pair].sessions;
+        let pair = &mut self.pairs[session.pair];
+        let measured = pair.counts();
+        let counts = &mut pair.sessions;
         match session.condition() {
             Condition::Live => {
                 turn.step(&mut self.totals.sessions.live, 1);
                 turn.step(self.totals.sessions.evidence.of(session.evidence()), 1);
                 turn.step_small(&mut counts.live);
-                if state == SessionState::Confirmed {
+                let confirmed = state == SessionState::Confirmed;
+                if confirmed {
                     turn.step_small(&mut counts.confirmed);
+                }
+                if measured {
+                    turn.step(&mut self.confirmed.denominator, 1);
+                    turn.step(&mut self.confirmed.numerator, u64::from(confirmed));
+                    if session.waits_for_confirmation() {
+                        self.backlog.count(session.day, row, turn);
+                    }
                 }
             }
             Condition::Disputed => turn.step_small(&mut counts.disputed),
@@ -744,13 +903,13 @@ impl ReadModels {
     /// Adds what a session says to the pair, the two people, the skills and the program, or takes it away.
     /// Called when the session is already counted among the live ones, or no longer is.
     fn tally(&mut self, row: Row, turn: Turn) {
-        self.tally_onset(row, turn);
         let session = &self.sessions[row];
         let pair = &mut self.pairs[session.pair];
         turn.step(&mut self.totals.sessions.minutes, u64::from(session.minutes));
         for person in pair.people {
             turn.step_small(&mut self.participants[person].sessions);
         }
+        let mut no_longer_first = [false; 2];
         let mut next = session.exchanges;
         while let Some(&exchange) = self.exchanges.get(next) {
             let minutes = u64::from(exchange.minutes);
@@ -771,8 +930,19 @@ impl ReadModels {
             if exchange.rating > 0 {
                 turn.step(&mut self.values[session.pair][teacher as usize], exchange.quarters());
             }
+            if exchange.minutes > 0 {
+                let first = self.taught_from[session.pair][teacher as usize];
+                match turn {
+                    Turn::In if session.day < first => {
+                        self.taught_from[session.pair][teacher as usize] = session.day;
+                    }
+                    Turn::Out if session.day == first => no_longer_first[teacher as usize] = true,
+                    Turn::In | Turn::Out => {}
+                }
+            }
             if pair.counts() {
-                self.lessons.count(exchange, pair.people, turn);
+                let people = pair.people;
+                learn(&mut self.lessons, &mut self.skill_counts, &self.profiles, exchange, people, turn);
             }
             if exchange.is_last() {
                 break;
@@ -780,6 +950,9 @@ impl ReadModels {
             next += 1;
         }
 
+        let session = &self.sessions[row];
+        let row = session.pair;
+        let pair = &mut self.pairs[row];
         let (at, day) = (session.occurred_at, session.day);
         match turn {
             Turn::In => {
@@ -811,24 +984,25 @@ impl ReadModels {
             }
             Turn::Out => {}
         }
+        for side in [Side::A, Side::B] {
+            if no_longer_first[side as usize] {
+                self.taught_from[row][side as usize] = self.first_taught(row, side);
+            }
+        }
+        self.active_on(row, day, turn);
     }
 
-    /// Counts the day of a session among those on which each of its pair taught, or takes it away.
-    fn tally_onset(&mut self, row: Row, turn: Turn) {
-        let session = &self.sessions[row];
-        let pair = session.pair;
-        let told = self.onset_of(session);
-        let known = self.onsets[pair];
-        self.onsets[pair] = match turn {
-            Turn::In => [earlier(known[0], told[0]), earlier(known[1], told[1])],
-            // Rare, as above: the pair's other sessions say which day is the first now.
-            Turn::Out if (0..2).any(|side| told[side].is_some() && told[side] == known[side]) => {
-                let live = self.sessions_of(&self.pairs[pair]).filter(|session| session.is_live());
-                live.map(|session| self.onset_of(session))
-                    .fold([None; 2], |sum, one| [earlier(sum[0], one[0]), earlier(sum[1], one[1])])
-            }
-            Turn::Out => known,
-        };
+    /// The first day on which one of a pair taught, from its live sessions.
+    fn first_taught(&self, row: Row, side: Side) -> Day {
+        let taught = |exchange: &&Exchange| exchange.teacher() == side && exchange.minutes > 0;
+        let sessions = self.sessions_of(&self.pairs[row]).filter(|session| session.is_live());
+        let sessions = sessions.filter(|session| self.exchanges_of(session).any(|one| taught(&one)));
+        sessions.map(|session| session.day).min().unwrap_or(NEVER)
+    }
+
+    /// The first day on which each of a pair taught.
+    pub(crate) fn taught_first(&self, pair: Row) -> Onset {
+        self.taught_from[pair].map(|day| (day != NEVER).then_some(day))
     }
 
     /// The day of a session, for each of the two who taught in it.
@@ -989,12 +1163,72 @@ impl ReadModels {
     }
 }
 
+/// The rows of a pair's sessions, whatever their state, newest first.
+fn rows_of(sessions: &Table<Session>, pair: &Pair) -> impl Iterator<Item = Row> {
+    let newest = Some(pair.newest_session);
+    std::iter::successors(newest, |&row| (row != NONE).then(|| sessions[row].earlier))
+        .take_while(|row| *row != NONE)
+}
+
+/// Counts an exchange of a pair that counts among the lessons, or takes it away.
+fn learn(
+    lessons: &mut Lessons,
+    skills: &mut [Skill],
+    profiles: &Rows<Profile>,
+    exchange: Exchange,
+    people: [Row; 2],
+    turn: Turn,
+) {
+    if lessons.count(exchange, people, turn) {
+        let profile = &profiles[people[exchange.teacher().other() as usize]];
+        if profile.seeks_and_offers() {
+            let sought = profile.sought.iter().filter(|skill| **skill == exchange.skill).count();
+            turn.step(&mut skills[exchange.skill as usize].fulfilled, sought as u64);
+        }
+    }
+}
+
+/// Changes the spells of a row; whether what is known of them was enough to say how.
+fn change_spells(rows: &mut Rows<Spells>, row: Row, change: impl Fn(Spells) -> Option<Spells>) -> bool {
+    let before = rows[row];
+    let Some(after) = change(before) else { return false };
+    // Most sessions lie within a spell: then nothing is written.
+    if after != before {
+        rows[row] = after;
+    }
+    true
+}
+
+/// Whether a day lies between two of the days, or on one, that are no further apart than the lapse.
+fn joined(mut days: impl Iterator<Item = Day>, day: Day, lapse: u32) -> bool {
+    let (mut before, mut after) = (None, None);
+    days.any(|one| {
+        if one <= day {
+            before = before.max(Some(one));
+        }
+        if one >= day {
+            after = Some(after.map_or(one, |after: Day| after.min(one)));
+        }
+        matches!((before, after), (Some(before), Some(after)) if days_between(before, after) <= lapse)
+    })
+}
+
+/// Cuts days in any order.
+fn cut(mut days: Vec<Day>, lapse_days: u16) -> Spells {
+    days.sort_unstable();
+    Spells::of(&days, u32::from(lapse_days))
+}
+
 /// What is counted of a pair by where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Standing {
     state: PairState,
     expires_at: Option<Timestamp>,
-    idle_since: Option<Day>,
+    /// If it was proposed: where it stands, and whether it ever started.
+    funneled: Option<(PairState, bool)>,
+    /// If it started and counts by its term: the last day of that, and whether it ended early.
+    matured: Option<(Day, bool)>,
+    moving: Moving,
 }
 
 impl Standing {
@@ -1002,7 +1236,24 @@ impl Standing {
         Self {
             state: pair.state,
             expires_at: (pair.state == PairState::Proposed).then_some(terms.expires_at),
-            idle_since: pair.idle_since(),
+            funneled: pair.was_proposed().then_some((pair.state, pair.started)),
+            matured: Matured::place(pair, terms),
+            moving: Moving::of(pair),
         }
+    }
+}
+
+/// What is counted of a pair and may move with a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Moving {
+    idle_since: Option<Day>,
+    /// It was proposed, started, and has had a live session.
+    met: bool,
+}
+
+impl Moving {
+    fn of(pair: &Pair) -> Self {
+        let met = pair.was_proposed() && pair.started && pair.sessions.live > 0;
+        Self { idle_since: pair.idle_since(), met }
     }
 }

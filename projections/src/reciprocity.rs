@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use mentorlog_events::event::{Arm, EndReason};
 use mentorlog_events::id::Slug;
@@ -362,12 +363,12 @@ impl ReadModels {
             && asked.evidence == Grades::ALL
             && self.latest_day.is_none_or(|latest| latest <= asked.until());
         if everything {
-            self.figures(asked, &self.lessons, |row, pair| {
+            self.figures(asked, self.lessons.totals(), self.skill_flows_at_present(), |row, pair| {
                 let (live, confirmed) = (u64::from(pair.sessions.live), u64::from(pair.sessions.confirmed));
                 Held {
                     minutes: pair.minutes,
                     quarters: self.values[row],
-                    onset: self.onsets[row],
+                    onset: self.taught_first(row),
                     sessions: live,
                     live,
                     confirmed,
@@ -381,7 +382,8 @@ impl ReadModels {
     /// The same from every session anew, whatever is asked for.
     pub(crate) fn reciprocity_by_scan(&self, asked: Asked) -> Reciprocity {
         let picked = self.picked(asked);
-        self.figures(asked, &picked.lessons, |row, _| picked.held[row as usize])
+        let skills = self.skill_flows(&picked.lessons, &self.fulfilled(&picked.lessons));
+        self.figures(asked, picked.lessons.totals(), skills, |row, _| picked.held[row as usize])
     }
 
     fn picked(&self, asked: Asked) -> Picked {
@@ -422,7 +424,13 @@ impl ReadModels {
         Picked { held, lessons }
     }
 
-    fn figures(&self, asked: Asked, lessons: &Lessons, of_pair: impl Fn(Row, &Pair) -> Held) -> Reciprocity {
+    fn figures(
+        &self,
+        asked: Asked,
+        rated: Lesson,
+        skills: Vec<SkillFlow>,
+        of_pair: impl Fn(Row, &Pair) -> Held,
+    ) -> Reciprocity {
         let until = asked.until();
         let watched = self.watched_until(until);
         let mut again: HashMap<Row, (Held, Option<Day>)> = HashMap::new();
@@ -441,10 +449,11 @@ impl ReadModels {
         let mut people: Vec<Personal> = self
             .profiles
             .iter()
-            .map(|profile| Personal {
+            .zip(self.activity.people.iter())
+            .map(|(profile, spells)| Personal {
                 taught: 0,
                 learned: 0,
-                there_from: profile.enrolled_day,
+                there_from: spells.start().map_or(profile.enrolled_day, |day| day.min(profile.enrolled_day)),
                 generation: profile.generation,
             })
             .collect();
@@ -459,16 +468,8 @@ impl ReadModels {
         for (row, pair) in (0..).zip(self.pairs.iter()) {
             let [a, b] = pair.people.map(|person| person as usize);
             let mut held = Held::default();
-            if pair.counts() {
-                if pair.sessions.live > 0 {
-                    for person in [a, b] {
-                        let from = &mut people[person].there_from;
-                        *from = (*from).min(pair.first_day);
-                    }
-                }
-                if self.first_of_two[row] == row {
-                    held = of_pair(row, pair);
-                }
+            if pair.counts() && self.first_of_two[row] == row {
+                held = of_pair(row, pair);
             }
             let mut last_again = None;
             if !again.is_empty()
@@ -552,7 +553,6 @@ impl ReadModels {
             })
             .collect();
 
-        let rated = lessons.totals();
         Reciprocity {
             as_of: asked.as_of,
             from: asked.from,
@@ -581,7 +581,7 @@ impl ReadModels {
             },
             time_to_reciprocation: lives.figure(),
             flow,
-            skills: self.skill_flows(lessons),
+            skills,
         }
     }
 
@@ -609,18 +609,26 @@ impl ReadModels {
         order
     }
 
-    pub(crate) fn skill_flows(&self, lessons: &Lessons) -> Vec<SkillFlow> {
-        let fulfilled = {
-            let mut fulfilled = vec![0_u64; self.skills.len()];
-            for (person, profile) in (0..).zip(self.profiles.iter()) {
-                if profile.seeks_and_offers() {
-                    for &skill in &profile.sought {
-                        fulfilled[skill as usize] += u64::from(lessons.has_learned(skill, person));
-                    }
+    /// By the number of the skill: who of those who seek it have learned it.
+    fn fulfilled(&self, lessons: &Lessons) -> Vec<u64> {
+        let mut fulfilled = vec![0_u64; self.skills.len()];
+        for (person, profile) in (0..).zip(self.profiles.iter()) {
+            if profile.seeks_and_offers() {
+                for &skill in &profile.sought {
+                    fulfilled[skill as usize] += u64::from(lessons.has_learned(skill, person));
                 }
             }
-            fulfilled
-        };
+        }
+        fulfilled
+    }
+
+    /// Supply and demand at present.
+    pub(crate) fn skill_flows_at_present(&self) -> Vec<SkillFlow> {
+        let fulfilled: Vec<u64> = self.skill_counts.iter().map(|skill| skill.fulfilled).collect();
+        self.skill_flows(&self.lessons, &fulfilled)
+    }
+
+    fn skill_flows(&self, lessons: &Lessons, fulfilled: &[u64]) -> Vec<SkillFlow> {
         let all = lessons.totals().ratings;
         self.skills()
             .into_iter()
@@ -692,6 +700,11 @@ impl Pair {
     pub(crate) fn counts(&self) -> bool {
         self.end != Some(EndReason::EnteredInError)
     }
+
+    /// Whether it began as a proposal, and counts.
+    pub(crate) fn was_proposed(&self) -> bool {
+        !self.imported && self.counts()
+    }
 }
 
 impl Exchange {
@@ -735,33 +748,38 @@ type Parts = HashMap<Row, [u32; 2], BuildHasherDefault<RowHasher>>;
 /// Exchanges that count, by the number of the skill.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lessons {
-    skills: Vec<(Lesson, Parts)>,
+    skills: Vec<(Lesson, Arc<Parts>)>,
 }
 
 impl Lessons {
     /// Empty, with room for everything another holds.
     fn with_room_for(other: &Self) -> Self {
-        let room = |(_, parts): &(Lesson, Parts)| {
+        let room = |(_, parts): &(Lesson, Arc<Parts>)| {
             let parts = HashMap::with_capacity_and_hasher(parts.len(), BuildHasherDefault::default());
-            (Lesson::default(), parts)
+            (Lesson::default(), Arc::new(parts))
         };
         Self { skills: other.skills.iter().map(room).collect() }
     }
 
     /// Counts an exchange between the two of a pair, or takes it back.
-    pub(crate) fn count(&mut self, exchange: Exchange, people: [Row; 2], turn: Turn) {
+    /// Whether the learner knows the skill only from this exchange.
+    pub(crate) fn count(&mut self, exchange: Exchange, people: [Row; 2], turn: Turn) -> bool {
+        let mut only = false;
         let (lesson, parts) = self.lesson(exchange.skill);
+        let parts = Arc::make_mut(parts);
         turn.step(&mut lesson.exchanges, 1);
         turn.step(&mut lesson.minutes, u64::from(exchange.minutes));
         for (part, side) in [exchange.teacher(), exchange.teacher().other()].into_iter().enumerate() {
             let person = people[side as usize];
             let counts = parts.entry(person).or_default();
+            only = part == 1 && counts[1] == u32::from(turn == Turn::Out);
             turn.step_small(&mut counts[part]);
             if *counts == [0, 0] {
                 parts.remove(&person);
             }
         }
         self.rate(exchange, turn);
+        only
     }
 
     /// Counts the rating of a counted exchange, or takes it back.
@@ -774,7 +792,7 @@ impl Lessons {
         }
     }
 
-    fn lesson(&mut self, skill: u32) -> &mut (Lesson, Parts) {
+    fn lesson(&mut self, skill: u32) -> &mut (Lesson, Arc<Parts>) {
         let at = skill as usize;
         if at >= self.skills.len() {
             self.skills.resize_with(at + 1, Default::default);
@@ -783,7 +801,7 @@ impl Lessons {
     }
 
     /// Whether a person has learned a skill.
-    fn has_learned(&self, skill: u32, person: Row) -> bool {
+    pub(crate) fn has_learned(&self, skill: u32, person: Row) -> bool {
         let parts = self.skills.get(skill as usize).and_then(|(_, parts)| parts.get(&person));
         parts.is_some_and(|[_, learned]| *learned > 0)
     }

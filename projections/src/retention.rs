@@ -9,16 +9,15 @@
 //!   last session, on the day it becomes known that none came.
 //! - An archived program is watched until the day it was archived.
 
-use std::collections::BTreeMap;
-
 use mentorlog_events::event::{Arm, EndClass};
 use mentorlog_events::time::Day;
 use serde::Serialize;
 
+use crate::activity::{Activity, Spells};
 use crate::exchanges::Evidence;
 use crate::participants::ParticipantState;
 use crate::program::{MeasuresFrom, ProgramState};
-use crate::read_models::ReadModels;
+use crate::read_models::{NEVER, ReadModels};
 use crate::reciprocity::{Explained, Figure};
 use crate::rows::{NONE, Row};
 use crate::statistics::lives::{Cause, Life, LifeTable, Outcome};
@@ -366,10 +365,35 @@ impl Group {
         self.watched = self.watched.max(watched);
     }
 
-    /// Sorted first: a table is counts by day, and equal lives are counted at once.
+    /// Counted by day first, or sorted: a table is counts by day, and equal lives are put in at once.
     fn table(&mut self) -> LifeTable {
-        self.lives.sort_unstable();
         let mut table = LifeTable::default();
+        let longest = self.lives.iter().map(|life| life.exit()).max().unwrap_or(0);
+        let plain = |life: &Life| life.entry().is_none();
+        // A slot a day is cheaper than an order while there are not many more days than lives.
+        if longest as usize / 4 <= self.lives.len() && self.lives.iter().all(plain) {
+            const OUTCOMES: [Outcome; 4] = [
+                Outcome::Ended(Cause(1)),
+                Outcome::Ended(Cause(2)),
+                Outcome::Ended(Cause(3)),
+                Outcome::Censored,
+            ];
+            let mut days = vec![[0_u64; OUTCOMES.len()]; longest as usize + 1];
+            for life in &self.lives {
+                let place = match life.outcome() {
+                    Outcome::Ended(Cause(cause)) => usize::from(cause.clamp(1, 3)) - 1,
+                    Outcome::Censored => 3,
+                };
+                days[life.exit() as usize][place] += 1;
+            }
+            for (day, counts) in (0..).zip(days) {
+                for (outcome, count) in OUTCOMES.into_iter().zip(counts) {
+                    table.add_many(Life::new(day, outcome), count);
+                }
+            }
+            return table;
+        }
+        self.lives.sort_unstable();
         for equal in self.lives.chunk_by(|one, other| one == other) {
             table.add_many(equal[0], equal.len() as u64);
         }
@@ -517,14 +541,7 @@ impl ReadModels {
     pub(crate) fn confirmation(&self, as_of: Day) -> Ratio {
         let mut ratio = Ratio::default();
         if self.latest_day.is_none_or(|latest| latest <= as_of) {
-            if self.totals.ends.entered_in_error == 0 {
-                return Ratio::new(self.totals.sessions.confirmed, self.totals.sessions.live);
-            }
-            for pair in self.pairs.iter().filter(|pair| pair.counts()) {
-                ratio.numerator += u64::from(pair.sessions.confirmed);
-                ratio.denominator += u64::from(pair.sessions.live);
-            }
-            return ratio;
+            return self.confirmed;
         }
         for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= as_of) {
             if self.pairs[session.pair].counts() {
@@ -559,15 +576,10 @@ impl ReadModels {
 
     /// The day from which each participant was there: enrolment, or the first live session of a pair that
     /// counts if that was earlier, as it is of people who were imported.
-    fn there_from(&self) -> Vec<Day> {
-        let mut from: Vec<Day> = self.profiles.iter().map(|profile| profile.enrolled_day).collect();
-        for pair in self.pairs.iter().filter(|pair| pair.counts() && pair.sessions.live > 0) {
-            for person in pair.people {
-                let day = &mut from[person as usize];
-                *day = (*day).min(pair.first_day);
-            }
-        }
-        from
+    fn there_from(&self) -> impl Iterator<Item = Day> {
+        self.profiles.iter().zip(self.activity.people.iter()).map(|(profile, spells)| {
+            spells.start().map_or(profile.enrolled_day, |day| day.min(profile.enrolled_day))
+        })
     }
 
     fn participants_by_record(&self, watched: Day) -> Vec<Lived> {
@@ -593,8 +605,52 @@ impl ReadModels {
         lives
     }
 
-    /// First spells, and how many spells there are in all.
+    /// First spells, and how many spells there are in all. Nothing but a pass over what is kept of them if they
+    /// are asked for by the policy's lapse and at present.
     fn by_activity(&self, subject: Subject, lapse_days: u16, watched: Day) -> (Vec<Lived>, u64) {
+        let kept =
+            self.activity.lapse_days == lapse_days && self.latest_day.is_none_or(|latest| latest <= watched);
+        let (mut lives, mut count) = (Vec::new(), 0);
+        if kept {
+            let rows = match subject {
+                Subject::Pairs => &self.activity.pairs,
+                Subject::Participants => &self.activity.people,
+            };
+            lives.reserve(rows.len() as usize);
+            for (row, spells) in (0..).zip(rows.iter()) {
+                count += spells.count();
+                let life = spells.life(watched, u32::from(lapse_days));
+                lives.extend(life.map(|(start, life)| Lived { row, start, life }));
+            }
+            return (lives, count);
+        }
+        self.each_ones_days(subject, watched, |row, days| {
+            let spells = spells(days.iter().copied(), u32::from(lapse_days), watched);
+            count += spells.len() as u64;
+            if let Some(first) = spells.first() {
+                let life = first.life(watched, Outcome::Ended(Cause(1)));
+                lives.push(Lived { row, start: first.start, life });
+            }
+        });
+        (lives, count)
+    }
+
+    /// The spells of all, from every session anew.
+    pub(crate) fn activity_by_scan(&self, lapse_days: u16) -> Activity {
+        let mut activity = Activity { lapse_days, ..Activity::default() };
+        let always = self.latest_day.unwrap_or(Day::from_number(0));
+        let lapse = u32::from(lapse_days);
+        self.each_ones_days(Subject::Pairs, always, |_, days| {
+            activity.pairs.push(Spells::of(days, lapse));
+        });
+        self.each_ones_days(Subject::Participants, always, |_, days| {
+            activity.people.push(Spells::of(days, lapse));
+        });
+        activity
+    }
+
+    /// Hands over each one's days with live sessions up to a day, ascending, in the order of their rows.
+    fn each_ones_days(&self, subject: Subject, until: Day, mut each: impl FnMut(Row, &[Day])) {
         // By the number of the pair: whose days its sessions are. Small enough to stay near, unlike the pairs.
         let of_pair: Vec<[Row; 2]> = (0..)
             .zip(self.pairs.iter())
@@ -604,7 +660,7 @@ impl ReadModels {
                 Subject::Participants => pair.people,
             })
             .collect();
-        let sessions = || self.sessions.iter().filter(|session| session.is_live() && session.day <= watched);
+        let sessions = || self.sessions.iter().filter(|session| session.is_live() && session.day <= until);
         let whose = |pair: Row| of_pair[pair as usize].into_iter().filter(|row| *row != NONE);
         let rows = match subject {
             Subject::Pairs => self.pairs.len(),
@@ -631,19 +687,13 @@ impl ReadModels {
                 *at += 1;
             }
         }
-        let (mut lives, mut count, mut from) = (Vec::new(), 0, 0);
+        let mut from = 0;
         for (row, &end) in (0..rows).zip(&ends) {
             let of_one = &mut days[from..end];
             from = end;
             of_one.sort_unstable();
-            let spells = spells(of_one.iter().copied(), u32::from(lapse_days), watched);
-            count += spells.len() as u64;
-            if let Some(first) = spells.first() {
-                let life = first.life(watched, Outcome::Ended(Cause(1)));
-                lives.push(Lived { row, start: first.start, life });
-            }
+            each(row, of_one);
         }
-        (lives, count)
     }
 
     /// The groups in the order in which they are shown; and how many lives ended before the landmark, if that
@@ -665,12 +715,14 @@ impl ReadModels {
                 (vec![("all".to_owned(), group)], None)
             }
             Some(By::Cohort) => {
-                let mut groups: BTreeMap<(i32, u32), Group> = BTreeMap::new();
+                let Some(months) = Months::of(lives) else { return (Vec::new(), None) };
+                let mut groups = Vec::new();
+                groups.resize_with(months.count(), Group::default);
                 for lived in lives {
-                    let (year, month, _) = lived.start.civil();
-                    groups.entry((year, month)).or_default().add(lived.life, days(lived.start));
+                    groups[months.place(lived.start)].add(lived.life, days(lived.start));
                 }
-                (groups.into_iter().map(|(key, group)| (month(key), group)).collect(), None)
+                let named = (0..).zip(groups).filter(|(_, group)| !group.lives.is_empty());
+                (named.map(|(place, group)| (month(months.month(place)), group)).collect(), None)
             }
             Some(By::Generation) => (self.by_generation_of(asked.subject, policy, watched, lives), None),
             Some(By::Arm) => {
@@ -720,17 +772,19 @@ impl ReadModels {
         lives: &[Lived],
     ) -> Vec<(String, Group)> {
         let order = self.order_of_generations(policy);
-        let place = |person: Row| {
-            let generation = self.profiles[person].generation as usize;
-            order.iter().position(|(known, _)| *known == generation).unwrap_or(order.len())
+        let place = |generation: u32| {
+            order.iter().position(|(known, _)| *known == generation as usize).unwrap_or(order.len())
         };
+        // By the number of the person: a pair touches two of them at random.
+        let places: Vec<usize> = self.profiles.iter().map(|profile| place(profile.generation)).collect();
         let known = |place: usize| order.get(place).is_some_and(|(_, is_band)| *is_band);
-        let mut groups: BTreeMap<usize, Group> = BTreeMap::new();
+        let mut groups = Vec::new();
+        groups.resize_with((order.len() + 1).max(3), Group::default);
         for lived in lives {
             let key = match subject {
-                Subject::Participants => place(lived.row),
+                Subject::Participants => places[lived.row as usize],
                 Subject::Pairs => {
-                    let [a, b] = self.pairs[lived.row].people.map(place);
+                    let [a, b] = self.pairs[lived.row].people.map(|person| places[person as usize]);
                     match (known(a) && known(b), a == b) {
                         (true, false) => 0,
                         (true, true) => 1,
@@ -738,7 +792,7 @@ impl ReadModels {
                     }
                 }
             };
-            groups.entry(key).or_default().add(lived.life, days_between(lived.start, watched));
+            groups[key].add(lived.life, days_between(lived.start, watched));
         }
         let name = |key: usize| match subject {
             Subject::Pairs => ["cross-generation", "same-generation", "unknown"][key].to_owned(),
@@ -747,7 +801,8 @@ impl ReadModels {
                 self.generations.word(u32::try_from(number).unwrap_or_default()).to_string()
             }
         };
-        groups.into_iter().map(|(key, group)| (name(key), group)).collect()
+        let groups = (0..).zip(groups).filter(|(_, group)| !group.lives.is_empty());
+        groups.map(|(key, group)| (name(key), group)).collect()
     }
 
     /// A life cut where the arm changed: seen in each arm from and to that day, so that nobody lives in an arm
@@ -772,7 +827,16 @@ impl ReadModels {
     }
 
     /// By the number of the pair: the day by which both of it had taught, if they had by `watched`.
-    fn both_taught_by(&self, watched: Day) -> Vec<Option<Day>> {
+    pub(crate) fn both_taught_by(&self, watched: Day) -> Vec<Option<Day>> {
+        if self.latest_day.is_none_or(|latest| latest <= watched) {
+            let both = |[a, b]: [Day; 2]| Some(a.max(b)).filter(|both| *both != NEVER);
+            return self.taught_from.iter().copied().map(both).collect();
+        }
+        self.both_taught_by_scan(watched)
+    }
+
+    /// The same from every session anew.
+    pub(crate) fn both_taught_by_scan(&self, watched: Day) -> Vec<Option<Day>> {
         let mut firsts: Vec<[Option<Day>; 2]> = vec![[None; 2]; self.pairs.len() as usize];
         for session in self.sessions.iter().filter(|session| session.is_live() && session.day <= watched) {
             for exchange in self.exchanges_of(session).filter(|exchange| exchange.minutes > 0) {
@@ -841,21 +905,54 @@ fn stratum(asked: &Asked, name: String, table: &LifeTable, days: u32, curve: &Cu
     }
 }
 
+/// The months in which lives started, counted from 0, by day: so that a life costs no calendar.
+struct Months {
+    first_day: Day,
+    /// By the number of days since the first.
+    places: Vec<u32>,
+    /// The first month, in months since the year 0.
+    first: i64,
+}
+
+impl Months {
+    /// `None` of no lives.
+    fn of(lives: &[Lived]) -> Option<Self> {
+        let starts = || lives.iter().map(|lived| lived.start);
+        let (first_day, last_day) = (starts().min()?, starts().max()?);
+        let number = |day: Day| {
+            let (year, month, _) = day.civil();
+            i64::from(year) * 12 + i64::from(month) - 1
+        };
+        let first = number(first_day);
+        let days = (first_day.number()..=last_day.number()).map(Day::from_number);
+        let places = days.map(|day| u32::try_from(number(day) - first).unwrap_or_default()).collect();
+        Some(Self { first_day, places, first })
+    }
+
+    fn count(&self) -> usize {
+        self.places.last().map_or(0, |last| *last as usize + 1)
+    }
+
+    /// The place of the month of a day on which one of the lives started.
+    fn place(&self, day: Day) -> usize {
+        self.places[days_between(self.first_day, day) as usize] as usize
+    }
+
+    /// Year and month 1-12 of a place; the one after the last is the month after it.
+    fn month(&self, place: usize) -> (i32, u32) {
+        let number = self.first + i64::try_from(place).unwrap_or_default();
+        let of_year = u32::try_from(number.rem_euclid(12)).unwrap_or_default() + 1;
+        (i32::try_from(number.div_euclid(12)).unwrap_or_default(), of_year)
+    }
+}
+
 /// The table of cohorts by the month of the start.
 fn cohorts(lives: &[Lived], at: &[u32], watched: Day) -> Vec<Cohort> {
-    let number = |start: Day| {
-        let (year, month, _) = start.civil();
-        i64::from(year) * 12 + i64::from(month) - 1
-    };
-    let starts = || lives.iter().map(|lived| lived.start);
-    let (Some(first), Some(last)) = (starts().min(), starts().max()) else { return Vec::new() };
-    let (first, last) = (number(first), number(last));
-    // One slot a month, so that a life costs no search.
-    let place = |month: i64| usize::try_from(month - first).unwrap_or_default();
-    let mut months = vec![0_u64; place(last) + 1];
+    let Some(places) = Months::of(lives) else { return Vec::new() };
+    let mut months = vec![0_u64; places.count()];
     let mut cells = vec![Ratio::default(); months.len() * at.len()];
     for lived in lives {
-        let month = place(number(lived.start));
+        let month = places.place(lived.start);
         months[month] += 1;
         let come = days_between(lived.start, watched);
         let (exit, ended) = (lived.life.exit(), lived.life.outcome() != Outcome::Censored);
@@ -866,23 +963,18 @@ fn cohorts(lives: &[Lived], at: &[u32], watched: Day) -> Vec<Cohort> {
             }
         }
     }
-    (first..=last)
+    (0..)
         .zip(months)
-        .zip(0..)
-        .filter(|((_, n), _)| *n > 0)
-        .map(|((number, n), place): (_, usize)| {
-            let year_and_month = |number: i64| {
-                let of_year = u32::try_from(number.rem_euclid(12)).unwrap_or_default() + 1;
-                (i32::try_from(number.div_euclid(12)).unwrap_or_default(), of_year)
-            };
-            let over = first_of(year_and_month(number + 1)).map(|next| next.plus_days(-1));
+        .filter(|(_, n)| *n > 0)
+        .map(|(place, n): (usize, _)| {
+            let over = first_of(places.month(place + 1)).map(|next| next.plus_days(-1));
             let cells = at.iter().zip(&cells[place * at.len()..]).map(|(&day, &retained)| CohortCell {
                 day,
                 retained: retained.into(),
                 mature: over
                     .is_some_and(|over| over.plus_days(i32::try_from(day).unwrap_or(i32::MAX)) <= watched),
             });
-            Cohort { cohort: month(year_and_month(number)), n, at: cells.collect() }
+            Cohort { cohort: month(places.month(place)), n, at: cells.collect() }
         })
         .collect()
 }

@@ -1,8 +1,10 @@
-//! Rows in blocks, and tables that find them by id, in few bytes.
+//! Rows in blocks, and tables that find them by id, in few bytes. A clone shares every block until one of the two
+//! changes it, so that whoever needs long can look at a moment while the fold goes on.
 //! Never forgets a row and never changes the number of one.
 
 use std::hash::{BuildHasher, RandomState};
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -12,13 +14,15 @@ pub(crate) type Row = u32;
 /// No row.
 pub(crate) const NONE: Row = u32::MAX;
 
-const BLOCK_BITS: u32 = 13;
+// What an event changes while a clone is being looked at is copied a block at a time: 64 KiB of sessions.
+const BLOCK_BITS: u32 = 10;
 const BLOCK: usize = 1 << BLOCK_BITS;
 
-/// A vector that grows by blocks, so that growing never copies, or holds twice, more than one block.
+/// A vector that grows by blocks, so that growing never copies, or holds twice, more than one block. A clone
+/// costs a count a block.
 #[derive(Debug, Clone)]
 pub(crate) struct Rows<T> {
-    blocks: Vec<Vec<T>>,
+    blocks: Vec<Arc<Vec<T>>>,
 }
 
 impl<T> Default for Rows<T> {
@@ -34,27 +38,29 @@ impl<T> Rows<T> {
         Row::try_from(full.len() * BLOCK + last.len()).expect("memory ends before 2^32 rows")
     }
 
-    pub(crate) fn push(&mut self, row: T) -> Row {
-        let number = self.len();
-        match self.blocks.last_mut() {
-            Some(block) if block.len() < BLOCK => block.push(row),
-            // The first block grows as a vector does: most programs are small.
-            None => self.blocks.push(vec![row]),
-            Some(_) => {
-                let mut block = Vec::with_capacity(BLOCK);
-                block.push(row);
-                self.blocks.push(block);
-            }
-        }
-        number
-    }
-
     pub(crate) fn get(&self, row: Row) -> Option<&T> {
         self.blocks.get(row as usize >> BLOCK_BITS)?.get(row as usize & (BLOCK - 1))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.blocks.iter().flatten()
+        self.blocks.iter().flat_map(|block| block.iter())
+    }
+}
+
+impl<T: Clone> Rows<T> {
+    pub(crate) fn push(&mut self, row: T) -> Row {
+        let number = self.len();
+        match self.blocks.last_mut() {
+            Some(block) if block.len() < BLOCK => Arc::make_mut(block).push(row),
+            // The first block grows as a vector does: most programs are small.
+            None => self.blocks.push(Arc::new(vec![row])),
+            Some(_) => {
+                let mut block = Vec::with_capacity(BLOCK);
+                block.push(row);
+                self.blocks.push(Arc::new(block));
+            }
+        }
+        number
     }
 }
 
@@ -66,9 +72,9 @@ impl<T> Index<Row> for Rows<T> {
     }
 }
 
-impl<T> IndexMut<Row> for Rows<T> {
+impl<T: Clone> IndexMut<Row> for Rows<T> {
     fn index_mut(&mut self, row: Row) -> &mut T {
-        &mut self.blocks[row as usize >> BLOCK_BITS][row as usize & (BLOCK - 1)]
+        &mut Arc::make_mut(&mut self.blocks[row as usize >> BLOCK_BITS])[row as usize & (BLOCK - 1)]
     }
 }
 
@@ -95,6 +101,16 @@ impl<T: Identified> Table<T> {
         self.index.find(id, |row| self.rows[row].uuid())
     }
 
+    pub(crate) fn len(&self) -> Row {
+        self.rows.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.rows.iter()
+    }
+}
+
+impl<T: Identified + Clone> Table<T> {
     /// Adds a row; `None`, and nothing is added, when its id is taken.
     pub(crate) fn push(&mut self, row: T) -> Option<Row> {
         let number = self.rows.len();
@@ -103,14 +119,6 @@ impl<T: Identified> Table<T> {
             return None;
         }
         Some(self.rows.push(row))
-    }
-
-    pub(crate) fn len(&self) -> Row {
-        self.rows.len()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.rows.iter()
     }
 }
 
@@ -122,7 +130,7 @@ impl<T> Index<Row> for Table<T> {
     }
 }
 
-impl<T> IndexMut<Row> for Table<T> {
+impl<T: Clone> IndexMut<Row> for Table<T> {
     fn index_mut(&mut self, row: Row) -> &mut T {
         &mut self.rows[row]
     }
@@ -134,7 +142,7 @@ const SHARDS: usize = 32;
 /// In shards, so that no single event pays for the growth of the whole.
 #[derive(Debug, Clone, Default)]
 struct IdIndex {
-    shards: [Slots; SHARDS],
+    shards: [Arc<Slots>; SHARDS],
     secret: Secret,
 }
 
@@ -147,7 +155,7 @@ impl IdIndex {
     /// Whether the id was free and is now the row's.
     fn insert(&mut self, id: Uuid, row: Row, id_of: impl Fn(Row) -> Uuid) -> bool {
         let hash = self.secret.id(id);
-        self.shards[shard(hash)].insert(hash, row, |other| id_of(other) == id)
+        Arc::make_mut(&mut self.shards[shard(hash)]).insert(hash, row, |other| id_of(other) == id)
     }
 }
 
@@ -311,5 +319,19 @@ mod tests {
         assert!((0..count).all(|number| rows[number] == number));
         assert_eq!(rows.get(count), None);
         assert!(rows.iter().copied().eq(0..count));
+    }
+
+    #[test]
+    fn a_clone_stays_as_it_was_whatever_changes() {
+        let mut rows = Rows::default();
+        let count = 2 * u32::try_from(BLOCK).unwrap() + 7;
+        assert!((0..count).all(|number| rows.push(number) == number));
+        let before = rows.clone();
+        rows[3] = 0;
+        rows[count - 1] = 0;
+        assert!((0..1024).all(|more| rows.push(0) == count + more));
+        assert!(before.iter().copied().eq(0..count));
+        assert_eq!((rows[3], rows[count - 1], rows.len() - count), (0, 0, 1024));
+        assert!(Arc::ptr_eq(&rows.blocks[1], &before.blocks[1]), "what did not change is shared");
     }
 }

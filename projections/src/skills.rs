@@ -77,12 +77,18 @@ pub enum Listing {
     Retired,
 }
 
-/// What the live sessions say of a skill.
+/// What the live sessions say of a skill, and the people.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Skill {
     pub(crate) listing: Listing,
     pub(crate) exchanges: u64,
     pub(crate) minutes: u64,
+    /// People, enrolled or on a break, who offer it.
+    pub(crate) offered: u64,
+    /// People, enrolled or on a break, who seek it.
+    pub(crate) sought: u64,
+    /// Those of the seekers who learned it in live sessions of pairs that count.
+    pub(crate) fulfilled: u64,
 }
 
 /// One skill.

@@ -172,8 +172,8 @@ fn fold(log: &dyn Log, ledger: LedgerId, size: u64, root: Option<Hash>, mut out:
     let mut frontier = Frontier::new();
     let mut models = ReadModels::new();
     replay::<Event>(log, ledger, 0..size, true, |Replayed { entry, leaf }| {
-        frontier.push(leaf);
-        models.apply(&entry);
+        frontier.push(*leaf);
+        models.apply(entry);
         if frontier.size().is_multiple_of(STEP) {
             progress.add(STEP);
         }

@@ -143,7 +143,7 @@ impl Stored {
         let mut registry = RegistryState::new();
         let range = 0..registry_size;
         replay::<RegistryEvent>(&self.log, LedgerId::REGISTRY, range, false, |Replayed { entry, .. }| {
-            registry.apply(&entry).map_err(|error| {
+            registry.apply(entry).map_err(|error| {
                 let (ledger, seq) = (LedgerId::REGISTRY, entry.seq);
                 crate::writer::replay::ReplayError::Contradiction { ledger, seq, what: error.to_string() }
             })

@@ -1,6 +1,6 @@
 //! Figures of a program: reciprocity, retention and health, on any day, as the ledger knew it at any size.
-//! Never computes on a thread that serves requests, and never more than one answer at a time: while one is
-//! computed the read models stand still, and what is being committed waits for it.
+//! Never computes on a thread that serves requests, never more than one answer at a time, and never on the read
+//! models themselves but on a moment of them: what is being committed does not wait for it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,7 +27,7 @@ use super::problem::{Code, Problem};
 use super::reads::{at_least, json_bytes, parameters};
 use super::request::Parameters;
 use super::{App, find};
-use crate::writer::published::{Program, Published};
+use crate::writer::published::{Program, Published, View};
 use crate::writer::replay::{Replayed, replay};
 
 type Answer = Result<Response, Problem>;
@@ -127,7 +127,7 @@ impl Measures {
             past.unwrap_or_else(|| (ReadModels::new(), 0))
         };
         replay::<Event>(&*published.log, program.into(), from..size, false, |Replayed { entry, .. }| {
-            models.apply(&entry);
+            models.apply(entry);
             Ok(())
         })
         .map_err(|error| Problem::new(Code::Unreadable, error))?;
@@ -445,13 +445,11 @@ fn compute<T: Serialize>(
         body
     };
     let Some(size) = size else {
-        let view = program.view();
-        let (size, root) = (view.size, view.root);
-        if let Some(body) = app.measures.answered(&key(size)) {
+        if let Some(body) = app.measures.answered(&key(program.size())) {
             return Ok(body);
         }
-        let measured = measure(&view.models, as_of)?;
-        drop(view);
+        let View { models, size, root } = program.moment();
+        let measured = measure(&models, as_of)?;
         return Ok(write(size, root, measured));
     };
     if let Some(body) = app.measures.answered(&key(size)) {

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use super::{App, find};
-use crate::writer::published::Program;
+use crate::writer::published::{Program, View};
 
 /// How long a read waits for `min_size`.
 const MIN_SIZE_WAIT: Duration = Duration::from_secs(10);
@@ -573,7 +573,7 @@ pub fn write_read_models(
 
 /// `GET /v1/programs/{program}/read-models`
 pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
-    // Each takes a copy of the read models: one at a time.
+    // Each holds a moment of the read models: one at a time.
     static TURN: Semaphore = Semaphore::const_new(1);
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
@@ -583,11 +583,8 @@ pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, 
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;
-        // Copying takes milliseconds, writing takes seconds: publishing, and every read behind it, would wait.
-        let (size, root, models) = {
-            let view = program.view();
-            (view.size, view.root, view.models.clone())
-        };
+        // Writing takes seconds: publishing, and every read behind it, would wait.
+        let View { models, size, root } = program.moment();
         // A million sessions are some 400 MB of JSON: in a file without a name they are nobody's memory, however
         // slowly they are read.
         let mut out = std::io::BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);

@@ -121,7 +121,7 @@ pub fn check(
                 | RegistryEvent::ErasureRequested(_)
                 | RegistryEvent::ErasureCompleted(_) => {}
             }
-            registry.apply(&entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))?;
+            registry.apply(entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))?;
             checked.entries += 1;
             Ok(())
         });
@@ -176,7 +176,7 @@ pub fn check(
                     checked.fault(ledger, Some(entry.seq), text);
                 }
             }
-            state.apply(&entry).map_err(|error| contradiction(ledger, entry.seq, &error))?;
+            state.apply(entry).map_err(|error| contradiction(ledger, entry.seq, &error))?;
             checked.entries += 1;
             Ok(())
         });

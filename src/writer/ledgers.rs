@@ -91,8 +91,8 @@ impl Ledger {
                 last_command = Some(entry.command.id);
             }
             last_recorded = entry.recorded_at;
-            state.apply(&entry).map_err(|error| contradiction(id, entry.seq, &error))?;
-            models.apply(&entry);
+            state.apply(entry).map_err(|error| contradiction(id, entry.seq, &error))?;
+            models.apply(entry);
             Ok(())
         })?;
         let slug = slug.ok_or_else(|| contradiction(id, 0, &"entry 0 does not open a program"))?;

@@ -187,7 +187,7 @@ impl Writer {
                     }
                     _ => remember(&mut registry_known, entry.command, entry.seq),
                 }
-                registry.apply(&entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))
+                registry.apply(entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))
             },
         )?;
         let registry_recorded = newest;

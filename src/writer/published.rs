@@ -18,6 +18,7 @@ use crate::ledger::merkle::Tree;
 use crate::ledger::{Log, ReadError};
 
 /// What readers see of one program at one moment.
+#[derive(Clone)]
 pub struct View {
     /// The read models at `size`.
     pub models: ReadModels,
@@ -45,6 +46,12 @@ impl Program {
     /// Looks at the program as it is now. Hold it briefly: publishing waits for it.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The program as it is now, for whoever needs longer than publishing may wait: what is published later
+    /// does not show. Keep it no longer than needed: what is published meanwhile copies what it changes.
+    pub fn moment(&self) -> View {
+        self.view().clone()
     }
 
     /// Number of entries that are durable and in the read models.

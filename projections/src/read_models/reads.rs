@@ -140,22 +140,12 @@ impl ReadModels {
             .map(|(number, skill)| SkillView {
                 skill: self.skills.word(number).clone(),
                 listing: skill.listing,
-                offered: 0,
-                sought: 0,
+                offered: skill.offered,
+                sought: skill.sought,
                 exchanges: skill.exchanges,
                 minutes: skill.minutes,
             })
             .collect();
-        for person in self.profiles.iter() {
-            if person.seeks_and_offers() {
-                for &skill in &person.offered {
-                    views[skill as usize].offered += 1;
-                }
-                for &skill in &person.sought {
-                    views[skill as usize].sought += 1;
-                }
-            }
-        }
         views.sort_by(|one, other| one.skill.cmp(&other.skill));
         views
     }
@@ -213,7 +203,7 @@ impl ReadModels {
     }
 
     /// The rows of a participant's pairs, newest first.
-    fn pairs_of(&self, person: &Participant) -> impl Iterator<Item = Row> {
+    pub(super) fn pairs_of(&self, person: &Participant) -> impl Iterator<Item = Row> {
         let id = person.id;
         let mut next = person.newest_pair;
         std::iter::from_fn(move || {

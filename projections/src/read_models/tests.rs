@@ -664,7 +664,15 @@ enum Step {
     Rate { session: usize, exchange: usize, rating: u8 },
     Pause,
     Resume,
+    End { pair: bool, reason: usize, day: i32 },
+    Extend { day: i32 },
+    Lapse { days: u16 },
+    Seek { other: bool, skill: Option<usize> },
 }
+
+/// One of each class that counts otherwise.
+const REASONS: [EndReason; 4] =
+    [EndReason::EnteredInError, EndReason::LostContact, EndReason::TermCompleted, EndReason::ManagerDecision];
 
 const SKILLS: [&str; 3] = ["rust", "chess", "negotiation"];
 
@@ -691,8 +699,19 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(session, exchange, rating)| Step::Rate { session, exchange, rating }),
         1 => Just(Step::Pause),
         1 => Just(Step::Resume),
+        1 => (any::<bool>(), 0..REASONS.len(), -40..40)
+            .prop_map(|(pair, reason, day)| Step::End { pair, reason, day }),
+        1 => (0..60).prop_map(|day| Step::Extend { day }),
+        1 => (1_u16..30).prop_map(|days| Step::Lapse { days }),
+        1 => (any::<bool>(), prop::option::of(0..SKILLS.len()))
+            .prop_map(|(other, skill)| Step::Seek { other, skill }),
     ];
     prop::collection::vec(step, 0..60)
+}
+
+fn lapsing_after(lapse_after_days: u16) -> PolicyChanged {
+    let measures = MeasurePolicy { lapse_after_days, ..MeasurePolicy::default() };
+    PolicyChanged { rules: None, measures: Some(measures) }
 }
 
 /// What a session has come to, kept the simple way.
@@ -712,6 +731,8 @@ proptest! {
     #[test]
     fn only_what_is_live_in_the_end_has_left_a_trace(steps in steps()) {
         let mut history = History::of_two_pairs();
+        let (mut ends, mut lapse_days) = (BTreeMap::new(), MeasurePolicy::default().lapse_after_days);
+        let mut sought: BTreeMap<ParticipantId, SkillsUpdated> = BTreeMap::new();
         let mut fates: Vec<Fate> = Vec::new();
         let told = |pair: u128, exchanges: &[(bool, usize, u16)]| -> Vec<_> {
             let other = if pair == 1 { BEN } else { CLEO };
@@ -782,14 +803,43 @@ proptest! {
                         history.say(rated(n as u128, who, skill, rating));
                     }
                 }
+                // No history pauses or resumes a pair that has ended.
+                Step::Pause | Step::Resume if ends.contains_key(&false) => {}
                 Step::Pause => { history.say(PairPaused { pair: pair(1) }); }
                 Step::Resume => { history.say(PairResumed { pair: pair(1) }); }
+                Step::End { pair: of, reason, day } => {
+                    let (pair, (occurred_at, day)) = (pair(1 + u128::from(of)), on(day));
+                    let ended = PairEnded { pair, reason: REASONS[reason], occurred_at, day };
+                    history.say(ended.clone());
+                    ends.insert(of, ended);
+                }
+                Step::Extend { day } => {
+                    history.say(PairExtended { pair: pair(2), term_ends_day: on(day).1 });
+                }
+                Step::Lapse { days } => {
+                    lapse_days = days;
+                    history.say(lapsing_after(days));
+                }
+                Step::Seek { other, skill } => {
+                    let participant = if other { BEN } else { ANN };
+                    let seeks = skill.map(|skill| slug(SKILLS[skill])).into_iter().collect::<Vec<_>>();
+                    let updated = SkillsUpdated { participant, offered: seeks.clone(), sought: seeks };
+                    history.say(updated.clone());
+                    sought.insert(participant, updated);
+                }
             }
         }
         let models = check(&history);
 
         // The same as if only what is live in the end had ever been said, in another order at that.
         let mut plain = History::of_two_pairs();
+        for ended in ends.into_values() {
+            plain.say(ended);
+        }
+        plain.say(lapsing_after(lapse_days));
+        for updated in sought.into_values() {
+            plain.say(updated);
+        }
         for (n, fate) in fates.iter().enumerate().rev().filter(|(_, fate)| !fate.voided && !fate.disputed) {
             let origin = fate.imported.then_some(Origin::Imported);
             plain.say(SessionLogged { origin, ..logged(n as u128, fate.pair, fate.day, &fate.exchanges) });
@@ -818,7 +868,7 @@ proptest! {
                 (person.taught, person.learned, person.sessions, person.last_session_day)
             });
             let skills = models.skills().into_iter().filter(|skill| skill.exchanges > 0).collect::<Vec<_>>();
-            let measured = measures::figures(models, on(40).1);
+            let measured = measures::figures(models, on(40).1, lapse_days);
             (sessions, program.ratings, pairs, people.collect::<Vec<_>>(), skills, measured)
         };
         prop_assert_eq!(figures(&models), figures(&plain));

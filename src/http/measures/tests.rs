@@ -31,7 +31,9 @@ impl Source for Set {
     }
 }
 
+#[derive(Clone)]
 struct Service {
+    app: Arc<App>,
     router: Router,
     now: Set,
 }
@@ -44,7 +46,8 @@ impl Service {
         let log: Arc<dyn Log> = Arc::new(log);
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let (writer, _running) = Writer::start(&log, heads, keys, Clock::start(now.clone())).unwrap();
-        Self { router: router(Arc::new(App::new(writer, secret))), now }
+        let app = Arc::new(App::new(writer, secret));
+        Self { router: router(app.clone()), app, now }
     }
 
     fn at(&self, now: &str) -> &Self {
@@ -228,6 +231,27 @@ async fn what_changes_is_seen_at_once_and_what_does_not_is_not_computed_again() 
     // The next day is another question.
     service.at("2024-04-16T12:00:00Z");
     assert_eq!(service.figures("spring/reciprocity").await["as_of"], "2024-04-16");
+}
+
+#[tokio::test]
+async fn what_is_committed_does_not_wait_for_the_figure_that_is_being_computed() {
+    let (service, _) = corrections().await;
+    let program = service.app.published.program("spring").unwrap();
+    let (before, runtime, writing) = (program.size(), tokio::runtime::Handle::current(), service.clone());
+    let when = When { as_of: None, known_at: None, min_size: None };
+    let response = answer(&service.app, program.clone(), when, "slow".to_owned(), move |models, as_of| {
+        // The whole of a commit in the middle of a computation: it is answered, and the figure does not see it.
+        let (size, _) = runtime.block_on(writing.command("void-session", json!({ "session": id(4) })));
+        assert_eq!((size, models.size()), (before + 1, before));
+        Ok(models.reciprocity(reciprocity::Asked::as_of(as_of)))
+    });
+    let body = response.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+    let figure: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(figure["known_at"]["size"], before);
+    assert_eq!(figure["figures"]["weighted_reciprocity"]["denominator"], 165);
+    let after = service.figures("spring/reciprocity").await;
+    assert_eq!(after["known_at"]["size"], before + 1);
+    assert_eq!(after["figures"]["weighted_reciprocity"]["denominator"], 120);
 }
 
 #[tokio::test]

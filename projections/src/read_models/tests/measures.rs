@@ -176,7 +176,10 @@ fn people_who_seek(models: &ReadModels, skill: &Slug) -> Vec<ParticipantId> {
 /// Holds the first spells against those cut from the sessions as they are shown.
 fn activity(models: &ReadModels, as_of: Day) {
     let sessions: Vec<SessionView> = models.sessions.iter().map(|row| models.session_view(row)).collect();
-    for subject in [Subject::Pairs, Subject::Participants] {
+    let policy = models.measures_on(as_of).unwrap().measures.lapse_after_days;
+    let every =
+        [Subject::Pairs, Subject::Participants].map(|subject| [7, policy].map(|lapse| (subject, lapse)));
+    for (subject, lapse_days) in every.into_iter().flatten() {
         let mut active: BTreeMap<Uuid, BTreeSet<Day>> = BTreeMap::new();
         for session in &sessions {
             let pair = models.pair(session.pair, as_of).unwrap();
@@ -196,13 +199,13 @@ fn activity(models: &ReadModels, as_of: Day) {
         let watched = if program.state == ProgramState::Archived { program.since.min(as_of) } else { as_of };
         let (mut table, mut count) = (LifeTable::default(), 0);
         for days in active.into_values() {
-            let cut = spells(days, 7, watched);
+            let cut = spells(days, u32::from(lapse_days), watched);
             count += cut.len() as u64;
             if let Some(spell) = cut.first() {
                 table.add(spell.life(watched, Outcome::Ended(Cause(1))));
             }
         }
-        let (basis, lapse_days) = (Basis::Activity, Some(7));
+        let (basis, lapse_days) = (Basis::Activity, Some(lapse_days));
         let ours = models.retention(&retention::Asked { subject, basis, lapse_days, ..retained(as_of) });
         let ours = ours.unwrap();
         assert_eq!(ours.spells, Some(count));
@@ -230,6 +233,67 @@ fn health(models: &ReadModels, today: Day) {
     let funnel = health.proposals.funnel;
     let ends = funnel.declined + funnel.withdrawn + funnel.expired + funnel.invalidated;
     assert_eq!(funnel.proposed, funnel.waiting + funnel.activated + ends);
+    let of_state = |state: Option<PairState>| {
+        let counts =
+            |pair: &&PairView| pair.origin.is_none() && pair.end_class != Some(EndClass::EnteredInError);
+        pairs
+            .iter()
+            .filter(counts)
+            .filter(|pair| state == Some(pair.state) || state.is_none())
+            .collect::<Vec<_>>()
+    };
+    let proposals = of_state(None);
+    let started = |pair: &&&PairView| pair.started_day.is_some();
+    assert_eq!(funnel.proposed, proposals.len() as u64);
+    assert_eq!(funnel.activated, proposals.iter().filter(started).count() as u64);
+    let met = proposals.iter().filter(started).filter(|pair| pair.sessions.live > 0).count();
+    assert_eq!(funnel.met, met as u64);
+    assert_eq!(funnel.declined, of_state(Some(PairState::Declined)).len() as u64);
+    assert_eq!(funnel.invalidated, of_state(Some(PairState::Invalidated)).len() as u64);
+    for (count, state) in [(health.pairs.active, PairState::Active), (health.pairs.paused, PairState::Paused)]
+    {
+        assert_eq!(count, pairs.iter().filter(|pair| pair.state == state).count() as u64);
+    }
+    let (mut early, mut mature) = (0, 0);
+    for pair in &pairs {
+        let Some(term) = pair.term_ends_day.filter(|term| *term <= today && pair.started_day.is_some())
+        else {
+            continue;
+        };
+        let in_error = pair.end_class == Some(EndClass::EnteredInError);
+        let before = pair.closed_day.is_some_and(|day| day < term) && pair.end_class.is_some();
+        match pair.end_class.filter(|_| before) {
+            Some(EndClass::EarlyVoluntary | EndClass::EarlyExternal) => {
+                (early, mature) = (early + 1, mature + 1)
+            }
+            None | Some(EndClass::Planned) => mature += u64::from(!in_error),
+            Some(EndClass::Administrative | EndClass::EnteredInError) => {}
+        }
+    }
+    assert_eq!(
+        (health.pairs.early_closure.numerator, health.pairs.early_closure.denominator),
+        (early, mature)
+    );
+    for limit in [0, 1, 2] {
+        let some = models.health(today, limit);
+        let first = |count: usize| ..limit.min(count);
+        assert_eq!(some.pairs.stalled.items, health.pairs.stalled.items[first(stalled.len())]);
+        assert_eq!(some.proposals.unanswered.items, unanswered[first(unanswered.len())]);
+        let backlog = &health.confirmation.backlog.items;
+        assert_eq!(some.confirmation.backlog.items, backlog[first(backlog.len())]);
+    }
+    assert!(health.confirmation.backlog.items.is_sorted_by_key(|item| item.day));
+    for skill in models.skills() {
+        let here = |person: &&ParticipantView| {
+            let takes_part = matches!(person.state, ParticipantState::Enrolled | ParticipantState::OnBreak);
+            takes_part && person.arm == Arm::Program
+        };
+        let people = models.participants(None, usize::MAX).unwrap().items;
+        let count = |names: fn(&ParticipantView) -> &Vec<Slug>| {
+            people.iter().filter(here).filter(|person| names(person).contains(&skill.skill)).count() as u64
+        };
+        assert_eq!((skill.offered, skill.sought), (count(|one| &one.offered), count(|one| &one.sought)));
+    }
     let sessions: Vec<SessionView> = models.sessions.iter().map(|row| models.session_view(row)).collect();
     let backlog: BTreeSet<_> = sessions
         .iter()
@@ -244,14 +308,31 @@ fn health(models: &ReadModels, today: Day) {
     assert_eq!(models.health(today, 0).confirmation.backlog.count, backlog.len() as u64);
 }
 
+/// Holds what is kept up with every event against the rows it is made from.
+fn kept_as_if_from_scratch(models: &ReadModels) {
+    let scanned = models.activity_by_scan(models.program.as_ref().unwrap().measures().lapse_after_days);
+    assert_eq!(models.activity.lapse_days, scanned.lapse_days);
+    assert!(models.activity.pairs.iter().eq(scanned.pairs.iter()));
+    assert!(models.activity.people.iter().eq(scanned.people.iter()));
+    for row in 0..models.pairs.len() {
+        let kept = models.taught_from[row];
+        assert_eq!(kept, [Side::A, Side::B].map(|side| models.first_taught(row, side)));
+    }
+    let last = models.latest_day.unwrap_or(Day::from_number(0));
+    assert_eq!(models.both_taught_by(last), models.both_taught_by_scan(last));
+}
+
 /// Holds every figure against its definition, and the sums kept up with every event against a scan.
 pub(super) fn check(models: &ReadModels, today: Day) {
     if models.program.is_none() {
         return;
     }
     health(models, today);
-    activity(models, today);
     let last = models.latest_day.map_or(today, |latest| latest.max(today));
+    for as_of in [today, last, last.plus_days(8)] {
+        activity(models, as_of);
+    }
+    kept_as_if_from_scratch(models);
     let grades = |text: &str| text.parse::<Grades>().unwrap();
     let all = Asked::as_of(last);
     let middle = Day::from_number(today.number() - 5);
@@ -274,8 +355,9 @@ pub(super) fn check(models: &ReadModels, today: Day) {
 }
 
 /// What must not depend on the way there: everything but the skills that were only ever mentioned.
-pub(super) fn figures(models: &ReadModels, today: Day) -> (Reciprocity, Vec<Retention>) {
+pub(super) fn figures(models: &ReadModels, today: Day, lapse_days: u16) -> (Reciprocity, Vec<Retention>) {
     let mut figures = models.reciprocity(Asked::as_of(today));
+    figures.measure_policy = None;
     figures.skills.retain(|skill| skill.exchanges > 0);
     let mut retention = Vec::new();
     for (subject, by) in [
@@ -286,10 +368,11 @@ pub(super) fn figures(models: &ReadModels, today: Day) -> (Reciprocity, Vec<Rete
         (Subject::Participants, Some(By::Generation)),
         (Subject::Participants, Some(By::Cohort)),
     ] {
-        for (basis, lapse_days) in [(Basis::Record, None), (Basis::Activity, Some(7))] {
+        let activity = [7, lapse_days].map(|lapse_days| (Basis::Activity, Some(lapse_days)));
+        for (basis, lapse_days) in [(Basis::Record, None)].into_iter().chain(activity) {
             let landmark_days = 3;
             let asked = retention::Asked { subject, basis, lapse_days, by, landmark_days, ..retained(today) };
-            retention.push(models.retention(&asked).unwrap());
+            retention.push(Retention { measure_policy: None, ..models.retention(&asked).unwrap() });
         }
     }
     (figures, retention)
