@@ -470,9 +470,12 @@ fn median(mut ask: impl FnMut()) -> Duration {
     took[took.len() / 2]
 }
 
+/// Asks for a figure as of a day.
+type Ask = Box<dyn Fn(&ReadModels, Day)>;
+
 /// Every figure as a name and the question.
-fn figures() -> Vec<(String, Box<dyn Fn(&ReadModels, Day)>)> {
-    let mut figures: Vec<(String, Box<dyn Fn(&ReadModels, Day)>)> = vec![
+fn figures() -> Vec<(String, Ask)> {
+    let mut figures: Vec<(String, Ask)> = vec![
         (
             "reciprocity".to_owned(),
             Box::new(|models, day| {

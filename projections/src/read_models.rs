@@ -746,7 +746,9 @@ impl ReadModels {
             learn(&mut self.lessons, &mut self.skill_counts, &self.profiles, exchange, people, turn);
         }
         self.cut_pair(row);
-        people.into_iter().for_each(|person| self.cut_person(person));
+        for person in people {
+            self.cut_person(person);
+        }
     }
 
     /// Takes up the day of a session that came or went.

@@ -264,7 +264,7 @@ fn health(models: &ReadModels, today: Day) {
         let before = pair.closed_day.is_some_and(|day| day < term) && pair.end_class.is_some();
         match pair.end_class.filter(|_| before) {
             Some(EndClass::EarlyVoluntary | EndClass::EarlyExternal) => {
-                (early, mature) = (early + 1, mature + 1)
+                (early, mature) = (early + 1, mature + 1);
             }
             None | Some(EndClass::Planned) => mature += u64::from(!in_error),
             Some(EndClass::Administrative | EndClass::EnteredInError) => {}
