@@ -310,7 +310,7 @@ impl ReadModels {
         let asked = retention::Asked { at: HORIZONS.to_vec(), ..retention::Asked::as_of(as_of) };
         let all = self.retention(&asked).ok().and_then(|retention| retention.strata.into_iter().next());
         let lives = counts.ended.value + counts.goes_on.value;
-        let withheld = fewest.fixed_share(counts.ended, counts.goes_on).is_none();
+        let withheld = fewest.in_pairs().fixed_share(counts.ended, counts.goes_on).is_none();
         let open = all.as_ref().filter(|_| lives > 0 && !withheld);
         Retention {
             withheld,
@@ -362,8 +362,9 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
     let passed_on = returned
         .and_then(|_| fewest.alone(counts.indirect))
         .and_then(|_| fewest.moving_share(counts.passed_on, counts.not_passed_on));
-    let exchanging = fewest.alone(counts.exchanging);
-    let two_way = exchanging.and_then(|_| fewest.moving_share(counts.two_way, counts.one_way));
+    let in_pairs = fewest.in_pairs();
+    let exchanging = in_pairs.alone(counts.exchanging);
+    let two_way = exchanging.and_then(|_| in_pairs.moving_share(counts.two_way, counts.one_way));
     let enrolled = fewest.alone(counts.enrolled);
     let dual_role = enrolled.and_then(|_| fewest.moving_share(counts.dual_role, counts.not_dual_role));
     let [same, forward, reverse, _] = counts.classes.map(|cell| classes.then_some(cell.value));
@@ -375,7 +376,7 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
     let live = fewest.alone(counts.live);
     let confirmed = live.and_then(|_| fewest.moving_share(counts.confirmed, counts.unconfirmed));
 
-    let bands = two_way.map_or([None; 3], |_| fewest.standing(counts.bands, 2, fewest.most_pairs()));
+    let bands = two_way.map_or([None; 3], |_| in_pairs.standing(counts.bands, 2, in_pairs.most_pairs()));
     let one_way = exchanging.zip(two_way).map(|(all, two_way)| all - two_way);
     let by_balance = std::iter::once(("one-way", one_way)).chain(BANDS.into_iter().zip(bands));
     let shares = Shares {
@@ -392,6 +393,7 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
 }
 
 fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
+    let fewest = fewest.in_pairs();
     let of = |state: PairState| counts.pairs[state as usize];
     let started = [PairState::Active, PairState::Paused, PairState::Ended];
     let standing = fewest.standing(started.map(of), 0, fewest.most_pairs());
@@ -418,6 +420,7 @@ fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
 }
 
 fn cohorts(fewest: Fewest, counts: &Counts) -> Vec<Cohort> {
+    let fewest = fewest.in_pairs();
     let cohort = |(horizon, survived): (u32, counts::Survived)| {
         let started = fewest.alone(survived.started);
         let retained = started.and_then(|_| fewest.fixed_share(survived.retained, survived.lost));
