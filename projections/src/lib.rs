@@ -23,6 +23,7 @@ pub mod retention;
 
 pub mod health;
 
+pub mod outsiders;
 pub mod suggestions;
 
 mod counting;

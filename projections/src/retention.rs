@@ -346,10 +346,10 @@ pub struct Retention {
 
 /// One life with its place on the calendar.
 #[derive(Debug, Clone, Copy)]
-struct Lived {
-    row: Row,
-    start: Day,
-    life: Life,
+pub(crate) struct Lived {
+    pub(crate) row: Row,
+    pub(crate) start: Day,
+    pub(crate) life: Life,
 }
 
 /// Lives of one group and what was watched of them.
@@ -554,7 +554,7 @@ impl ReadModels {
         ratio
     }
 
-    fn pairs_by_record(&self, watched: Day) -> Vec<Lived> {
+    pub(crate) fn pairs_by_record(&self, watched: Day) -> Vec<Lived> {
         let mut lives = Vec::new();
         for (row, pair) in (0..).zip(self.pairs.iter()) {
             let Some((_, start)) = pair.start().filter(|(_, start)| *start <= watched && pair.counts())

@@ -22,6 +22,7 @@ use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod measures;
+pub mod outsiders;
 pub mod pairing;
 pub mod problem;
 pub mod reads;
@@ -129,6 +130,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
         .route("/v1/programs/{program}/suggestions", route(READ, get(pairing::suggestions)))
         .route("/v1/programs/{program}/rounds", route(READ, get(pairing::rounds)))
+        .route("/v1/programs/{program}/published-figures", route(READ, get(outsiders::published_figures)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)

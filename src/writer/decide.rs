@@ -469,6 +469,7 @@ impl Decider {
             tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(0),
+            closed: Mutex::default(),
         });
         let mut known = Known::default();
         let mut pending = VecDeque::new();

@@ -105,6 +105,7 @@ impl Ledger {
             tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(size),
+            closed: Mutex::default(),
         });
         Ok(Self { program, state, known, size, last_recorded, pending: VecDeque::new(), held: None })
     }
