@@ -538,7 +538,7 @@ fn main() {
         let mut took: Vec<(Duration, Duration, Duration)> = (0..5)
             .map(|_| {
                 let (begun, before) = (Instant::now(), (spent_by_all(), spent()));
-                let mut models = ReadModels::new();
+                let mut models = ReadModels::without_weeks();
                 replay::<Event>(&log, ledger, 0..size, false, |Replayed { entry, .. }| {
                     models.apply(entry);
                     Ok(())

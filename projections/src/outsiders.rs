@@ -219,6 +219,14 @@ pub(crate) struct Weeks {
     first: Option<Week>,
     /// The week of the newest entry: it is not in `closed` yet.
     current: Option<Week>,
+    never: bool,
+}
+
+impl Weeks {
+    /// Weeks nobody will ask for.
+    pub(crate) fn never_closed() -> Self {
+        Self { never: true, ..Self::default() }
+    }
 }
 
 /// What was last shown of tables that only grow.
@@ -247,6 +255,9 @@ impl ReadModels {
 
     /// Closes the weeks that are over when an entry of `day` is recorded, before it is folded.
     pub(crate) fn close_weeks_before(&mut self, day: Day) {
+        if self.weeks.never {
+            return;
+        }
         let week = Week::of(day);
         match self.weeks.current {
             None => (self.weeks.first, self.weeks.current) = (Some(week), Some(week)),

@@ -124,7 +124,7 @@ impl Measures {
             let past = nearest.and_then(|at| pasts.remove(at));
             pasts.truncate(PASTS_MAX - 1);
             let past = past.and_then(|past| Some((Arc::try_unwrap(past.models).ok()?, past.size)));
-            past.unwrap_or_else(|| (ReadModels::new(), 0))
+            past.unwrap_or_else(|| (ReadModels::without_weeks(), 0))
         };
         replay::<Event>(&*published.log, program.into(), from..size, false, |Replayed { entry, .. }| {
             models.apply(entry);
