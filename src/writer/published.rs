@@ -2,11 +2,12 @@
 //! Never shows what is not durable.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
+use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
@@ -15,7 +16,7 @@ use super::vitals::Vitals;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
-use crate::ledger::{Log, ReadError};
+use crate::ledger::{Footprint, Log, ReadError};
 
 /// What readers see of one program at one moment.
 pub struct View {
@@ -33,15 +34,44 @@ pub struct Program {
     pub id: ProgramId,
     /// Its name in paths.
     pub slug: Slug,
+    /// When it was opened.
+    pub opened_at: Timestamp,
     /// Its secret.
     pub secret: LedgerSecret,
     pub(super) view: RwLock<View>,
     pub(super) tree: Mutex<Tree>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
+    /// Sessions ever told of, kept beside the view: a scrape takes no lock of it.
+    pub(super) sessions_logged: AtomicU64,
 }
 
 impl Program {
+    /// A program as readers see it at first.
+    pub(super) fn new(
+        (id, slug, opened_at): (ProgramId, Slug, Timestamp),
+        secret: LedgerSecret,
+        view: View,
+        tree: Tree,
+    ) -> Self {
+        Self {
+            id,
+            slug,
+            opened_at,
+            secret,
+            grown: watch::Sender::new(view.size),
+            sessions_logged: AtomicU64::new(view.models.sessions_logged()),
+            view: RwLock::new(view),
+            tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
+        }
+    }
+
+    /// Sessions ever told of, imported and voided ones included: it only grows.
+    pub fn sessions_logged(&self) -> u64 {
+        self.sessions_logged.load(Ordering::Relaxed)
+    }
+
     /// Looks at the program as it is now. Hold it briefly: publishing waits for it.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
@@ -99,12 +129,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct Directory {
     pub(super) by_slug: BTreeMap<Slug, Arc<Program>>,
     pub(super) by_id: HashMap<ProgramId, Arc<Program>>,
+    pub(super) by_age: BTreeMap<(Timestamp, ProgramId), Arc<Program>>,
 }
 
 impl Directory {
     pub(super) fn add(&mut self, program: &Arc<Program>) {
         self.by_slug.insert(program.slug.clone(), program.clone());
         self.by_id.insert(program.id, program.clone());
+        self.by_age.insert((program.opened_at, program.id), program.clone());
     }
 }
 
@@ -122,6 +154,7 @@ pub struct Published {
     pub(super) registry: Mutex<Head>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
+    pub(super) footprint: Mutex<Option<Footprint>>,
 }
 
 /// Size and root of a ledger.
@@ -146,6 +179,25 @@ impl Published {
     /// Every program, in the order of their slugs.
     pub fn programs(&self) -> Vec<Arc<Program>> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).by_slug.values().cloned().collect()
+    }
+
+    /// Every program, the one opened first first: who is among the first stays there.
+    pub fn programs_by_age(&self) -> Vec<Arc<Program>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).by_age.values().cloned().collect()
+    }
+
+    /// What the log took of its disk at the last [`survey`](Self::survey); `None` of a log without files.
+    pub fn footprint(&self) -> Option<Footprint> {
+        *lock(&self.footprint)
+    }
+
+    /// Looks at what is shown and only seldom looked at, because looking takes time. Blocks.
+    pub fn survey(&self) {
+        match self.log.footprint() {
+            Ok(footprint) => *lock(&self.footprint) = footprint,
+            // What was seen last stands: a wrong figure would be worse than an old one.
+            Err(error) => tracing::warn!(%error, "the data directory cannot be measured"),
+        }
     }
 
     /// Size and root of the registry.
@@ -207,15 +259,10 @@ mod tests {
         }
         let log = MemoryLog::new();
         log.append(&[Append { ledger, expected_size: 0, records, root: tree.root() }]);
-        let program = Program {
-            id,
-            slug: "spring".parse().unwrap(),
-            secret: Keys::ephemeral().of_ledger(ledger),
-            view: RwLock::new(View { models: ReadModels::new(), size: SIZE, root: tree.root() }),
-            tree: Mutex::new(tree),
-            recent_leaves: Mutex::default(),
-            grown: watch::Sender::new(SIZE),
-        };
+        let view = View { models: ReadModels::new(), size: SIZE, root: tree.root() };
+        let secret = Keys::ephemeral().of_ledger(ledger);
+        let spring = (id, "spring".parse().unwrap(), Timestamp::MIN);
+        let program = Program::new(spring, secret, view, tree);
         // 271 and 701 have no common factor: every size once, and never the next one.
         for size in (0..=SIZE).chain((0..=SIZE).map(|n| n * 271 % (SIZE + 1))).chain((0..=SIZE).rev()) {
             let index = usize::try_from(size).unwrap();
