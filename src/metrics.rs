@@ -13,6 +13,8 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, Tex
 use crate::writer::published::{Program, Published};
 
 mod families;
+pub mod open_metrics;
+pub mod program;
 
 use families::{Labels, counters, durations, gauges};
 
