@@ -1,6 +1,7 @@
 //! What Prometheus scrapes: counts of this process, and gauges read from what the writer has published.
 //! Never keeps a value of its own that is set in two places, and never a person in a label.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ pub mod open_metrics;
 pub mod program;
 
 use families::{Labels, counters, durations, gauges};
+use program::{Gauge, Sample};
 
 /// Programs that are shown by name, the first ones opened; what counts facts of further ones is summed.
 const PROGRAMS_MAX: usize = 50;
@@ -285,6 +287,28 @@ fn programs(published: &Published) -> Vec<MetricFamily> {
             Program::sessions_logged,
         ),
     ]
+    .into_iter()
+    .chain(figures(&shown.by_name))
+    .collect()
+}
+
+/// The figures of the last week closes, of programs that have had one. A withheld series is not there.
+fn figures(programs: &[&Program]) -> impl Iterator<Item = MetricFamily> {
+    let mut samples: BTreeMap<Gauge, Vec<Sample>> = BTreeMap::new();
+    for program in programs {
+        let Some(shown) = program.shown() else { continue };
+        for sample in program::samples(program.slug.as_str(), &shown.close, shown.closed_at) {
+            samples.entry(sample.gauge).or_default().push(sample);
+        }
+    }
+    samples.into_iter().map(|(gauge, samples)| {
+        let values: Vec<_> = samples.iter().map(|sample| (labels(sample), sample.value as f64)).collect();
+        gauges(gauge.name(), gauge.help(), values.iter().map(|(labels, value)| (&labels[..], *value)))
+    })
+}
+
+fn labels(sample: &Sample) -> Vec<(&'static str, &str)> {
+    sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect()
 }
 
 /// Which programs have series of their own.

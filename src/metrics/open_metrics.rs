@@ -10,7 +10,7 @@ use std::io::{self, Write};
 
 use mentorlog_events::time::Timestamp;
 
-use super::program::{FAMILIES, Sample};
+use super::program::{Gauge, Sample};
 
 /// What was shown from an instant on, until the next close.
 #[derive(Debug, Clone)]
@@ -73,20 +73,19 @@ pub fn write(
     mut wrote: impl FnMut(u64),
 ) -> io::Result<()> {
     // By family and labels: the closes that show the series, and its values there.
-    let mut series: BTreeMap<(usize, String), Vec<(usize, u64)>> = BTreeMap::new();
+    let mut series: BTreeMap<(Gauge, String), Vec<(usize, u64)>> = BTreeMap::new();
     for (number, close) in closes.iter().enumerate() {
         for sample in &close.samples {
-            let key = (sample.family, braces(sample, labels));
+            let key = (sample.gauge, braces(sample, labels));
             series.entry(key).or_default().push((number, sample.value));
         }
     }
     let stretches: Vec<_> = stretches(closes, steps).collect();
     let mut family = None;
     for ((of, labels), values) in series {
-        let described = &FAMILIES[of];
         if family != Some(of) {
             family = Some(of);
-            let (name, help) = (described.name, described.help);
+            let (name, help) = (of.name(), of.help());
             write!(out, "# TYPE {name} gauge\n# HELP {name} {help}\n")?;
         }
         for (number, value) in values {
@@ -94,7 +93,7 @@ pub fn write(
             let mut at = steps.first(begin);
             let mut lines = 0;
             while at < end {
-                writeln!(out, "{}{labels} {value} {at}", described.name)?;
+                writeln!(out, "{}{labels} {value} {at}", of.name())?;
                 at += steps.step;
                 lines += 1;
             }
@@ -125,8 +124,8 @@ fn braces(sample: &Sample, further: &[(String, String)]) -> String {
 mod tests {
     use super::*;
 
-    fn sample(family: usize, program: &str, value: u64) -> Sample {
-        Sample { family, labels: vec![("program", program.to_owned())], value }
+    fn sample(gauge: Gauge, program: &str, value: u64) -> Sample {
+        Sample { gauge, labels: vec![("program", program.to_owned())], value }
     }
 
     fn close(seconds: i64, samples: Vec<Sample>) -> Close {
@@ -146,11 +145,11 @@ mod tests {
 
     #[test]
     fn each_value_is_repeated_until_the_next_close_and_a_withheld_one_is_not() {
-        let name = FAMILIES[1].name;
+        let name = Gauge::StalledPairs.name();
         let closes = [
-            close(100, vec![sample(1, "spring", 7)]),
+            close(100, vec![sample(Gauge::StalledPairs, "spring", 7)]),
             close(130, Vec::new()),
-            close(150, vec![sample(1, "spring", 8)]),
+            close(150, vec![sample(Gauge::StalledPairs, "spring", 8)]),
         ];
         let lines = [(7, 100), (7, 110), (7, 120), (8, 150), (8, 160)];
         let lines = lines.map(|(value, at)| format!("{name}{{program=\"spring\"}} {value} {at}"));
@@ -162,8 +161,11 @@ mod tests {
 
     #[test]
     fn a_close_within_a_step_is_seen_at_the_next_one() {
-        let name = FAMILIES[1].name;
-        let closes = [close(101, vec![sample(1, "spring", 7)]), close(121, vec![sample(1, "spring", 8)])];
+        let name = Gauge::StalledPairs.name();
+        let closes = [
+            close(101, vec![sample(Gauge::StalledPairs, "spring", 7)]),
+            close(121, vec![sample(Gauge::StalledPairs, "spring", 8)]),
+        ];
         let lines = [(7, 110), (7, 120), (8, 130)];
         let lines = lines.map(|(value, at)| format!("{name}{{program=\"spring\"}} {value} {at}"));
         check(&closes, &[], Steps { from: 0, to: 130, step: 10 }, &lines.each_ref().map(|line| &**line));
@@ -171,10 +173,12 @@ mod tests {
 
     #[test]
     fn labels_are_escaped_and_families_stand_in_one_piece() {
-        let closes =
-            [close(0, vec![sample(2, "b", 1), sample(1, "a", 2)]), close(10, vec![sample(1, "a", 3)])];
+        let closes = [
+            close(0, vec![sample(Gauge::TwoWayPairs, "b", 1), sample(Gauge::StalledPairs, "a", 2)]),
+            close(10, vec![sample(Gauge::StalledPairs, "a", 3)]),
+        ];
         let labels = [("instance".to_owned(), "a\"\\\n".to_owned())];
-        let (one, two) = (FAMILIES[1].name, FAMILIES[2].name);
+        let (one, two) = (Gauge::StalledPairs.name(), Gauge::TwoWayPairs.name());
         let more = "instance=\"a\\\"\\\\\\n\"";
         let lines = [
             format!("{one}{{program=\"a\",{more}}} 2 0"),

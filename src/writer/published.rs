@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::Timestamp;
+use mentorlog_projections::outsiders::WeekClose;
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
@@ -44,6 +45,16 @@ pub struct Program {
     pub(super) grown: watch::Sender<u64>,
     /// Sessions ever told of, kept beside the view: a scrape takes no lock of it.
     pub(super) sessions_logged: AtomicU64,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// The figures outsiders see, and since when.
+#[derive(Clone)]
+pub struct Shown {
+    /// The close of the week.
+    pub close: Arc<WeekClose>,
+    /// When it was: the end of the week's last day in the program's time zone.
+    pub closed_at: Timestamp,
 }
 
 impl Program {
@@ -64,6 +75,28 @@ impl Program {
             view: RwLock::new(view),
             tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
+            shown: Mutex::default(),
+        }
+    }
+
+    /// The figures outsiders saw at the last [`Published::survey`]; `None` while no week has closed.
+    pub fn shown(&self) -> Option<Shown> {
+        lock(&self.shown).clone()
+    }
+
+    // WEEKCLOSE
+    fn week_close(&self, _now: Timestamp) -> Option<Arc<WeekClose>> {
+        lock(&self.shown).as_ref().map(|shown| shown.close.clone())
+    }
+
+    fn close_week(&self, now: Timestamp) {
+        let Some(close) = self.week_close(now) else { return };
+        if lock(&self.shown).as_ref().is_some_and(|shown| Arc::ptr_eq(&shown.close, &close)) {
+            return;
+        }
+        let closed_at = self.view().models.start_of(close.as_of.plus_days(1));
+        if let Some(closed_at) = closed_at {
+            *lock(&self.shown) = Some(Shown { close, closed_at });
         }
     }
 
@@ -191,12 +224,17 @@ impl Published {
         *lock(&self.footprint)
     }
 
-    /// Looks at what is shown and only seldom looked at, because looking takes time. Blocks.
+    /// Looks at what is shown at a scrape and takes too long to be looked at there: the disk, and the figures of
+    /// a week that has closed since. Blocks.
     pub fn survey(&self) {
         match self.log.footprint() {
             Ok(footprint) => *lock(&self.footprint) = footprint,
             // What was seen last stands: a wrong figure would be worse than an old one.
             Err(error) => tracing::warn!(%error, "the data directory cannot be measured"),
+        }
+        let now = self.clock.now();
+        for program in self.programs() {
+            program.close_week(now);
         }
     }
 
