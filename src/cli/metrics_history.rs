@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use mentorlog_events::event::Event;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::{Day, Timestamp};
+use mentorlog_projections::outsiders::Week;
+use mentorlog_projections::read_models::ReadModels;
 
 use super::Failure;
 use super::export::Out;
@@ -17,6 +19,7 @@ use super::source::{ProgramName, Where, damaged};
 use crate::ledger::Log;
 use crate::metrics::open_metrics::{self, Close, Steps};
 use crate::metrics::program::samples;
+use crate::writer::published::CLOSING_MINUTES;
 use crate::writer::replay::{Replayed, replay};
 
 /// promtool reads the whole file once for each block it makes: about 4 GB are too much for it.
@@ -122,12 +125,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         at_hand(&arguments.program, &arguments.place, |log, ledger, size| closes(log, ledger, size, now))?;
     let first = history.closes.first().map_or(now, |close| close.shown_from);
     let steps = Steps {
-        from: seconds(arguments.from.and_then(|day| history.start_of(day)).unwrap_or(first)),
+        from: seconds(arguments.from.and_then(|day| history.models.start_of(day)).unwrap_or(first)),
         // Nothing is known of what is to come.
         to: seconds(
             arguments
                 .to
-                .and_then(|day| history.start_of(day.plus_days(1)))
+                .and_then(|day| history.models.start_of(day.plus_days(1)))
                 .map_or(now, |end| end.plus_micros(-1).min(now)),
         ),
         step: arguments.step.0,
@@ -147,6 +150,47 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let closes = history.closes.len();
     eprintln!("mentorlog: {values} values of `{}` from {closes} weekly closes", arguments.program);
     Ok(())
+}
+
+/// A program's closes, and the days they are of.
+struct History {
+    closes: Vec<Close>,
+    models: ReadModels,
+}
+
+/// Folds the whole history, and takes every close that came of it up to now.
+fn closes(log: &dyn Log, ledger: LedgerId, size: u64, now: Timestamp) -> Result<History, Failure> {
+    const STEP: u64 = 4096;
+    let progress = Progress::new("replaying", size);
+    let mut models = ReadModels::new();
+    let mut first = None;
+    replay::<Event>(log, ledger, 0..size, false, |Replayed { entry, .. }| {
+        first.get_or_insert(Week::of(entry.day));
+        models.apply(&entry);
+        if models.size().is_multiple_of(STEP) {
+            progress.add(STEP);
+        }
+        Ok(())
+    })
+    .map_err(damaged)?;
+    progress.finish();
+    let mut closes = Vec::new();
+    let program = models.program(now).map(|program| program.slug);
+    let today = models.day(now.plus_minutes(-CLOSING_MINUTES));
+    if let (Some(mut week), Some(program), Some(today)) = (first, program, today) {
+        let last = Week::closed_before(today);
+        while week <= last {
+            let closed_at = models.start_of(week.last_day().plus_days(1));
+            if let (Some(close), Some(closed_at)) = (models.week_close(week), closed_at) {
+                closes.push(Close {
+                    shown_from: closed_at.plus_minutes(CLOSING_MINUTES),
+                    samples: samples(program.as_str(), &close, closed_at),
+                });
+            }
+            week = week.next();
+        }
+    }
+    Ok(History { closes, models })
 }
 
 fn seconds(instant: Timestamp) -> i64 {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::Timestamp;
-use mentorlog_projections::outsiders::WeekClose;
+use mentorlog_projections::outsiders::{Week, WeekClose};
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
@@ -45,6 +45,7 @@ pub struct Program {
     pub(super) grown: watch::Sender<u64>,
     /// Sessions ever told of, kept beside the view: a scrape takes no lock of it.
     pub(super) sessions_logged: AtomicU64,
+    closed: Mutex<Option<Arc<WeekClose>>>,
     shown: Mutex<Option<Shown>>,
 }
 
@@ -56,6 +57,10 @@ pub struct Shown {
     /// When it was: the end of the week's last day in the program's time zone.
     pub closed_at: Timestamp,
 }
+
+/// Minutes after which a week counts as closed. What was decided before midnight may be folded after it; it is not
+/// waited for this long.
+pub const CLOSING_MINUTES: i64 = 1;
 
 impl Program {
     /// A program as readers see it at first.
@@ -75,6 +80,7 @@ impl Program {
             view: RwLock::new(view),
             tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
+            closed: Mutex::default(),
             shown: Mutex::default(),
         }
     }
@@ -82,11 +88,6 @@ impl Program {
     /// The figures outsiders saw at the last [`Published::survey`]; `None` while no week has closed.
     pub fn shown(&self) -> Option<Shown> {
         lock(&self.shown).clone()
-    }
-
-    // WEEKCLOSE
-    fn week_close(&self, _now: Timestamp) -> Option<Arc<WeekClose>> {
-        lock(&self.shown).as_ref().map(|shown| shown.close.clone())
     }
 
     fn close_week(&self, now: Timestamp) {
@@ -118,6 +119,25 @@ impl Program {
     /// Tells the size whenever it grows.
     pub fn growth(&self) -> watch::Receiver<u64> {
         self.grown.subscribe()
+    }
+
+    /// The last week that is over at `now`; `None` of a program without entries.
+    pub fn closed_week(&self, now: Timestamp) -> Option<Week> {
+        self.view().models.day(now.plus_minutes(-CLOSING_MINUTES)).map(Week::closed_before)
+    }
+
+    /// What outsiders may see: the last week that is over at `now`. `None` while none is since the program was
+    /// opened. Computed at most once a week: a pass over pairs and people, at once from then on.
+    pub fn week_close(&self, now: Timestamp) -> Option<Arc<WeekClose>> {
+        let week = self.closed_week(now)?;
+        let mut closed = lock(&self.closed);
+        let view = self.view();
+        if let Some(close) = closed.as_ref().filter(|close| close.week == week && close.size == view.size) {
+            return Some(close.clone());
+        }
+        let close = view.models.week_close(week)?;
+        *closed = Some(close.clone());
+        Some(close)
     }
 
     /// The root the ledger had at `size`, at most the present one. Reads at most 256 entries, and none of them

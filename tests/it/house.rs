@@ -21,7 +21,11 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room { name: "main", rooms: &["cli"], never: &["mentorlog_events", "mentorlog_projections", "tokio"] },
-    Room { name: "cli", rooms: &["http", "writer", "ledger", "rules", "clock", "keys"], never: &["sled"] },
+    Room {
+        name: "cli",
+        rooms: &["http", "metrics", "writer", "ledger", "rules", "clock", "keys"],
+        never: &["sled"],
+    },
     Room { name: "http", rooms: &["writer", "rules", "metrics", "keys"], never: &["sled"] },
     Room { name: "metrics", rooms: &["writer"], never: &["sled"] },
     Room { name: "writer", rooms: &["rules", "ledger", "clock", "keys"], never: &["axum", "sled"] },
