@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use mentorlog_projections::outsiders::WeekClose;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
@@ -259,16 +260,13 @@ fn service(published: &Published) -> Vec<MetricFamily> {
 fn programs(published: &Published) -> Vec<MetricFamily> {
     let programs = published.programs_by_age();
     let shown = Shown::of(&programs);
-    let count = |name: &str, help: &str, value: fn(&Program) -> u64| {
-        let further = shown.further.iter().map(|program| value(program)).sum();
-        let named: Vec<_> = shown
-            .by_name
-            .iter()
-            .map(|program| ([("program", program.slug.as_str())], value(program)))
-            .chain((!shown.further.is_empty()).then_some(([("program", OTHER)], further)))
-            .collect();
-        counters(name, help, named.iter().map(|(labels, value)| (&labels[..], *value)))
-    };
+    let further = shown.further.iter().map(|program| program.size()).sum();
+    let sizes: Vec<_> = shown
+        .by_name
+        .iter()
+        .map(|program| ([("program", program.slug.as_str())], program.size()))
+        .chain((!shown.further.is_empty()).then_some(([("program", OTHER)], further)))
+        .collect();
     vec![
         gauges("mentorlog_programs", "Programs of this installation.", [(&[][..], programs.len() as f64)]),
         gauges(
@@ -276,20 +274,42 @@ fn programs(published: &Published) -> Vec<MetricFamily> {
             "Programs without series of their own, because there are too many.",
             [(&[][..], shown.further.len() as f64)],
         ),
-        count(
+        counters(
             "mentorlog_ledger_events_total",
             "Events in the program's ledger: its head sequence number plus one.",
-            Program::size,
+            sizes.iter().map(|(labels, size)| (&labels[..], *size)),
         ),
-        count(
+        sessions(
+            &shown.by_name,
             "mentorlog_sessions_logged_total",
-            "Sessions ever told of, imported and voided ones included.",
-            Program::sessions_logged,
+            "Sessions ever told of up to the last weekly close, imported and voided ones included.",
+            program::sessions_logged,
+        ),
+        sessions(
+            &shown.by_name,
+            "mentorlog_sessions_voided_total",
+            "Sessions voided up to the last weekly close.",
+            program::sessions_voided,
         ),
     ]
     .into_iter()
     .chain(figures(&shown.by_name))
     .collect()
+}
+
+/// Counts of facts as of the last week closes. Live they would be sums of numbers that are withheld.
+fn sessions(
+    programs: &[&Program],
+    name: &str,
+    help: &str,
+    value: fn(&WeekClose) -> Option<u64>,
+) -> MetricFamily {
+    let of =
+        |program: &&Program| Some(([("program", program.slug.to_string())], value(&program.shown()?.close)?));
+    let values: Vec<_> = programs.iter().filter_map(of).collect();
+    let labels: Vec<_> =
+        values.iter().map(|([(name, slug)], value)| ([(*name, slug.as_str())], *value)).collect();
+    counters(name, help, labels.iter().map(|(labels, value)| (&labels[..], *value)))
 }
 
 /// The figures of the last week closes, of programs that have had one. A withheld series is not there.

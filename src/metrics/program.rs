@@ -230,3 +230,13 @@ pub fn samples(program: &str, close: &WeekClose, closed_at: Timestamp) -> Vec<Sa
     samples.sort_by_key(|sample| sample.gauge);
     samples
 }
+
+/// Sessions ever told of, where what became of them is shown: with one of those numbers withheld the sum would tell it.
+pub fn sessions_logged(close: &WeekClose) -> Option<u64> {
+    close.sessions.0.iter().map(|(_, count)| *count).sum()
+}
+
+/// Sessions that were voided; voiding is for good, so it only grows.
+pub fn sessions_voided(close: &WeekClose) -> Option<u64> {
+    close.sessions.get("voided")
+}

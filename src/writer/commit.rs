@@ -111,7 +111,6 @@ impl Committer {
                     }
                     view.size = size;
                     view.root = root;
-                    program.sessions_logged.store(view.models.sessions_logged(), Ordering::Relaxed);
                 }
                 program.grown.send_replace(size);
                 if is_new {

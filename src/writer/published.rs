@@ -2,7 +2,7 @@
 //! Never shows what is not durable.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
@@ -43,8 +43,6 @@ pub struct Program {
     pub(super) tree: Mutex<Tree>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
-    /// Sessions ever told of, kept beside the view: a scrape takes no lock of it.
-    pub(super) sessions_logged: AtomicU64,
     closed: Mutex<Option<Arc<WeekClose>>>,
     shown: Mutex<Option<Shown>>,
 }
@@ -76,7 +74,6 @@ impl Program {
             opened_at,
             secret,
             grown: watch::Sender::new(view.size),
-            sessions_logged: AtomicU64::new(view.models.sessions_logged()),
             view: RwLock::new(view),
             tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
@@ -99,11 +96,6 @@ impl Program {
         if let Some(closed_at) = closed_at {
             *lock(&self.shown) = Some(Shown { close, closed_at });
         }
-    }
-
-    /// Sessions ever told of, imported and voided ones included: it only grows.
-    pub fn sessions_logged(&self) -> u64 {
-        self.sessions_logged.load(Ordering::Relaxed)
     }
 
     /// Looks at the program as it is now. Hold it briefly: publishing waits for it.

@@ -115,11 +115,6 @@ impl ReadModels {
             .collect()
     }
 
-    /// Sessions ever told of, imported and voided ones included: it only grows.
-    pub fn sessions_logged(&self) -> u64 {
-        u64::from(self.sessions.len())
-    }
-
     /// The civil day of an instant in the program's zone; `None` before the first entry.
     pub fn day(&self, instant: Timestamp) -> Option<Day> {
         Some(self.program.as_ref()?.zone.day(instant))
