@@ -13,6 +13,7 @@ use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
 mod measures;
+mod outsiders;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));
@@ -929,6 +930,9 @@ fn a_million_sessions_among_twenty_thousand_people() {
     println!("   program: {:?}", clock.elapsed());
     assert_eq!(u128::from(view.sessions.live), SESSIONS - SESSIONS / 10);
     measures::cost(&models, on(1000).1);
+    let clock = std::time::Instant::now();
+    let close = models.week_close(crate::outsiders::Week::of(on(1000).1)).unwrap();
+    println!("week close: {:?}, {} withheld", clock.elapsed(), close.withheld);
     let clock = std::time::Instant::now();
     models.write_json(&mut std::io::BufWriter::new(std::io::sink())).unwrap();
     println!("      json: {:?}", clock.elapsed());
