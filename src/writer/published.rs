@@ -174,14 +174,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct Directory {
     pub(super) by_slug: BTreeMap<Slug, Arc<Program>>,
     pub(super) by_id: HashMap<ProgramId, Arc<Program>>,
-    pub(super) by_age: BTreeMap<(Timestamp, ProgramId), Arc<Program>>,
+    pub(super) oldest_first: BTreeMap<(Timestamp, ProgramId), Arc<Program>>,
 }
 
 impl Directory {
     pub(super) fn add(&mut self, program: &Arc<Program>) {
         self.by_slug.insert(program.slug.clone(), program.clone());
         self.by_id.insert(program.id, program.clone());
-        self.by_age.insert((program.opened_at, program.id), program.clone());
+        self.oldest_first.insert((program.opened_at, program.id), program.clone());
     }
 }
 
@@ -228,7 +228,7 @@ impl Published {
 
     /// Every program, the one opened first first: who is among the first stays there.
     pub fn programs_by_age(&self) -> Vec<Arc<Program>> {
-        self.directory.read().unwrap_or_else(PoisonError::into_inner).by_age.values().cloned().collect()
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).oldest_first.values().cloned().collect()
     }
 
     /// What the log took of its disk at the last [`survey`](Self::survey); `None` of a log without files.
