@@ -191,6 +191,7 @@ fn fill(data: &Path, programs: u64, events: u64) {
 
 struct Server {
     child: Child,
+    address: String,
     connection: Connection,
     times: Vec<Duration>,
     label: u64,
@@ -208,7 +209,12 @@ impl Server {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         let address = line.trim().rsplit("http://").next().unwrap().to_owned();
-        Self { child, connection: Connection::open(&address), times: Vec::new(), label }
+        let connection = Connection::open(&address);
+        Self { child, address, connection, times: Vec::new(), label }
+    }
+
+    fn connect(&mut self) {
+        self.connection = Connection::open(&self.address);
     }
 
     fn scrape(&mut self) {
@@ -238,14 +244,11 @@ fn main() {
     let programs: u64 = value("--programs").map_or(10, |text| text.parse().unwrap());
     let scrapes: usize = value("--scrapes").map_or(2000, |text| text.parse().unwrap());
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut servers: Vec<Server> = sizes
-        .iter()
-        .map(|&events| {
-            let data = scratch.path().join(events.to_string());
-            fill(&data, programs, events);
-            Server::start(&data, events)
-        })
-        .collect();
+    let data = |events: u64| scratch.path().join(events.to_string());
+    sizes.iter().for_each(|&events| fill(&data(events), programs, events));
+    let mut servers: Vec<Server> = sizes.iter().map(|&events| Server::start(&data(events), events)).collect();
+    // A connection that says nothing for ten seconds is closed, and starting the last one may take longer.
+    servers.iter_mut().for_each(Server::connect);
     for server in &mut servers {
         let text = server.connection.scrape();
         let of_programs = text.lines().filter(|line| line.contains("program=\"")).count();
