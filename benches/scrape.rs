@@ -245,7 +245,9 @@ fn main() {
     let scrapes: usize = value("--scrapes").map_or(2000, |text| text.parse().unwrap());
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = |events: u64| scratch.path().join(events.to_string());
-    sizes.iter().for_each(|&events| fill(&data(events), programs, events));
+    for &events in &sizes {
+        fill(&data(events), programs, events);
+    }
     let mut servers: Vec<Server> = sizes.iter().map(|&events| Server::start(&data(events), events)).collect();
     // A connection that says nothing for ten seconds is closed, and starting the last one may take longer.
     servers.iter_mut().for_each(Server::connect);
