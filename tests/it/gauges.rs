@@ -176,12 +176,19 @@ fn what_rests_on_few_people_is_absent_and_counted() {
     town.open("small");
     town.settle("small", 2);
     town.weeks(1);
-    let shown = figures(&town.scrape(), "small");
-    let starts = |name: &str| shown.iter().any(|line| line.starts_with(name));
-    assert!(
-        !starts("mentorlog_participants{") || !shown.iter().any(|line| line.ends_with("\"enrolled\"} 4"))
-    );
-    assert!(!starts("mentorlog_exchanging_pairs") && !starts("mentorlog_weighted_reciprocity_denominator"));
+    let scrape = town.scrape();
+    let shown = figures(&scrape, "small");
+    for absent in [
+        "mentorlog_participants{",
+        "mentorlog_exchanging_pairs{",
+        "mentorlog_sessions_logged_total{",
+        "mentorlog_weighted_reciprocity_denominator_seconds{",
+    ] {
+        assert!(!scrape.contains(absent), "{absent}: {scrape}");
+    }
+    // What nobody did tells nothing of anybody.
+    let none = "mentorlog_sessions{program=\"small\",state=\"voided\"} 0";
+    assert!(shown.iter().any(|line| line == none), "{shown:?}");
     let withheld =
         shown.iter().find_map(|line| line.strip_prefix("mentorlog_cells_withheld{program=\"small\"} "));
     assert!(withheld.unwrap().parse::<u64>().unwrap() > 10, "{shown:?}");
