@@ -39,7 +39,7 @@ impl Steps {
     }
 }
 
-/// How many values [`write`] will write.
+/// How many values [`write()`] will write.
 pub fn values(closes: &[Close], steps: Steps) -> u64 {
     let of = |(begin, end, close): (i64, i64, &Close)| {
         let first = steps.first(begin);
