@@ -248,7 +248,7 @@ struct Shape {
 
 async fn load(address: &str, next: &Arc<AtomicU64>, sessions: &Arc<Sessions>, shape: Shape) -> Figures {
     let mut watcher = Connection::open(address).await;
-    let groups_before = watcher.metric("mentorlog_append_groups").await;
+    let groups_before = watcher.metric("mentorlog_append_groups_total").await;
     let seconds_before = watcher.metric("mentorlog_append_seconds_sum").await;
     let begun = Instant::now();
     let mut tasks = Vec::new();
@@ -295,7 +295,7 @@ async fn load(address: &str, next: &Arc<AtomicU64>, sessions: &Arc<Sessions>, sh
     let elapsed = begun.elapsed().as_secs_f64();
     times.sort_unstable();
     let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-    let groups = watcher.metric("mentorlog_append_groups").await - groups_before;
+    let groups = watcher.metric("mentorlog_append_groups_total").await - groups_before;
     let append_seconds = watcher.metric("mentorlog_append_seconds_sum").await - seconds_before;
     let commands = times.len() as f64 * shape.batch as f64;
     let (a_group, append) = (commands / groups, Duration::from_secs_f64(append_seconds / groups));

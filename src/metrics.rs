@@ -1,25 +1,31 @@
 //! What Prometheus scrapes: counts of this process, and gauges read from what the writer has published.
 //! Never keeps a value of its own that is set in two places, and never a person in a label.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
-use mentorlog_projections::pairs::PairCounts;
-use mentorlog_projections::participants::ParticipantCounts;
+use mentorlog_projections::outsiders::WeekClose;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{
-    Bucket, Counter as ProtoCounter, Gauge, Histogram as ProtoHistogram, LabelPair, Metric,
-};
-use prometheus::proto::{MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
-use crate::writer::published::Published;
-use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
+use crate::writer::published::{Program, Published};
 
-/// Programs that are shown by name; further ones are left out and counted.
+mod families;
+pub mod open_metrics;
+pub mod program;
+
+use families::{Labels, counters, durations, gauges};
+use program::{Gauge, Sample};
+
+/// Programs that are shown by name, the first ones opened; what counts facts of further ones is summed.
 const PROGRAMS_MAX: usize = 50;
+
+/// The name of all further programs.
+const OTHER: &str = "other";
 
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,58 +142,9 @@ impl Metrics {
     }
 }
 
-/// Reads, at each scrape, what the writer has published.
+/// Reads, at each scrape, what the writer has published: a fixed number of reads per program that is shown.
 struct Snapshot {
     published: Arc<Published>,
-}
-
-fn label(name: &str, value: &str) -> LabelPair {
-    let mut pair = LabelPair::default();
-    pair.set_name(name.to_owned());
-    pair.set_value(value.to_owned());
-    pair
-}
-
-fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
-    let mut family = MetricFamily::default();
-    family.set_name(name.to_owned());
-    family.set_help(help.to_owned());
-    family.set_field_type(kind);
-    family.set_metric(metrics);
-    family
-}
-
-fn gauge(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_gauge(gauge);
-    metric
-}
-
-fn counter(labels: Vec<LabelPair>, value: f64) -> Metric {
-    let mut counter = ProtoCounter::default();
-    counter.set_value(value);
-    let mut metric = Metric::from_label(labels);
-    metric.set_counter(counter);
-    metric
-}
-
-fn histogram(durations: &Durations) -> Metric {
-    let (counts, sum) = durations.read();
-    let mut histogram = ProtoHistogram::default();
-    histogram.set_sample_count(counts[BOUNDS_SECONDS.len()]);
-    histogram.set_sample_sum(sum);
-    let buckets = BOUNDS_SECONDS.iter().zip(counts).map(|(bound, count)| {
-        let mut bucket = Bucket::default();
-        bucket.set_upper_bound(*bound);
-        bucket.set_cumulative_count(count);
-        bucket
-    });
-    histogram.set_bucket(buckets.collect());
-    let mut metric = Metric::default();
-    metric.set_histogram(histogram);
-    metric
 }
 
 impl Collector for Snapshot {
@@ -197,150 +154,198 @@ impl Collector for Snapshot {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let published = &*self.published;
-        let vitals = &published.vitals;
-        let one = |name: &str, help: &str, value: f64| {
-            family(name, help, MetricType::GAUGE, vec![gauge(Vec::new(), value)])
-        };
-        let seconds = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0)).as_secs_f64();
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed) as f64;
-        let registry = published.registry();
-        let syncs = published.log.syncs();
-        let programs = published.programs();
-        let deviation = published.clock.deviation_micros();
-        let mut families = vec![
-            family(
-                "mentorlog_append_seconds",
-                "From handing a group of events to the log to its durable acknowledgement.",
-                MetricType::HISTOGRAM,
-                vec![histogram(&vitals.append)],
-            ),
-            family(
-                "mentorlog_answer_seconds",
-                "From a submission's arrival at the writer to its answer.",
-                MetricType::HISTOGRAM,
-                vec![histogram(&vitals.answer)],
-            ),
-            one(
-                "mentorlog_syncs",
-                "Times the store's own file was synced since the start; part of an append.",
-                syncs.count as f64,
-            ),
-            one(
-                "mentorlog_sync_seconds",
-                "Time spent in these syncs since the start.",
-                syncs.took.as_secs_f64(),
-            ),
-            one("mentorlog_append_groups", "Groups appended since the start.", count(&vitals.groups)),
-            one("mentorlog_append_events", "Events appended since the start.", count(&vitals.events)),
-            one(
-                "mentorlog_append_bytes",
-                "Bytes of the entries appended since the start.",
-                count(&vitals.bytes),
-            ),
-            one("mentorlog_queue_depth", "Submissions waiting for the writer.", published.waiting() as f64),
-            one(
-                "mentorlog_writer_stopped",
-                "1 when writing has stopped for good and only a restart helps.",
-                if published.stopped().is_some() { 1.0 } else { 0.0 },
-            ),
-            one(
-                "mentorlog_last_append_timestamp_seconds",
-                "When the last group was acknowledged; 0 when none was since the start.",
-                seconds(vitals.last_append_micros.load(Ordering::Relaxed)),
-            ),
-            one(
-                "mentorlog_clock_deviation_seconds",
-                "Wall clock minus writer time.",
-                seconds(deviation.abs()) * if deviation < 0 { -1.0 } else { 1.0 },
-            ),
-            one(
-                "mentorlog_replay_seconds",
-                "How long rebuilding from the log took at the start.",
-                Duration::from_micros(vitals.replay_micros.load(Ordering::Relaxed)).as_secs_f64(),
-            ),
-            one("mentorlog_replay_events", "Entries read at the start.", count(&vitals.replayed)),
-            one("mentorlog_registry_size", "Entries of the registry.", registry.size as f64),
-            one("mentorlog_programs", "Programs of this installation.", programs.len() as f64),
-            one(
-                "mentorlog_programs_left_out",
-                "Programs without series of their own, because there are too many.",
-                programs.len().saturating_sub(PROGRAMS_MAX) as f64,
-            ),
-            family(
-                "mentorlog_build_info",
-                "The version that runs.",
-                MetricType::GAUGE,
-                vec![gauge(vec![label("version", env!("CARGO_PKG_VERSION"))], 1.0)],
-            ),
-        ];
-        families.extend(program_families(published));
+        let mut families = service(&self.published);
+        families.extend(programs(&self.published));
+        families.retain(|family| !family.get_metric().is_empty());
         families
     }
 }
 
-fn program_families(published: &Published) -> Vec<MetricFamily> {
-    let now = published.clock.now();
-    let mut sizes = Vec::new();
-    let mut participants = Vec::new();
-    let mut pairs = Vec::new();
-    let mut sessions = Vec::new();
-    for program in published.programs().iter().take(PROGRAMS_MAX) {
-        let (summary, size) = {
-            let view = program.view();
-            (view.models.program(now), view.size)
-        };
-        let Some(summary) = summary else { continue };
-        let name = program.slug.as_str();
-        let by_state = |state: &str, value: u64| {
-            gauge(vec![label("program", name), label("state", state)], value as f64)
-        };
-        sizes.push(counter(vec![label("program", name)], size as f64));
-        let ParticipantCounts { enrolled, on_break, left, departed, erased } = summary.participants.states;
-        for (state, value) in [
-            ("enrolled", enrolled),
-            ("on-break", on_break),
-            ("left", left),
-            ("departed", departed),
-            ("erased", erased),
-        ] {
-            participants.push(by_state(state, value));
-        }
-        let PairCounts { proposed, active, paused, ended, declined, withdrawn, expired, invalidated } =
-            summary.pairs.states;
-        for (state, value) in [
-            ("proposed", proposed),
-            ("active", active),
-            ("paused", paused),
-            ("ended", ended),
-            ("declined", declined),
-            ("withdrawn", withdrawn),
-            ("expired", expired),
-            ("invalidated", invalidated),
-        ] {
-            pairs.push(by_state(state, value));
-        }
-        for (state, value) in [
-            ("logged", summary.sessions.logged),
-            ("confirmed", summary.sessions.confirmed),
-            ("disputed", summary.sessions.disputed),
-            ("voided", summary.sessions.voided),
-        ] {
-            sessions.push(by_state(state, value));
-        }
-    }
-    vec![
-        family(
-            "mentorlog_ledger_events_total",
-            "Events in the program's ledger.",
-            MetricType::COUNTER,
-            sizes,
+/// How the service is.
+fn service(published: &Published) -> Vec<MetricFamily> {
+    const NONE: Labels<'static> = &[];
+    let vitals = &published.vitals;
+    let one = |name: &str, help: &str, value: f64| gauges(name, help, [(NONE, value)]);
+    let total = |name: &str, help: &str, value: &AtomicU64| {
+        counters(name, help, [(NONE, value.load(Ordering::Relaxed))])
+    };
+    let seconds = |micros: i64| Duration::from_micros(micros.unsigned_abs()).as_secs_f64();
+    let deviation = published.clock.deviation_micros();
+    let mut families = vec![
+        durations(
+            "mentorlog_append_seconds",
+            "From handing a group of events to the log to its durable acknowledgement.",
+            [(NONE, &vitals.append)],
         ),
-        family("mentorlog_participants", "Participants by state.", MetricType::GAUGE, participants),
-        family("mentorlog_pairs", "Pairs by state.", MetricType::GAUGE, pairs),
-        family("mentorlog_sessions", "Sessions by state.", MetricType::GAUGE, sessions),
+        durations(
+            "mentorlog_answer_seconds",
+            "From a submission's arrival at the writer to its answer.",
+            [(NONE, &vitals.answer)],
+        ),
+        total("mentorlog_append_groups_total", "Groups appended by this process.", &vitals.groups),
+        total("mentorlog_append_events_total", "Events appended by this process.", &vitals.events),
+        total(
+            "mentorlog_append_bytes_total",
+            "Bytes of the entries appended by this process.",
+            &vitals.bytes,
+        ),
+        one("mentorlog_queue_depth", "Submissions waiting for the writer.", published.waiting() as f64),
+        one(
+            "mentorlog_queue_max",
+            "Submissions that may wait; one more is refused as busy.",
+            crate::writer::QUEUE_MAX as f64,
+        ),
+        one(
+            "mentorlog_writer_stopped",
+            "1 when writing has stopped for good and only a restart helps.",
+            if published.stopped().is_some() { 1.0 } else { 0.0 },
+        ),
+        one(
+            "mentorlog_last_append_timestamp_seconds",
+            "When the last group was acknowledged, or before the first of this process its newest entry was recorded.",
+            seconds(vitals.last_append_micros.load(Ordering::Relaxed)),
+        ),
+        one(
+            "mentorlog_clock_deviation_seconds",
+            "Wall clock minus writer time; beyond 300 either way nothing is recorded.",
+            seconds(deviation) * if deviation < 0 { -1.0 } else { 1.0 },
+        ),
+        one(
+            "mentorlog_replay_seconds",
+            "How long rebuilding from the log took at the start.",
+            Duration::from_micros(vitals.replay_micros.load(Ordering::Relaxed)).as_secs_f64(),
+        ),
+        one(
+            "mentorlog_replay_events",
+            "Entries read at the start.",
+            vitals.replayed.load(Ordering::Relaxed) as f64,
+        ),
+        counters(
+            "mentorlog_registry_events_total",
+            "Entries of the registry.",
+            [(NONE, published.registry().size)],
+        ),
+        gauges(
+            "mentorlog_build_info",
+            "The version that runs.",
+            [(&[("version", env!("CARGO_PKG_VERSION"))][..], 1.0)],
+        ),
+    ];
+    if let Some(syncs) = published.log.syncs() {
+        families.push(durations(
+            "mentorlog_fsync_seconds",
+            "fdatasync of a file of the log, by which copy of the events it holds: one of each for every append.",
+            [(&[("copy", "store")][..], &syncs.store), (&[("copy", "tail")], &syncs.tail)],
+        ));
+    }
+    if let Some(disk) = published.footprint() {
+        families.extend([
+            gauges(
+                "mentorlog_log_bytes",
+                "Bytes on disk of each copy of the events.",
+                [(&[("copy", "store")][..], disk.store as f64), (&[("copy", "tail")], disk.tail as f64)],
+            ),
+            one("mentorlog_disk_free_bytes", "Free bytes where the data directory is.", disk.free as f64),
+            one(
+                "mentorlog_disk_size_bytes",
+                "Size of the disk the data directory is on.",
+                disk.capacity as f64,
+            ),
+        ]);
+    }
+    families
+}
+
+/// Counts of facts, by program.
+fn programs(published: &Published) -> Vec<MetricFamily> {
+    let programs = published.programs_by_age();
+    let shown = Shown::of(&programs);
+    let further = shown.further.iter().map(|program| program.size()).sum();
+    let sizes: Vec<_> = shown
+        .by_name
+        .iter()
+        .map(|program| ([("program", program.slug.as_str())], program.size()))
+        .chain((!shown.further.is_empty()).then_some(([("program", OTHER)], further)))
+        .collect();
+    vec![
+        gauges("mentorlog_programs", "Programs of this installation.", [(&[][..], programs.len() as f64)]),
+        gauges(
+            "mentorlog_programs_left_out",
+            "Programs without series of their own, because there are too many.",
+            [(&[][..], shown.further.len() as f64)],
+        ),
+        counters(
+            "mentorlog_ledger_events_total",
+            "Events in the program's ledger: its head sequence number plus one.",
+            sizes.iter().map(|(labels, size)| (&labels[..], *size)),
+        ),
+        sessions(
+            &shown.by_name,
+            "mentorlog_sessions_logged_total",
+            "Sessions ever told of up to the last weekly close, imported and voided ones included.",
+            program::sessions_logged,
+        ),
+        sessions(
+            &shown.by_name,
+            "mentorlog_sessions_voided_total",
+            "Sessions voided up to the last weekly close.",
+            program::sessions_voided,
+        ),
     ]
     .into_iter()
-    .filter(|family| !family.get_metric().is_empty())
+    .chain(figures(&shown.by_name))
     .collect()
+}
+
+/// Counts of facts as of the last week closes. Live they would be sums of numbers that are withheld.
+fn sessions(
+    programs: &[&Program],
+    name: &str,
+    help: &str,
+    value: fn(&WeekClose) -> Option<u64>,
+) -> MetricFamily {
+    let of =
+        |program: &&Program| Some(([("program", program.slug.to_string())], value(&program.shown()?.close)?));
+    let values: Vec<_> = programs.iter().filter_map(of).collect();
+    let labels: Vec<_> =
+        values.iter().map(|([(name, slug)], value)| ([(*name, slug.as_str())], *value)).collect();
+    counters(name, help, labels.iter().map(|(labels, value)| (&labels[..], *value)))
+}
+
+/// The figures of the last week closes, of programs that have had one. A withheld series is not there.
+fn figures(programs: &[&Program]) -> impl Iterator<Item = MetricFamily> {
+    let mut samples: BTreeMap<Gauge, Vec<Sample>> = BTreeMap::new();
+    for program in programs {
+        let Some(shown) = program.shown() else { continue };
+        for sample in program::samples(program.slug.as_str(), &shown.close, shown.closed_at) {
+            samples.entry(sample.gauge).or_default().push(sample);
+        }
+    }
+    samples.into_iter().map(|(gauge, samples)| {
+        let values: Vec<_> = samples.iter().map(|sample| (labels(sample), sample.value as f64)).collect();
+        gauges(gauge.name(), gauge.help(), values.iter().map(|(labels, value)| (&labels[..], *value)))
+    })
+}
+
+fn labels(sample: &Sample) -> Vec<(&'static str, &str)> {
+    sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect()
+}
+
+/// Which programs have series of their own.
+struct Shown<'a> {
+    by_name: Vec<&'a Program>,
+    further: Vec<&'a Program>,
+}
+
+impl<'a> Shown<'a> {
+    /// The first ones opened, so that no series changes its name when a program is opened.
+    fn of(programs: &'a [Arc<Program>]) -> Self {
+        let (mut by_name, mut further) = (Vec::new(), Vec::new());
+        for program in programs {
+            // A program of the name of the sum would be a second series under it.
+            let has_room = by_name.len() < PROGRAMS_MAX && program.slug.as_str() != OTHER;
+            if has_room { &mut by_name } else { &mut further }.push(&**program);
+        }
+        Self { by_name, further }
+    }
 }

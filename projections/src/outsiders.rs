@@ -14,7 +14,7 @@
 //! A reader who has every publication there ever was, knows these rules and `k`, and adds and subtracts. The
 //! reader is granted that recorded history is never taken back: what only grows, such as minutes or ended
 //! pairs, never falls. Every count of 1 to k - 1 people that is withheld then still has at least two values that
-//! fit everything published. Each rule in [`withholding`] says why, and its tests try every history of a few
+//! fit everything published. Each rule in `withholding` says why, and its tests try every history of a few
 //! weeks and cells against it; weakened, each of them fails there.
 //!
 //! What it takes is more than hiding small cells and one more beside them. Where a total is known week by week, a

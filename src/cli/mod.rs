@@ -22,6 +22,7 @@ mod embedded;
 mod export;
 mod import_csv;
 mod measure;
+mod metrics_history;
 mod progress;
 mod replay;
 mod serve;
@@ -57,6 +58,8 @@ enum Command {
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
+    /// Write what scrapes of a program would have shown in the past, to fill it into a Prometheus.
+    MetricsHistory(metrics_history::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),

@@ -13,8 +13,10 @@ use mentorlog_events::id::{B64, LedgerId};
 use mentorlog_events::record::{ENTRY_BYTES_MAX, Hash};
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
+use tokio::runtime::Runtime;
 
 use super::Failure;
+use super::client::Server;
 use super::export::{Out, from_server};
 use super::progress::Progress;
 use super::source::{ProgramName, Source, Stored, Where, damaged, runtime};
@@ -90,16 +92,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     match arguments.place.find(&runtime) {
         Source::Server(server) => {
-            // The file has no name: it is gone with this process.
-            let mut file = tempfile::tempfile().map_err(|error| {
-                let folder = std::env::temp_dir();
-                Failure::new(format_args!("the history is kept in {} meanwhile: {error}", folder.display()))
-            })?;
-            let mut draft = std::io::BufWriter::with_capacity(1 << 20, &mut file);
-            from_server(&runtime, &server, name, &mut draft)?;
-            draft.into_inner().map_err(|error| Failure::new(error.error()))?;
-            let (ledger, _) = opened_in(&file).map_err(damaged)?;
-            let log = file.rewind().and_then(|()| Exported::open(ledger, file)).map_err(Failure::new)?;
+            let (ledger, log) = fetched(&runtime, &server, name)?;
             let size = until(&log, ledger, log.size(), arguments.until)?;
             fold(&log, ledger, size, None, out)
         }
@@ -114,6 +107,40 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             let root =
                 tree.root_at(size, leaves).map_err(|error: crate::ledger::ReadError| damaged(error))?;
             fold(&stored.log, ledger, size, root, out)
+        }),
+    }
+}
+
+/// A program's history as a server has it, checked against the root it announced. Kept in a file without a name:
+/// it is gone with this process.
+fn fetched(runtime: &Runtime, server: &Server, name: &ProgramName) -> Result<(LedgerId, Exported), Failure> {
+    let mut file = tempfile::tempfile().map_err(|error| {
+        let folder = std::env::temp_dir();
+        Failure::new(format_args!("the history is kept in {} meanwhile: {error}", folder.display()))
+    })?;
+    let mut draft = std::io::BufWriter::with_capacity(1 << 20, &mut file);
+    from_server(runtime, server, name, &mut draft)?;
+    draft.into_inner().map_err(|error| Failure::new(error.error()))?;
+    let (ledger, _) = opened_in(&file).map_err(damaged)?;
+    let log = file.rewind().and_then(|()| Exported::open(ledger, file)).map_err(Failure::new)?;
+    Ok((ledger, log))
+}
+
+/// Reads with a program's log, of whatever place: the log, its ledger, and how many entries that has.
+pub fn at_hand<T>(
+    name: &ProgramName,
+    place: &Where,
+    read: impl FnOnce(&dyn Log, LedgerId, u64) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    match place.find(&runtime) {
+        Source::Server(server) => {
+            let (ledger, log) = fetched(&runtime, &server, name)?;
+            read(&log, ledger, log.size())
+        }
+        Source::Data(data) => Stored::open(&data)?.and_close(|stored| {
+            let (ledger, tree) = stored.program(name)?;
+            read(&stored.log, ledger, tree.size())
         }),
     }
 }

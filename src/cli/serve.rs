@@ -141,11 +141,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     welcome(address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
+        let surveyed = app.published.clone();
         let ticking = tokio::spawn(async move {
             let mut interval = tokio::time::interval(TICK);
             loop {
                 interval.tick().await;
                 writer.tick();
+                let surveyed = surveyed.clone();
+                // One at a time: a slow disk makes the next one late, not more of them.
+                let _ = tokio::task::spawn_blocking(move || surveyed.survey()).await;
             }
         });
         let stop = stop_signal()?;

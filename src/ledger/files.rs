@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Syncs a directory, so that the names in it stay.
@@ -82,6 +83,22 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
     }
     sync_dir(dir)?;
     dir.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Bytes the file system has allocated to every file below. What is removed meanwhile does not count.
+pub(super) fn allocated(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        bytes += match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => allocated(&entry.path())?,
+            // In blocks of 512 bytes whatever the file system's own are (POSIX, sys/stat.h).
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(bytes)
 }
 
 /// Moves something aside under the first free name `<name>.damaged-N`, and says which.

@@ -42,11 +42,14 @@
 //! [`doctor::repair_from_tail`] moves sled aside and rebuilds it. If sled is right, move `tail/` aside:
 //! the next start rebuilds it from sled and says so.
 
+use std::io;
+
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{Hash, Record};
 
 pub mod checkpoint;
 pub mod doctor;
+pub mod durations;
 pub mod exported;
 #[doc(hidden)]
 pub mod faulty;
@@ -63,6 +66,8 @@ mod recovery;
 mod tail;
 
 pub use sled::probe;
+
+use durations::Durations;
 
 /// An append-only log of many ledgers. Synchronous: call it on a thread of its own, never on a runtime worker.
 ///
@@ -81,19 +86,38 @@ pub trait Log: Send + Sync + 'static {
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
 
-    /// What making appends durable has cost since the start, for a log that syncs; else nothing.
-    fn syncs(&self) -> Syncs {
-        Syncs::default()
+    /// What making appends durable has cost since the start; `None` of a log that has no files to sync.
+    fn syncs(&self) -> Option<&Syncs> {
+        None
+    }
+
+    /// What the log takes of its disk now, and what is left of that; `None` of a log without files.
+    /// Looks at every file: for now and then, not for each answer.
+    fn footprint(&self) -> io::Result<Option<Footprint>> {
+        Ok(None)
     }
 }
 
-/// Syncs of a log's own file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// Times of `fdatasync` of a log's files: one of each for every commit, side by side.
+#[derive(Debug, Default)]
 pub struct Syncs {
-    /// How many.
-    pub count: u64,
-    /// How long they took together.
-    pub took: std::time::Duration,
+    /// Of the store's file.
+    pub store: Durations,
+    /// Of the tail's segment.
+    pub tail: Durations,
+}
+
+/// Bytes on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Allocated to the store's files.
+    pub store: u64,
+    /// Allocated to the tail's segments, those filled with zeros ahead of use included.
+    pub tail: u64,
+    /// Free to an unprivileged process on the file system of the data directory.
+    pub free: u64,
+    /// Size of that file system.
+    pub capacity: u64,
 }
 
 /// Records to store behind the end of one ledger.

@@ -10,7 +10,6 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -21,6 +20,7 @@ use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{ENTRY_BYTES_MAX, Hash, Record};
 
 use super::chunks::{self, Cursor};
+use super::durations::Durations;
 use super::files;
 use super::merkle::{Frontier, Tree};
 use super::recovery::{self, Assessment};
@@ -28,7 +28,7 @@ pub use super::recovery::{Finding, OpenError};
 use super::tail::{
     self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailIndex, TailWriter, head_digest, xor,
 };
-use super::{Append, AppendError, Log, Outcome, ReadError, Syncs};
+use super::{Append, AppendError, Footprint, Log, Outcome, ReadError, Syncs};
 
 /// How a data directory is opened.
 #[derive(Debug, Clone)]
@@ -90,24 +90,8 @@ pub struct SledLog {
     tail_index: Mutex<Option<TailIndex>>,
     installation: Installation,
     paths: Paths,
-    synced: SyncCount,
+    syncs: Arc<Syncs>,
     _lock: File,
-}
-
-/// Counts of `fdatasync` of sled's file, for whoever watches.
-#[derive(Debug, Clone, Default)]
-struct SyncCount(Arc<(AtomicU64, AtomicU64)>);
-
-impl SyncCount {
-    fn observe(&self, took: Duration) {
-        self.0.0.fetch_add(1, Ordering::Relaxed);
-        self.0.1.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    fn read(&self) -> Syncs {
-        let (count, nanos) = (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed));
-        Syncs { count, took: Duration::from_nanos(nanos) }
-    }
 }
 
 #[derive(Debug)]
@@ -119,7 +103,7 @@ struct Writing {
     tail: Option<TailThread>,
     // Our own descriptor: sled's flush is sync_file_range on Linux, not fsync (spacejam/sled#1452, #1351).
     db_file: File,
-    synced: SyncCount,
+    syncs: Arc<Syncs>,
     blobs_changed: Option<SystemTime>,
     installation: Installation,
     started: bool,
@@ -130,8 +114,19 @@ struct Writing {
 // ------------------------------------------------------------------------------------------------ reading
 
 impl Log for SledLog {
-    fn syncs(&self) -> Syncs {
-        self.synced.read()
+    fn syncs(&self) -> Option<&Syncs> {
+        Some(&self.syncs)
+    }
+
+    fn footprint(&self) -> io::Result<Option<Footprint>> {
+        let disk = rustix::fs::statvfs(&self.paths.0)?;
+        Ok(Some(Footprint {
+            store: files::allocated(&self.paths.sled())?,
+            tail: files::allocated(&self.paths.tail())?,
+            // The unit of the counts is the fragment (POSIX, sys/statvfs.h).
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            capacity: disk.f_blocks.saturating_mul(disk.f_frsize),
+        }))
     }
 
     fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
@@ -239,8 +234,9 @@ impl Writing {
         let thread = self.tail.as_ref().ok_or_else(closed)?;
         // Side by side: the tail on its own thread, sled on this one. Both have ended when this returns.
         thread.to.send(std::mem::take(&mut self.frame)).map_err(|_| closed())?;
-        let sled = catch_unwind(AssertUnwindSafe(|| write_sled(db, values, &self.db_file, &self.synced)))
-            .unwrap_or_else(|panic| Err(AppendError::Failed { copy: SLED, detail: panic_text(&*panic) }));
+        let sled =
+            catch_unwind(AssertUnwindSafe(|| write_sled(db, values, &self.db_file, &self.syncs.store)))
+                .unwrap_or_else(|panic| Err(AppendError::Failed { copy: SLED, detail: panic_text(&*panic) }));
         let (frame, tail) = thread.from.recv().map_err(|_| closed())?;
         self.frame = frame;
         sled?;
@@ -266,7 +262,7 @@ fn write_sled(
     db: &Db,
     values: chunks::Values,
     db_file: &File,
-    synced: &SyncCount,
+    synced: &Durations,
 ) -> Result<(), AppendError> {
     let failed_in_sled = |error: ::sled::Error| match error {
         ::sled::Error::Io(error) => failed(SLED, &error),
@@ -306,12 +302,12 @@ struct TailThread {
 }
 
 impl TailThread {
-    fn spawn(mut tail: TailWriter) -> io::Result<Self> {
+    fn spawn(mut tail: TailWriter, syncs: Arc<Syncs>) -> io::Result<Self> {
         let (to, frames) = sync_channel::<FrameBuffer>(1);
         let (results, from) = sync_channel(1);
         let thread = std::thread::Builder::new().name("tail".into()).spawn(move || {
             for mut frame in frames {
-                let result = tail.write(&mut frame);
+                let result = tail.write(&mut frame, &syncs.tail);
                 if results.send((frame, result)).is_err() {
                     break;
                 }
@@ -560,14 +556,17 @@ impl SledLog {
 
         let db_path = paths.sled().join("db");
         let heads = &assessment.trees;
-        let synced = SyncCount::default();
+        let syncs = Arc::<Syncs>::default();
         let writing = Writing {
-            synced: synced.clone(),
+            syncs: syncs.clone(),
             heads: heads.iter().map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect(),
             all_heads: assessment.heads(),
             frame: FrameBuffer::default(),
             scratch: Vec::new(),
-            tail: Some(TailThread::spawn(tail).map_err(OpenError::io("start a thread for", &paths.tail()))?),
+            tail: Some(
+                TailThread::spawn(tail, syncs.clone())
+                    .map_err(OpenError::io("start a thread for", &paths.tail()))?,
+            ),
             db_file: File::open(&db_path).map_err(OpenError::io("open", &db_path))?,
             blobs_changed: blobs_changed(&paths.sled()),
             installation,
@@ -583,7 +582,7 @@ impl SledLog {
             tail_index: Mutex::new(None),
             installation,
             paths,
-            synced,
+            syncs,
             _lock: lock,
         };
         Ok(Opened { log, heads: assessment.trees, report })
@@ -953,7 +952,8 @@ fn copy_to_tail(
         frame.clear();
         frame.part(ledger, old, &root, records.iter().map(|record| &record.bytes()[..]));
         frame.heads(heads);
-        tail.write(&mut frame).map_err(OpenError::io("write", Path::new("the tail")))?;
+        tail.write(&mut frame, &Durations::default())
+            .map_err(OpenError::io("write", Path::new("the tail")))?;
     }
 }
 

@@ -25,12 +25,14 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::{Hash, Record};
 use sha2::{Digest, Sha256};
 
+use super::durations::Durations;
 use super::files;
 
 /// Random bytes that tell one installation's frames from another's.
@@ -220,8 +222,9 @@ impl TailWriter {
         Ok(tail)
     }
 
-    /// Writes one frame and syncs it. After an error the frame may or may not be there; write no other.
-    pub(super) fn write(&mut self, frame: &mut FrameBuffer) -> io::Result<()> {
+    /// Writes one frame and syncs it; tells how long the sync took. After an error the frame may or may not be
+    /// there; write no other.
+    pub(super) fn write(&mut self, frame: &mut FrameBuffer, synced: &Durations) -> io::Result<()> {
         let bytes = frame.seal(&self.installation, self.next_number);
         let length = bytes.len() as u64;
         if self.offset + length > self.capacity {
@@ -229,7 +232,9 @@ impl TailWriter {
             self.next_segment(capacity)?;
         }
         self.file.write_all_at(bytes, self.offset)?;
+        let begun = Instant::now();
         self.file.sync_data()?;
+        synced.observe(begun.elapsed());
         self.offset += length;
         self.next_number += 1;
         self.prepare_ahead();

@@ -2,9 +2,9 @@
 //! Never waits for the disk unless too much is waiting for it already.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
-use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 
 use mentorlog_events::entry::{CommandStamp, ENVELOPE, Entry, Facts};
@@ -15,7 +15,7 @@ use mentorlog_events::time::{Timestamp, Zone};
 use mentorlog_projections::read_models::ReadModels;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::group::{Fold, Found, Group, Reply};
@@ -461,16 +461,9 @@ impl Decider {
         let root = tree.root();
         let mut state = State::new();
         state.apply(&entry).expect("entry 0 fits an empty ledger");
-        let program = Arc::new(Program {
-            id: opening.program,
-            slug,
-            secret: self.keys.of_ledger(id),
-            view: RwLock::new(View { models: ReadModels::new(), size: 0, root: Tree::new().root() }),
-            tree: Mutex::new(tree),
-            recent_leaves: Mutex::default(),
-            grown: watch::Sender::new(0),
-            closed: Mutex::default(),
-        });
+        let view = View { models: ReadModels::new(), size: 0, root: Tree::new().root() };
+        let secret = self.keys.of_ledger(id);
+        let program = Arc::new(Program::new((opening.program, slug, now), secret, view, tree));
         let mut known = Known::default();
         let mut pending = VecDeque::new();
         if let Some(idempotency) = idempotency {

@@ -2,14 +2,13 @@
 //! Never trusts anything but the log: at a start it is rebuilt from the first entry on.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use mentorlog_events::entry::{CommandStamp, Envelope};
 use mentorlog_events::event::Event;
 use mentorlog_events::id::{LedgerId, ProgramId};
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
-use tokio::sync::watch;
 
 use super::Idempotency;
 use super::known::Known;
@@ -80,10 +79,10 @@ impl Ledger {
         let mut known = Known::default();
         let mut last_command = None;
         let mut last_recorded = Timestamp::MIN;
-        let mut slug = None;
+        let mut opening = None;
         replay::<Event>(log, id, 0..tree.size(), false, |Replayed { entry, .. }| {
             if let Event::ProgramOpened(opened) = &entry.event {
-                slug = Some(opened.slug.clone());
+                opening = Some((opened.slug.clone(), entry.recorded_at));
             }
             // Only the first entry of a command is where it begins.
             if last_command != Some(entry.command.id) {
@@ -95,18 +94,12 @@ impl Ledger {
             models.apply(entry);
             Ok(())
         })?;
-        let slug = slug.ok_or_else(|| contradiction(id, 0, &"entry 0 does not open a program"))?;
+        let (slug, opened_at) =
+            opening.ok_or_else(|| contradiction(id, 0, &"entry 0 does not open a program"))?;
         let (size, root) = (tree.size(), tree.root());
-        let program = Arc::new(Program {
-            id: program,
-            slug,
-            secret: keys.of_ledger(id),
-            view: RwLock::new(View { models, size, root }),
-            tree: Mutex::new(tree),
-            recent_leaves: Mutex::default(),
-            grown: watch::Sender::new(size),
-            closed: Mutex::default(),
-        });
+        let view = View { models, size, root };
+        let opened = (program, slug, opened_at);
+        let program = Arc::new(Program::new(opened, keys.of_ledger(id), view, tree));
         Ok(Self { program, state, known, size, last_recorded, pending: VecDeque::new(), held: None })
     }
 

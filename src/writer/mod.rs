@@ -225,6 +225,8 @@ impl Writer {
             id
         });
         vitals.replayed.store(replayed, Ordering::Relaxed);
+        let last_append = newest.max(Timestamp::from_micros(0).unwrap_or(newest));
+        vitals.last_append_micros.store(last_append.as_micros(), Ordering::Relaxed);
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         vitals.replay_micros.store(micros, Ordering::Relaxed);
         let head = Head { size: registry_tree.size(), root: registry_tree.root() };
@@ -237,7 +239,9 @@ impl Writer {
             registry: Mutex::new(head),
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),
+            footprint: Mutex::new(None),
         });
+        published.survey();
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let (groups, handed_over) = channel::channel();
         let mut decider = Decider {

@@ -17,7 +17,7 @@ use super::vitals::Vitals;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
-use crate::ledger::{Log, ReadError};
+use crate::ledger::{Footprint, Log, ReadError};
 
 /// What readers see of one program at one moment.
 #[derive(Clone)]
@@ -36,20 +36,69 @@ pub struct Program {
     pub id: ProgramId,
     /// Its name in paths.
     pub slug: Slug,
+    /// When it was opened.
+    pub opened_at: Timestamp,
     /// Its secret.
     pub secret: LedgerSecret,
     pub(super) view: RwLock<View>,
     pub(super) tree: Mutex<Tree>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
-    pub(super) closed: Mutex<Option<Arc<WeekClose>>>,
+    closed: Mutex<Option<Arc<WeekClose>>>,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// The figures outsiders see, and since when.
+#[derive(Clone)]
+pub struct Shown {
+    /// The close of the week.
+    pub close: Arc<WeekClose>,
+    /// When it was: the end of the week's last day in the program's time zone.
+    pub closed_at: Timestamp,
 }
 
 /// Minutes after which a week counts as closed. What was decided before midnight may be folded after it; it is not
 /// waited for this long.
-const CLOSING_MINUTES: i64 = 1;
+pub const CLOSING_MINUTES: i64 = 1;
 
 impl Program {
+    /// A program as readers see it at first.
+    pub(super) fn new(
+        (id, slug, opened_at): (ProgramId, Slug, Timestamp),
+        secret: LedgerSecret,
+        view: View,
+        tree: Tree,
+    ) -> Self {
+        Self {
+            id,
+            slug,
+            opened_at,
+            secret,
+            grown: watch::Sender::new(view.size),
+            view: RwLock::new(view),
+            tree: Mutex::new(tree),
+            recent_leaves: Mutex::default(),
+            closed: Mutex::default(),
+            shown: Mutex::default(),
+        }
+    }
+
+    /// The figures outsiders saw at the last [`Published::survey`]; `None` while no week has closed.
+    pub fn shown(&self) -> Option<Shown> {
+        lock(&self.shown).clone()
+    }
+
+    fn close_week(&self, now: Timestamp) {
+        let Some(close) = self.week_close(now) else { return };
+        if lock(&self.shown).as_ref().is_some_and(|shown| Arc::ptr_eq(&shown.close, &close)) {
+            return;
+        }
+        let closed_at = self.view().models.start_of(close.as_of.plus_days(1));
+        if let Some(closed_at) = closed_at {
+            *lock(&self.shown) = Some(Shown { close, closed_at });
+        }
+    }
+
     /// Looks at the program as it is now. Hold it briefly: publishing waits for it.
     pub fn view(&self) -> RwLockReadGuard<'_, View> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
@@ -132,12 +181,14 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 pub(super) struct Directory {
     pub(super) by_slug: BTreeMap<Slug, Arc<Program>>,
     pub(super) by_id: HashMap<ProgramId, Arc<Program>>,
+    pub(super) oldest_first: BTreeMap<(Timestamp, ProgramId), Arc<Program>>,
 }
 
 impl Directory {
     pub(super) fn add(&mut self, program: &Arc<Program>) {
         self.by_slug.insert(program.slug.clone(), program.clone());
         self.by_id.insert(program.id, program.clone());
+        self.oldest_first.insert((program.opened_at, program.id), program.clone());
     }
 }
 
@@ -155,6 +206,7 @@ pub struct Published {
     pub(super) registry: Mutex<Head>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
+    pub(super) footprint: Mutex<Option<Footprint>>,
 }
 
 /// Size and root of a ledger.
@@ -179,6 +231,30 @@ impl Published {
     /// Every program, in the order of their slugs.
     pub fn programs(&self) -> Vec<Arc<Program>> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).by_slug.values().cloned().collect()
+    }
+
+    /// Every program, the one opened first first: who is among the first stays there.
+    pub fn programs_by_age(&self) -> Vec<Arc<Program>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).oldest_first.values().cloned().collect()
+    }
+
+    /// What the log took of its disk at the last [`survey`](Self::survey); `None` of a log without files.
+    pub fn footprint(&self) -> Option<Footprint> {
+        *lock(&self.footprint)
+    }
+
+    /// Looks at what is shown at a scrape and takes too long to be looked at there: the disk, and the figures of
+    /// a week that has closed since. Blocks.
+    pub fn survey(&self) {
+        match self.log.footprint() {
+            Ok(footprint) => *lock(&self.footprint) = footprint,
+            // What was seen last stands: a wrong figure would be worse than an old one.
+            Err(error) => tracing::warn!(%error, "the data directory cannot be measured"),
+        }
+        let now = self.clock.now();
+        for program in self.programs() {
+            program.close_week(now);
+        }
     }
 
     /// Size and root of the registry.
@@ -240,16 +316,10 @@ mod tests {
         }
         let log = MemoryLog::new();
         log.append(&[Append { ledger, expected_size: 0, records, root: tree.root() }]);
-        let program = Program {
-            id,
-            slug: "spring".parse().unwrap(),
-            secret: Keys::ephemeral().of_ledger(ledger),
-            view: RwLock::new(View { models: ReadModels::new(), size: SIZE, root: tree.root() }),
-            tree: Mutex::new(tree),
-            recent_leaves: Mutex::default(),
-            grown: watch::Sender::new(SIZE),
-            closed: Mutex::default(),
-        };
+        let view = View { models: ReadModels::new(), size: SIZE, root: tree.root() };
+        let secret = Keys::ephemeral().of_ledger(ledger);
+        let spring = (id, "spring".parse().unwrap(), Timestamp::MIN);
+        let program = Program::new(spring, secret, view, tree);
         // 271 and 701 have no common factor: every size once, and never the next one.
         for size in (0..=SIZE).chain((0..=SIZE).map(|n| n * 271 % (SIZE + 1))).chain((0..=SIZE).rev()) {
             let index = usize::try_from(size).unwrap();

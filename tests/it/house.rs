@@ -22,7 +22,11 @@ struct Room {
 
 const ROOMS: &[Room] = &[
     Room { name: "main", rooms: &["cli"], never: &["mentorlog_events", "mentorlog_projections", "tokio"] },
-    Room { name: "cli", rooms: &["http", "writer", "ledger", "rules", "clock", "keys"], never: &["sled"] },
+    Room {
+        name: "cli",
+        rooms: &["http", "metrics", "writer", "ledger", "rules", "clock", "keys"],
+        never: &["sled"],
+    },
     Room {
         name: "http",
         // The formats of proofs, which read nothing and write nothing.

@@ -5,6 +5,7 @@
 mod cli;
 mod durability;
 mod faults;
+mod gauges;
 mod harness;
 mod house;
 mod http;

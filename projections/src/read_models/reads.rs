@@ -120,6 +120,11 @@ impl ReadModels {
         Some(self.program.as_ref()?.zone.day(instant))
     }
 
+    /// The first instant of a civil day in the program's zone; `None` before the first entry.
+    pub fn start_of(&self, day: Day) -> Option<Timestamp> {
+        self.program.as_ref()?.zone.start_of(day)
+    }
+
     /// Every measure policy of the program's history, oldest first.
     pub fn measure_policies(&self) -> &[MeasuresFrom] {
         self.program.as_ref().map_or(&[], |program| &program.measures)
