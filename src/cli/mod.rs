@@ -21,6 +21,7 @@ mod doctor;
 mod embedded;
 mod export;
 mod import_csv;
+mod keys;
 mod measure;
 mod progress;
 mod replay;
@@ -57,6 +58,8 @@ enum Command {
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
+    /// Change the key a ledger signs with, or write one down for safe keeping.
+    Keys(keys::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -97,6 +100,7 @@ pub fn run() -> ExitCode {
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
