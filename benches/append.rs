@@ -204,7 +204,9 @@ fn main() {
         "append batches of 4,000 {per_second:>9.0} events/s (parsing included, one after the other)   {}",
         lag.as_ref().map_or_else(String::new, Lag::take)
     );
-    lag.map(Lag::end);
+    if let Some(lag) = lag {
+        lag.end();
+    }
     println!("{} sessions; {} MiB resident", next.load(Ordering::Relaxed), resident());
     drop(writer);
     running.join();

@@ -179,11 +179,11 @@ impl Publisher {
             return self;
         }
         let (stop, stopped) = watch::channel(());
-        let shelf = self.shelf.clone();
+        let registry_shelf = self.shelf.clone();
         let thread = thread::Builder::new().name("witness".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(ask_all(shelf, stopped)),
+                Ok(runtime) => runtime.block_on(ask_all(registry_shelf, stopped)),
                 Err(error) => tracing::error!(%error, "witnesses cannot be asked"),
             }
         });

@@ -666,11 +666,11 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     let start = |log: &Arc<MemoryLog>| {
         Service::witnessed(log.clone(), log.heads(), data.path(), machine.clone(), vec![witness.at()])
     };
-    let cosigner = witness.signer.public();
+    let its_key = witness.signer.public();
     let cosigned = |client: &mut Client, size: u64| {
         until("a cosignature", || {
             let note = client.get("/log/registry/checkpoint");
-            let (read, _, vouched) = Checkpoint::verified(&note.body, [cosigner]).ok()?;
+            let (read, _, vouched) = Checkpoint::verified(&note.body, [its_key]).ok()?;
             (read.size >= size).then_some((read.size, vouched[0].time))
         })
     };
@@ -703,7 +703,7 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     let keys = client.get("/v1/keys").json();
     assert_eq!(keys["witnesses"][0]["cosigned_up_to"], json!(3));
     assert_eq!(keys["witnesses"][0]["problem"], Value::Null);
-    assert_eq!(keys["witnesses"][0]["vkey"], json!(cosigner.to_string()));
+    assert_eq!(keys["witnesses"][0]["vkey"], json!(its_key.to_string()));
     assert!(
         client
             .get("/metrics")
@@ -712,11 +712,11 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     );
     // The stored note has the line, too.
     let stored = data.path().join("mirror/log/registry/checkpoint");
-    assert!(Checkpoint::verified(&std::fs::read(&stored).unwrap(), [cosigner]).is_ok());
+    assert!(Checkpoint::verified(&std::fs::read(&stored).unwrap(), [its_key]).is_ok());
     enrol(&mut client, 1);
     service.stop();
     let note = Note::parse(&std::fs::read(&stored).unwrap()).unwrap();
-    let ours = note.signatures().iter().filter(|line| line.id != cosigner.id()).cloned().collect();
+    let ours = note.signatures().iter().filter(|line| line.id != its_key.id()).cloned().collect();
     std::fs::write(&stored, Note::signed(note.text().to_owned(), ours).unwrap().to_string()).unwrap();
 
     // Another start does not know how far the witness is, and is told.
