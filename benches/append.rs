@@ -1,7 +1,7 @@
 //! Durable appends through the writer, without HTTP: 1, 16, 64 and 256 concurrent callers, and batches; then a
 //! restart and a replay that decodes and re-hashes every entry.
 //!
-//! `cargo bench --bench append [-- --seconds 3 --events 1000000]`
+//! `cargo bench --bench append [-- --seconds 3 --events 1000000 --no-publish]`
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +12,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mentorlog::clock::{Clock, Machine};
@@ -21,6 +21,8 @@ use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::ledger::sled::{OpenOptions, SledLog};
 use mentorlog::rules::command::Command;
+use mentorlog::writer::published::Published;
+use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::replay::{Replayed, replay};
 use mentorlog::writer::{Caller, Idempotency, Running, Submission, Writer};
 use mentorlog_events::entry::Actor;
@@ -71,14 +73,19 @@ fn session(n: u64, start: Timestamp) -> Submission {
     submission("log-session", &body, Some(n))
 }
 
-fn open(data: &Path) -> (Arc<SledLog>, Writer, Running, Duration) {
+fn open(data: &Path, publish: bool) -> (Arc<SledLog>, Writer, Running, Duration) {
     let begun = Instant::now();
     let opened = SledLog::open(data, &OpenOptions::default()).unwrap();
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let keys = Keys::open(data, !opened.heads.is_empty()).unwrap();
+    let publishing = if publish {
+        Publishing::Into { data: data.to_owned(), witnesses: Vec::new() }
+    } else {
+        Publishing::Off
+    };
     let (writer, running) =
-        Writer::start(&log, opened.heads, keys, Clock::start(Machine::default())).unwrap();
+        Writer::start(&log, opened.heads, keys, Clock::start(Machine::default()), publishing).unwrap();
     (sled, writer, running, begun.elapsed())
 }
 
@@ -101,6 +108,40 @@ async fn prepare(writer: &Writer, start: Timestamp) -> ProgramId {
     program
 }
 
+/// How long the oldest entry without a checkpoint has waited, looked at all the time.
+struct Lag {
+    most_micros: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Lag {
+    fn watch(published: Arc<Published>) -> Self {
+        let (most_micros, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (most, end) = (most_micros.clone(), ended.clone());
+        let thread = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                let now = published.clock.now().as_micros();
+                let since = published.programs()[0].auditable.waiting_since();
+                let waits = since.map_or(0, |since| now - since.as_micros());
+                most.fetch_max(u64::try_from(waits).unwrap_or(0), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { most_micros, ended, thread }
+    }
+
+    /// The longest wait since it was asked last.
+    fn take(&self) -> String {
+        format!("checkpoint at most {:.2} s behind", self.most_micros.swap(0, Ordering::Relaxed) as f64 / 1e6)
+    }
+
+    fn end(self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
+
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
@@ -113,13 +154,16 @@ fn main() {
         |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1)).cloned();
     let lasting = Duration::from_secs_f64(value("--seconds").map_or(3.0, |text| text.parse().unwrap()));
     let wanted: u64 = value("--events").map_or(1_000_000, |text| text.parse().unwrap());
+    let publish = !arguments.iter().any(|argument| argument == "--no-publish");
+    println!("checkpoints are {}", if publish { "published" } else { "not published" });
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = scratch.path().join("data");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (sled, writer, running, _) = open(&data);
+    let (sled, writer, running, _) = open(&data, publish);
     let start = writer.published().clock.now().plus_days(-3600);
     let program = runtime.block_on(prepare(&writer, start));
     let next = Arc::new(AtomicU64::new(0));
+    let lag = publish.then(|| Lag::watch(writer.published().clone()));
     for callers in [1_usize, 16, 64, 256] {
         let begun = Instant::now();
         let tasks: Vec<_> = (0..callers)
@@ -141,8 +185,9 @@ fn main() {
         let groups = vitals.groups.swap(0, Ordering::Relaxed).max(1);
         let per_second = done as f64 / begun.elapsed().as_secs_f64();
         println!(
-            "append {callers:>4} callers {per_second:>9.0} events/s   {:>6.1} events a group",
-            done as f64 / groups as f64
+            "append {callers:>4} callers {per_second:>9.0} events/s   {:>6.1} events a group   {}",
+            done as f64 / groups as f64,
+            lag.as_ref().map_or_else(String::new, Lag::take)
         );
     }
     let begun = Instant::now();
@@ -155,13 +200,19 @@ fn main() {
     }
     let appended = next.load(Ordering::Relaxed) - before;
     let per_second = appended as f64 / begun.elapsed().as_secs_f64();
-    println!("append batches of 4,000 {per_second:>9.0} events/s (parsing included, one after the other)");
+    println!(
+        "append batches of 4,000 {per_second:>9.0} events/s (parsing included, one after the other)   {}",
+        lag.as_ref().map_or_else(String::new, Lag::take)
+    );
+    if let Some(lag) = lag {
+        lag.end();
+    }
     println!("{} sessions; {} MiB resident", next.load(Ordering::Relaxed), resident());
     drop(writer);
     running.join();
     sled.close().unwrap();
     drop(sled);
-    let (sled, writer, running, took) = open(&data);
+    let (sled, writer, running, took) = open(&data, publish);
     let size = writer.published().programs()[0].size();
     println!(
         "start with {size} entries: {:.2} s (both copies read and compared, state and read models rebuilt)",

@@ -26,6 +26,7 @@ use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::sled::{OpenOptions, SledLog};
 use mentorlog::writer::Writer;
+use mentorlog::writer::publisher::Publishing;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 
@@ -117,7 +118,8 @@ fn fill(data: &Path, programs: u64, events: u64) {
     let secret = keys.of_ledger(LedgerId::REGISTRY);
     let log: Arc<dyn Log> = sled.clone();
     let (writer, running) =
-        Writer::start(&log, opened.heads, keys, Clock::start(TwoWeeksAgo(Instant::now()))).unwrap();
+        Writer::start(&log, opened.heads, keys, Clock::start(TwoWeeksAgo(Instant::now())), Publishing::Off)
+            .unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap().to_string();

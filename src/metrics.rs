@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use mentorlog_events::time::Timestamp;
 use mentorlog_projections::outsiders::WeekClose;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder};
 
+use crate::writer::auditable::Auditable;
 use crate::writer::published::{Program, Published};
 
 mod families;
@@ -156,6 +158,7 @@ impl Collector for Snapshot {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = service(&self.published);
         families.extend(programs(&self.published));
+        families.extend(proofs(&self.published));
         families.retain(|family| !family.get_metric().is_empty());
         families
     }
@@ -348,4 +351,79 @@ impl<'a> Shown<'a> {
         }
         Self { by_name, further }
     }
+}
+
+/// How far what is durable is published and cosigned: of the registry and of the programs that are shown by name.
+fn proofs(published: &Published) -> Vec<MetricFamily> {
+    let vitals = published.publishing();
+    if !vitals.on.load(Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let now = published.clock.now();
+    let since = |at: Timestamp| {
+        Duration::from_micros(u64::try_from(now.as_micros() - at.as_micros()).unwrap_or(0)).as_secs_f64()
+    };
+    let programs = published.programs_by_age();
+    let shown = Shown::of(&programs);
+    let programs = shown.by_name.iter().map(|program| (program.slug.as_str(), &program.auditable));
+    let ledgers: Vec<_> =
+        std::iter::once(("registry", published.registry_auditable())).chain(programs).collect();
+    let labelled: Vec<_> = ledgers.iter().map(|(name, _)| [("ledger", *name)]).collect();
+    let each = |value: &dyn Fn(&Auditable) -> Option<f64>| {
+        let values: Vec<_> = ledgers.iter().map(|(_, ledger)| value(ledger)).collect();
+        let values = labelled.iter().zip(values);
+        values.filter_map(|(labels, value)| Some((&labels[..], value?))).collect::<Vec<_>>()
+    };
+    let covered = |ledger: &Auditable| ledger.signed().map_or(0, |signed| signed.checkpoint.size);
+    let registry = published.registry().size;
+    let witnesses = published.witnesses();
+    let named: Vec<_> =
+        witnesses.iter().map(|witness| [("witness", witness.vkey().name().as_str())]).collect();
+    let none: Labels<'_> = &[];
+    let count = |value: &AtomicU64| [(none, value.load(Ordering::Relaxed))];
+    vec![
+        gauges(
+            "mentorlog_checkpoint_age_seconds",
+            "Time since the ledger's checkpoint was published, or found at the start.",
+            each(&|ledger| ledger.signed().map(|signed| since(signed.at))),
+        ),
+        gauges(
+            "mentorlog_checkpoint_lag_seconds",
+            "How long the oldest entry that no published checkpoint covers has waited; 0: none waits.",
+            each(&|ledger| Some(ledger.waiting_since().map_or(0.0, since))),
+        ),
+        gauges(
+            "mentorlog_mirror_lag_entries",
+            "Durable entries that are not in the mirror under a published checkpoint.",
+            each(&|ledger| Some(ledger.durable().size.saturating_sub(covered(ledger)) as f64)),
+        ),
+        gauges(
+            "mentorlog_publishing_refused",
+            "1 when nothing more is published of the ledger: it contradicts what was published.",
+            each(&|ledger| Some(if ledger.refused().is_some() { 1.0 } else { 0.0 })),
+        ),
+        counters(
+            "mentorlog_checkpoints_published_total",
+            "Checkpoints published since the start.",
+            count(&vitals.checkpoints),
+        ),
+        counters(
+            "mentorlog_publish_failures_total",
+            "Attempts to publish a checkpoint that failed since the start.",
+            count(&vitals.failures),
+        ),
+        gauges(
+            "mentorlog_witness_lag_entries",
+            "Entries of the registry that the witness has not cosigned, as far as is known here.",
+            named
+                .iter()
+                .zip(witnesses)
+                .map(|(labels, witness)| (&labels[..], registry.saturating_sub(witness.seen().size) as f64)),
+        ),
+        counters(
+            "mentorlog_witness_failures_total",
+            "Attempts to have the registry cosigned that failed since the start.",
+            named.iter().zip(witnesses).map(|(labels, witness)| (&labels[..], witness.failures())),
+        ),
+    ]
 }

@@ -21,6 +21,7 @@ mod doctor;
 mod embedded;
 mod export;
 mod import_csv;
+mod keys;
 mod measure;
 mod metrics_history;
 mod progress;
@@ -60,6 +61,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Write what scrapes of a program would have shown in the past, to fill it into a Prometheus.
     MetricsHistory(metrics_history::Arguments),
+    /// Change the key a ledger signs with, or write one down for safe keeping.
+    Keys(keys::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),

@@ -9,6 +9,7 @@
 //! CLEAN             written by an orderly stop: every ledger's head; gone before the first append after it
 //! sled/             the first copy: one sled tree, key = ledger || first seq, value = consecutive entries
 //! tail/N.tail       the second copy: preallocated segments of CRC-framed commits, in order
+//! mirror/log/       what is published: a static C2SP tlog-tiles log for each ledger (see [`mirror`])
 //! sled.before-open  sled as an unclean stop left it, until a start has shown that the copies agree
 //! *.damaged-N       what a start or a repair moved aside; never read again, for you to look at and delete
 //! *.rebuilding      a rebuild that was interrupted; the next start begins it anew
@@ -55,8 +56,10 @@ pub mod exported;
 pub mod faulty;
 pub mod memory;
 pub mod merkle;
+pub mod mirror;
 pub mod note;
 pub mod proofs;
+pub mod provable;
 pub mod sled;
 pub mod tiles;
 
@@ -85,6 +88,10 @@ pub trait Log: Send + Sync + 'static {
     /// append are stored together or not at all; nothing is atomic across appends from the caller's side.
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
+
+    /// Says that the first `size` entries of a ledger lie in its mirror too, synced, under a stored checkpoint.
+    /// A log that keeps a second copy of them until then may let it go.
+    fn mirrored(&self, _ledger: LedgerId, _size: u64) {}
 
     /// What making appends durable has cost since the start; `None` of a log that has no files to sync.
     fn syncs(&self) -> Option<&Syncs> {

@@ -46,7 +46,7 @@ impl Ledger {
             state: self.state.mark(),
             size: self.size,
             last_recorded: self.last_recorded,
-            tree: lock(&self.program.tree).clone(),
+            tree: lock(&self.program.auditable.tree).clone(),
             pending: self.pending.len(),
         }
     }
@@ -62,7 +62,7 @@ impl Ledger {
         self.state.take_back(mark.state);
         self.size = mark.size;
         self.last_recorded = mark.last_recorded;
-        *lock(&self.program.tree) = mark.tree;
+        *lock(&self.program.auditable.tree) = mark.tree;
         self.pending.truncate(mark.pending);
         self.held = None;
     }
@@ -144,7 +144,6 @@ pub(super) struct Registry {
     pub(super) state: RegistryState,
     pub(super) known: Known,
     pub(super) last_recorded: Timestamp,
-    pub(super) tree: Tree,
     pub(super) pending: VecDeque<Pending>,
 }
 

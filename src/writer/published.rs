@@ -2,7 +2,7 @@
 //! Never shows what is not durable.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
@@ -12,8 +12,11 @@ use mentorlog_projections::outsiders::{Week, WeekClose};
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
+use super::auditable::Auditable;
+use super::keybook::Keybook;
 use super::receipt::Refusal;
 use super::vitals::Vitals;
+use super::witness::Witness;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
@@ -41,7 +44,8 @@ pub struct Program {
     /// Its secret.
     pub secret: LedgerSecret,
     pub(super) view: RwLock<View>,
-    pub(super) tree: Mutex<Tree>,
+    /// Its ledger as auditors see it.
+    pub auditable: Arc<Auditable>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
     closed: Mutex<Option<Arc<WeekClose>>>,
@@ -75,8 +79,8 @@ impl Program {
             opened_at,
             secret,
             grown: watch::Sender::new(view.size),
+            auditable: Arc::new(Auditable::new(id.into(), tree, Head { size: view.size, root: view.root })),
             view: RwLock::new(view),
-            tree: Mutex::new(tree),
             recent_leaves: Mutex::default(),
             closed: Mutex::default(),
             shown: Mutex::default(),
@@ -161,7 +165,7 @@ impl Program {
             seq: first + recent.leaves.len() as u64,
             detail: "the ledger ends here".into(),
         })?;
-        lock(&self.tree).root_at(size, |_| Ok(leaves.to_vec()))
+        lock(&self.auditable.tree).root_at(size, |_| Ok(leaves.to_vec()))
     }
 }
 
@@ -203,10 +207,24 @@ pub struct Published {
     /// The installation.
     pub installation: InstallationId,
     pub(super) directory: RwLock<Directory>,
-    pub(super) registry: Mutex<Head>,
+    pub(super) registry: Arc<Auditable>,
+    pub(super) keybook: RwLock<Keybook>,
+    pub(super) publishing: PublishingVitals,
+    pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
     pub(super) footprint: Mutex<Option<Footprint>>,
+}
+
+/// How publishing fares, in atomics that a scrape may read at any time.
+#[derive(Debug, Default)]
+pub struct PublishingVitals {
+    /// Whether checkpoints are published at all.
+    pub on: AtomicBool,
+    /// Checkpoints published since the start.
+    pub checkpoints: AtomicU64,
+    /// Attempts that failed since the start.
+    pub failures: AtomicU64,
 }
 
 /// Size and root of a ledger.
@@ -259,7 +277,27 @@ impl Published {
 
     /// Size and root of the registry.
     pub fn registry(&self) -> Head {
-        *lock(&self.registry)
+        self.registry.durable()
+    }
+
+    /// The registry's ledger as auditors see it.
+    pub fn registry_auditable(&self) -> &Arc<Auditable> {
+        &self.registry
+    }
+
+    /// Looks at the public keys of every ledger. Hold it briefly.
+    pub fn keybook(&self) -> RwLockReadGuard<'_, Keybook> {
+        self.keybook.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is asked to cosign the registry's checkpoints, and how far each has.
+    pub fn witnesses(&self) -> &[Arc<Witness>] {
+        &self.witnesses
+    }
+
+    /// How publishing fares.
+    pub fn publishing(&self) -> &PublishingVitals {
+        &self.publishing
     }
 
     /// Why writing has stopped, if it has.
@@ -300,6 +338,7 @@ mod tests {
     use crate::keys::Keys;
     use crate::ledger::Append;
     use crate::ledger::memory::MemoryLog;
+    use crate::ledger::merkle::Tree;
 
     #[test]
     fn every_earlier_root_is_found_in_whatever_order_it_is_asked_for() {

@@ -17,6 +17,8 @@ use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::writer::published::Published;
+use mentorlog::writer::publisher::Publishing;
+use mentorlog::writer::witness::WitnessAddress;
 use mentorlog::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
@@ -206,7 +208,7 @@ fn read_answer(stream: &mut impl BufRead, is_head: bool) -> io::Result<Answer> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut answer = Answer { status, headers, body: Vec::new() };
-    if is_head || status == 204 {
+    if is_head || matches!(status, 204 | 304) {
         return Ok(answer);
     }
     if answer.header("transfer-encoding") == Some("chunked") {
@@ -286,11 +288,23 @@ impl Service {
         data: &Path,
         source: impl Source,
     ) -> Self {
+        Self::witnessed(log, heads, data, source, Vec::new())
+    }
+
+    /// The same with witnesses that are asked to cosign the registry.
+    pub fn witnessed(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        source: impl Source,
+        witnesses: Vec<WitnessAddress>,
+    ) -> Self {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
-        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source)).unwrap();
+        let publishing = Publishing::Into { data: data.to_owned(), witnesses };
+        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
         Self::over(writer, running, secret)
     }
 

@@ -11,4 +11,5 @@ mod house;
 mod http;
 mod ledger;
 mod pairing;
+mod proof;
 mod scale;
