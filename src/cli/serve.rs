@@ -17,7 +17,9 @@ use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
-use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
+use crate::ledger::mirrored::name_of;
+use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
+use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::writer::Writer;
 
 /// How often passing time alone is looked at: proposals expire.
@@ -52,10 +54,43 @@ pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
 
 /// Opens the store of a data directory.
 pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    SledLog::open(data, &open_options(data)?).map_err(open_failure)
+}
+
+/// How the store of a data directory is opened.
+pub fn open_options(data: &Path) -> Result<OpenOptions, Failure> {
     let program = std::env::current_exe().map_err(Failure::new)?;
     let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
-    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
-    SledLog::open(data, &options).map_err(open_failure)
+    Ok(OpenOptions { probe: Some(probe), signed: signature_check(data), ..OpenOptions::default() })
+}
+
+/// Knows the checkpoints that the keys of a data directory have signed. `None`: there are no keys to be read.
+pub fn signature_check(data: &Path) -> Option<SignatureCheck> {
+    // Missing ones are never made here.
+    if !data.join("keys").exists() {
+        return None;
+    }
+    let keys = Keys::open(data, true).ok()?;
+    Some(SignatureCheck::new(move |ledger, note| signed_by(&keys, ledger, note)))
+}
+
+/// Keys of one ledger that are tried: each rotation takes the next number.
+const KEY_NUMBERS: std::ops::RangeInclusive<u32> = 1..=64;
+
+fn signed_by(keys: &Keys, ledger: LedgerId, note: &[u8]) -> bool {
+    let Ok(note) = Note::parse(note) else { return false };
+    let Some(Ok(name)) = note.text().lines().next().map(str::parse::<KeyName>) else { return false };
+    // `<installation>/<ledger>/<generation>`: that of another ledger is none of this one's.
+    if name.as_str().rsplit('/').nth(1) != Some(&name_of(ledger)) {
+        return false;
+    }
+    KEY_NUMBERS.into_iter().any(|number| {
+        let public = keys.public_key(name.as_str(), number);
+        let key = VerifierKey::new(name.clone(), KeyKind::Ed25519, &public.0);
+        key.is_some_and(|key| {
+            note.signatures().iter().any(|line| line.id == key.id()) && note.verify([&key]).is_ok()
+        })
+    })
 }
 
 /// What to do when a store is not opened, and the exit code that says so.

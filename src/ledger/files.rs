@@ -19,6 +19,19 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&draft, path)
 }
 
+/// Makes a directory and what is missing above it, and syncs each directory that got a new name.
+pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
+            Some(parent) => create_dirs(parent).and_then(|()| create_dirs(dir)),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// Renames within one directory and syncs it.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
@@ -87,6 +100,11 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
 /// Moves something aside under the first free name `<name>.damaged-N`, and says which.
 pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
     let dir = path.parent().unwrap_or(Path::new("."));
+    move_aside_into(dir, path, name)
+}
+
+/// Moves something into a directory of the same file system, under the first free name `<name>.damaged-N`.
+pub(super) fn move_aside_into(dir: &Path, path: &Path, name: &str) -> io::Result<PathBuf> {
     let mut n = 1_u32;
     let aside = loop {
         let candidate = dir.join(format!("{name}.damaged-{n}"));
@@ -96,6 +114,7 @@ pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
         n += 1;
     };
     rename(path, &aside)?;
+    path.parent().map_or(Ok(()), sync_dir)?;
     Ok(aside)
 }
 

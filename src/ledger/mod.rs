@@ -52,6 +52,7 @@ pub mod exported;
 pub mod faulty;
 pub mod memory;
 pub mod merkle;
+pub mod mirrored;
 pub mod note;
 pub mod proofs;
 pub mod sled;
@@ -80,6 +81,11 @@ pub trait Log: Send + Sync + 'static {
     /// append are stored together or not at all; nothing is atomic across appends from the caller's side.
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
+
+    /// Tells the log that the mirror holds a ledger durably up to `size`, its checkpoint included: a log that keeps
+    /// a copy of its own of newer entries may now let go of the older ones. Called from any thread but those that
+    /// wait for appends: it may write and sync files, and takes its time.
+    fn mirrored(&self, _ledger: LedgerId, _size: u64) {}
 
     /// What making appends durable has cost since the start, for a log that syncs; else nothing.
     fn syncs(&self) -> Syncs {
