@@ -32,9 +32,9 @@ const BUNDLE_BYTES_MAX: u64 = 256 * (2 + 65_535);
 
 /// The mirrors of all ledgers, in one directory.
 #[derive(Debug, Clone)]
-pub struct Mirror(PathBuf);
+pub struct Mirrored(PathBuf);
 
-impl Mirror {
+impl Mirrored {
     /// The mirrors in a directory, which need not be there.
     pub fn new(dir: &Path) -> Self {
         Self(dir.to_owned())
@@ -562,7 +562,7 @@ pub(super) mod tests {
 
     fn published(size: u64) -> (tempfile::TempDir, LedgerMirror, Tree) {
         let dir = tempfile::tempdir().unwrap();
-        let (mirror, tree) = (Mirror::new(dir.path()).ledger(ledger(1)), tree_of(size));
+        let (mirror, tree) = (Mirrored::new(dir.path()).ledger(ledger(1)), tree_of(size));
         publish(&mirror, ledger(1), &tree, &records);
         (dir, mirror, tree)
     }
@@ -577,7 +577,7 @@ pub(super) mod tests {
             assert!(seen.iter().all(|(seq, record)| *record == entry(ledger(1), *seq)));
             assert_eq!(seen.len() as u64, size);
             assert_eq!(mirror.compare(&tree, size, &records).unwrap(), Flaws::default());
-            assert_eq!(Mirror::new(dir.path()).ledgers().unwrap(), [ledger(1)]);
+            assert_eq!(Mirrored::new(dir.path()).ledgers().unwrap(), [ledger(1)]);
         }
     }
 

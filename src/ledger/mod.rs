@@ -52,9 +52,11 @@ pub mod exported;
 pub mod faulty;
 pub mod memory;
 pub mod merkle;
+pub mod mirror;
 pub mod mirrored;
 pub mod note;
 pub mod proofs;
+pub mod provable;
 pub mod sled;
 pub mod tiles;
 

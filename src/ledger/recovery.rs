@@ -21,7 +21,7 @@ use mentorlog_events::record::{Hash, Record, leaf_hash};
 
 use super::chunks::{self, Cursor};
 use super::merkle::{Frontier, Tree};
-use super::mirrored::{self, LedgerMirror, Mirror};
+use super::mirrored::{self, LedgerMirror, Mirrored};
 use super::tail::{self, Head, Installation, Scan, TailIndex, head_digest, xor};
 
 /// Something a start or an examination found and what it means.
@@ -175,7 +175,7 @@ pub(super) struct Copies<'a> {
     pub(super) db: Option<&'a Db>,
     pub(super) sled_error: &'a str,
     pub(super) tail: &'a Path,
-    pub(super) mirror: &'a Mirror,
+    pub(super) mirror: &'a Mirrored,
     pub(super) installation: &'a Installation,
     /// Without it every checkpoint that can be read is believed.
     pub(super) signed: Option<&'a SignatureCheck>,
@@ -628,19 +628,19 @@ fn unvouched(copies: &Copies<'_>, ledgers: &BTreeMap<LedgerId, Assessed>, scan: 
 #[derive(Debug)]
 pub(super) struct Sources<'a> {
     db: Option<&'a Db>,
-    mirror: &'a Mirror,
+    mirror: &'a Mirrored,
     tail: Option<TailIndex>,
 }
 
 impl<'a> Sources<'a> {
     /// sled, which is whole, and the mirror.
-    pub(super) fn of_sled(db: &'a Db, mirror: &'a Mirror) -> Self {
+    pub(super) fn of_sled(db: &'a Db, mirror: &'a Mirrored) -> Self {
         Self { db: Some(db), mirror, tail: None }
     }
 
     pub(super) fn new(
         db: Option<&'a Db>,
-        mirror: &'a Mirror,
+        mirror: &'a Mirrored,
         tail: &Path,
         installation: &Installation,
     ) -> io::Result<Self> {
@@ -725,7 +725,7 @@ impl MirrorFlaws {
 
 /// Holds every file of the mirror against the trees. Ledgers without flaws are left out.
 pub(super) fn compare_mirror(
-    mirror: &Mirror,
+    mirror: &Mirrored,
     assessment: &Assessment,
     sources: &Sources<'_>,
 ) -> Result<Vec<MirrorFlaws>, OpenError> {

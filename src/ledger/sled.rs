@@ -23,7 +23,7 @@ use mentorlog_events::record::{ENTRY_BYTES_MAX, Hash, Record};
 use super::chunks::{self, Cursor};
 use super::files;
 use super::merkle::{Frontier, Tree};
-use super::mirrored::Mirror;
+use super::mirrored::Mirrored;
 use super::recovery::{self, Assessment};
 use super::recovery::{Copies, Sources};
 pub use super::recovery::{Finding, OpenError, SignatureCheck};
@@ -486,8 +486,8 @@ impl Paths {
         self.0.join("tail")
     }
     /// The mirrors of the ledgers.
-    pub(super) fn mirror(&self) -> Mirror {
-        Mirror::new(&self.0.join("mirror").join("log"))
+    pub(super) fn mirror(&self) -> Mirrored {
+        Mirrored::new(&self.0.join("mirror").join("log"))
     }
     fn tail_rebuilding(&self) -> PathBuf {
         self.0.join("tail.rebuilding")
@@ -800,7 +800,7 @@ fn assess_catching(
 
 fn sources<'a>(
     db: Option<&'a Db>,
-    mirror: &'a Mirror,
+    mirror: &'a Mirrored,
     paths: &Paths,
     installation: &Installation,
 ) -> Result<Sources<'a>, OpenError> {
