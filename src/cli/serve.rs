@@ -21,6 +21,7 @@ use crate::ledger::mirrored::name_of;
 use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::writer::Writer;
+use crate::writer::publisher::Publishing;
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);
@@ -160,8 +161,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
-    let (writer, running) =
-        Writer::start(&log, opened.heads, keys, clock).map_err(|error| Failure::coded(5, error))?;
+    let publishing = Publishing::Into { data: arguments.data.clone() };
+    let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
+        .map_err(|error| Failure::coded(5, error))?;
     let app = Arc::new(App::new(writer.clone(), registry_secret));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();

@@ -504,6 +504,10 @@ pub(super) fn assess(copies: &Copies<'_>) -> Result<Assessment, OpenError> {
             let ledger = ledgers.entry(id).or_insert_with(|| assessed(id));
             ledger.vouched = true;
             ledger.fill(copies, head, "the tail holds it no more because it was mirrored", &mut broken)?;
+            if let Some(seq) = ledger.lacks {
+                // No interrupted commit explains that: it was synced long ago.
+                broken.get_or_insert((id, seq, "it lost entries that were mirrored".to_owned()));
+            }
         }
     }
     let scan = tail::scan(copies.tail, copies.installation, |frame| {
