@@ -11,7 +11,7 @@ use mentorlog_events::record::Hash;
 
 use super::files;
 use super::merkle::Tree;
-use super::recovery::{self, Assessment, Copies, Finding, OpenError, Published, SignatureCheck, Sources};
+use super::recovery::{self, Assessment, Copies, Finding, OpenError, SignatureCheck, Sources};
 use super::sled::{OpenOptions, Paths, Report, SledLog, open_sled, rebuild_sled, remove_generating};
 
 /// What a data directory holds and what the next start would do with it.
@@ -63,7 +63,7 @@ pub fn examine(
             }
             examination.findings.append(&mut found);
             examination.findings.append(&mut of_mirror);
-            examination.mirrored = assessment.published.iter().filter_map(mirrored).collect();
+            examination.mirrored = assessment.published.iter().filter_map(recovery::mirrored).collect();
             let heads = assessment.trees.iter();
             examination.heads = heads.map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect();
         }
@@ -72,13 +72,6 @@ pub fn examine(
         Err(error) => examination.refused = Some(error.to_string()),
     }
     Ok(examination)
-}
-
-fn mirrored((ledger, published): (&LedgerId, &Published)) -> Option<(LedgerId, u64)> {
-    match published {
-        Published::Head((size, _)) => Some((*ledger, *size)),
-        Published::Nothing | Published::Rotten(_) => None,
-    }
 }
 
 /// Opens a copy of a data directory as the next start would open the directory itself, and lets `look` at it.

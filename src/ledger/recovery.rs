@@ -168,6 +168,14 @@ impl fmt::Debug for SignatureCheck {
     }
 }
 
+/// Up to where the mirror of a ledger reaches, if its checkpoint can be believed.
+pub(super) fn mirrored((ledger, published): (&LedgerId, &Published)) -> Option<(LedgerId, u64)> {
+    match published {
+        Published::Head((size, _)) => Some((*ledger, *size)),
+        Published::Nothing | Published::Rotten(_) => None,
+    }
+}
+
 /// What is compared.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Copies<'a> {

@@ -147,21 +147,7 @@ impl Log for SledLog {
         let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
         let known = mirrored.entry(ledger).or_default();
         *known = size.max(*known);
-        let dir = self.paths.tail();
-        let Some(mut dropping) = Dropping::of(&dir, &self.installation, &self.kept, &mirrored) else {
-            return;
-        };
-        loop {
-            match dropping.step() {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(error) => {
-                    // What is left of it is dropped at the next start.
-                    tracing::warn!(%error, "segments of the tail that are in the mirror could not be dropped");
-                    return;
-                }
-            }
-        }
+        self.drop_mirrored(&mirrored);
     }
 
     fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
@@ -433,6 +419,25 @@ impl SledLog {
         })
     }
 
+    /// Lets go of the tail's oldest segments as far as the mirror holds what is in them.
+    fn drop_mirrored(&self, mirrored: &HashMap<LedgerId, u64>) {
+        let dir = self.paths.tail();
+        let Some(mut dropping) = Dropping::of(&dir, &self.installation, &self.kept, mirrored) else {
+            return;
+        };
+        loop {
+            match dropping.step() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    // What is left of it is dropped at the next start.
+                    tracing::warn!(%error, "segments of the tail that are in the mirror could not be dropped");
+                    return;
+                }
+            }
+        }
+    }
+
     fn lock_writing(&self) -> MutexGuard<'_, Writing> {
         self.writing.lock().unwrap_or_else(|poisoned| {
             // Whoever panicked may have left half a commit here: nothing is written after it.
@@ -627,9 +632,11 @@ impl SledLog {
             paths,
             synced,
             kept,
-            mirrored: Mutex::default(),
+            mirrored: Mutex::new(assessment.published.iter().filter_map(recovery::mirrored).collect()),
             _lock: lock,
         };
+        // What the last run did not come to; the mirror has just been held against the log.
+        log.drop_mirrored(&log.mirrored.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(Opened { log, heads: assessment.trees, report })
     }
 }

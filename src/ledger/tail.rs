@@ -340,12 +340,17 @@ impl Kept {
     /// What remains when every segment is dropped whose entries the mirror holds, up to but never with the last.
     /// `None`: there is nothing to drop.
     fn without(&self, mirrored: &HashMap<LedgerId, u64>) -> Option<Self> {
-        let mut rest = self.clone();
         let is_mirrored = |heads: &HashMap<LedgerId, Head>| {
             heads
                 .iter()
                 .all(|(ledger, (size, _))| mirrored.get(ledger).is_some_and(|mirrored| size <= mirrored))
         };
+        // Asked at every checkpoint, and mostly in vain.
+        let (_, (_, oldest)) = self.segments.first_key_value()?;
+        if self.segments.len() == 1 || !is_mirrored(oldest) {
+            return None;
+        }
+        let mut rest = self.clone();
         while rest.segments.len() > 1
             && let Some((_, (_, heads))) = rest.segments.first_key_value()
             && is_mirrored(heads)
