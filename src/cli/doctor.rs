@@ -223,7 +223,7 @@ fn keys(data: &Path, has_history: bool, findings: &mut Vec<Finding>) -> Option<K
         }));
         return None;
     }
-    match Keys::open(data, true) {
+    match Keys::read(data) {
         Ok(keys) => Some(keys),
         Err(error) => {
             findings.push(Finding::damage(error.to_string()));

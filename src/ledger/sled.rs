@@ -500,18 +500,7 @@ impl Paths {
 
     /// The installation's id and whether anything was ever appended, or `None` before the first start.
     pub(super) fn read_installation(&self) -> Result<Option<(Installation, bool)>, OpenError> {
-        let path = self.installation();
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(OpenError::io("read", &path))?,
-        };
-        let parse = || {
-            let mut lines = text.lines();
-            (lines.next()? == INSTALLATION_MAGIC).then_some(())?;
-            let id = uuid::Uuid::parse_str(lines.next()?).ok()?.into_bytes();
-            Some((id, lines.next()? == "started"))
-        };
-        if let Some(found) = parse() {
+        if let Some(found) = self.installation_marker()? {
             return Ok(Some(found));
         }
         // Without the marker a segment of the tail says whose it is; what holds a tail may have been started.
@@ -519,14 +508,40 @@ impl Paths {
         Ok(of_tail.map(|id| (id, false)))
     }
 
+    /// What the marker says; `None` if it is missing or not as it was written.
+    fn installation_marker(&self) -> Result<Option<(Installation, bool)>, OpenError> {
+        let path = self.installation();
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(OpenError::io("read", &path))?,
+        };
+        let parse = || {
+            let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+            let (magic, id, state) = (lines.next()?, lines.next()?, lines.next()?);
+            let id = uuid::Uuid::parse_str(id).ok()?.into_bytes();
+            let started = state == "started";
+            // The first layout had no checksum.
+            let whole = magic == INSTALLATION_MAGIC_1 || bytes == installation_text(&id, started).as_bytes();
+            whole.then_some((id, started))
+        };
+        Ok(parse())
+    }
+
     fn write_installation(&self, installation: &Installation, started: bool) -> io::Result<()> {
-        let id = uuid::Uuid::from_bytes(*installation);
-        let state = if started { "started" } else { "empty" };
-        files::write_whole(&self.installation(), format!("{INSTALLATION_MAGIC}\n{id}\n{state}\n").as_bytes())
+        files::write_whole(&self.installation(), installation_text(installation, started).as_bytes())
     }
 }
 
-const INSTALLATION_MAGIC: &str = "mentorlog data 1";
+const INSTALLATION_MAGIC_1: &str = "mentorlog data 1";
+const INSTALLATION_MAGIC: &str = "mentorlog data 2";
+
+fn installation_text(installation: &Installation, started: bool) -> String {
+    let id = uuid::Uuid::from_bytes(*installation);
+    let state = if started { "started" } else { "empty" };
+    let text = format!("{INSTALLATION_MAGIC}\n{id}\n{state}\n");
+    let crc = crc32fast::hash(text.as_bytes());
+    format!("{text}{crc:08x}\n")
+}
 
 impl SledLog {
     /// Opens a data directory, creating it if need be; see the [module](super) for what a start does.
@@ -596,7 +611,12 @@ impl SledLog {
         let tail = settle_tail(&db, &paths, &installation, options, &assessment, &mut report)?;
         files::sync_tree(&paths.sled()).map_err(OpenError::io("sync", &paths.sled()))?;
         let started = started || !assessment.trees.is_empty();
-        if known != Some((installation, started)) || !paths.installation().exists() {
+        let marker = paths.installation_marker()?;
+        if known.is_some() && marker.is_none() {
+            let text = "the installation's marker is damaged: it is written anew with what the tail says";
+            report.findings.push(Finding::warning(text).file(&paths.installation()));
+        }
+        if marker != Some((installation, started)) {
             paths
                 .write_installation(&installation, started)
                 .map_err(OpenError::io("write", &paths.installation()))?;
