@@ -9,12 +9,15 @@
 //! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
+//! | 14 | a restore: the pin is of another history |
+//! | 15 | a restore: the pin is of a later state than the backup |
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod backup;
 mod client;
 mod completions;
 mod doctor;
@@ -24,6 +27,7 @@ mod import_csv;
 mod measure;
 mod progress;
 mod replay;
+mod restore;
 mod serve;
 mod source;
 
@@ -35,7 +39,9 @@ Exit codes:
   2  the command line cannot be read
   3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
-  5  the data directory is damaged or contradicts itself; nothing was changed";
+  5  the data directory is damaged or contradicts itself; nothing was changed
+  14 a restore: the pin is of another history
+  15 a restore: the pin is of a later state than the backup";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
@@ -59,6 +65,10 @@ enum Command {
     Replay(replay::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
+    /// Copy every ledger and the keys, verified, to where backups are kept.
+    Backup(backup::Arguments),
+    /// Make a data directory of a backup; writable only if a pin shows that it is the latest state.
+    Restore(restore::Arguments),
     /// Write completions for a shell to standard output.
     Completions(completions::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
@@ -98,6 +108,8 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };

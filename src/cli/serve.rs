@@ -19,6 +19,7 @@ use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::mirrored::name_of;
 use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
+use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
@@ -63,6 +64,16 @@ pub fn open_options(data: &Path) -> Result<OpenOptions, Failure> {
     let program = std::env::current_exe().map_err(Failure::new)?;
     let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
     Ok(OpenOptions { probe: Some(probe), signed: signature_check(data), ..OpenOptions::default() })
+}
+
+/// Why a data directory is only read, if it is: the first line of its READ-ONLY file.
+pub fn read_only(data: &Path) -> Result<Option<String>, Failure> {
+    let path = data.join("READ-ONLY");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.lines().next().unwrap_or("READ-ONLY is there").to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format_args!("{}: {error}", path.display()))),
+    }
 }
 
 /// Knows the checkpoints that the keys of a data directory have signed. `None`: there are no keys to be read.
@@ -155,11 +166,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         clock.accept();
     }
     let sled = Arc::new(opened.log);
-    let log: Arc<dyn Log> = sled.clone();
+    let read_only = read_only(&arguments.data)?;
+    let log: Arc<dyn Log> = match &read_only {
+        Some(why) => Arc::new(ReadOnly::new(sled.clone(), why)),
+        None => sled.clone(),
+    };
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let publishing = Publishing::Into { data: arguments.data.clone() };
     let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
         .map_err(|error| Failure::coded(5, error))?;
+    if let Some(why) = &read_only {
+        writer.published().read_only(why);
+    }
     let app = Arc::new(App::new(writer.clone(), registry_secret));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();

@@ -63,7 +63,8 @@ pub fn name_of(ledger: LedgerId) -> String {
     if ledger == LedgerId::REGISTRY { "registry".to_owned() } else { ledger.to_string() }
 }
 
-fn ledger_named(name: &str) -> Option<LedgerId> {
+/// The ledger whose directory is called so.
+pub fn ledger_named(name: &str) -> Option<LedgerId> {
     if name == "registry" {
         return Some(LedgerId::REGISTRY);
     }
@@ -180,6 +181,54 @@ impl LedgerMirror {
             return unvouched(0, &format_args!("its entries have another root than its checkpoint says"));
         }
         Ok(Ok(Verified { checkpoint, tree }))
+    }
+
+    /// Copies the checkpoint, and of every tile and bundle as much as is in its size; what is copied is synced.
+    /// While the original grows this takes the size it had. Nothing is hashed: verify the copy.
+    ///
+    /// The inner error tells the first seq that is missing; the copy then has no checkpoint.
+    pub fn copy_to(&self, to: &Self) -> io::Result<Result<(), Unvouched>> {
+        let unvouched = |seq, detail: String| Ok(Err(Unvouched { seq, detail }));
+        let Some(note) = self.checkpoint()? else { return unvouched(0, "it has no checkpoint".into()) };
+        let checkpoint: Result<Checkpoint, NotANote> =
+            Note::parse(&note).and_then(|note| note.text().parse());
+        let checkpoint = match checkpoint {
+            Ok(checkpoint) => checkpoint,
+            Err(error) => return unvouched(0, format!("its checkpoint is {error}")),
+        };
+        files::create_dirs(to.dir())?;
+        for tile in TilePath::of_size(checkpoint.size) {
+            let width = usize::from(tile.width);
+            let found = match self.read(tile)? {
+                Some(bytes) => Some(bytes),
+                // The full one has taken its place.
+                None => self.widest(tile.kind, tile.index)?.map(|(_, bytes)| bytes),
+            };
+            let bytes = found.and_then(|mut bytes| {
+                let length = match tile.kind {
+                    Kind::Hashes(_) => width * 32,
+                    Kind::Entries => {
+                        let lengths =
+                            tiles::entries(&bytes).take(width).map(|entry| Some(entry.ok()?.len() + 2));
+                        lengths.sum::<Option<usize>>()?
+                    }
+                };
+                bytes.truncate(length);
+                Some(bytes)
+            });
+            let Some(bytes) = bytes else {
+                let level = if let Kind::Hashes(level) = tile.kind { u32::from(level) } else { 0 };
+                return unvouched(tile.first() << (8 * level), format!("tile {tile} is missing"));
+            };
+            let path = to.path(tile);
+            if let Some(dir) = path.parent() {
+                fs::create_dir_all(dir)?;
+            }
+            fs::write(&path, bytes)?;
+        }
+        fs::write(to.checkpoint_path(), note)?;
+        files::sync_tree(to.dir())?;
+        Ok(Ok(()))
     }
 
     /// The widest tile or bundle of a place, with its width.

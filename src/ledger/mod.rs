@@ -79,6 +79,7 @@ pub mod mirrored;
 pub mod note;
 pub mod proofs;
 pub mod provable;
+pub mod read_only;
 pub mod sled;
 pub mod tiles;
 

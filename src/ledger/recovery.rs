@@ -160,6 +160,11 @@ impl SignatureCheck {
     pub fn new(check: impl Fn(LedgerId, &[u8]) -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(check))
     }
+
+    /// Asks it.
+    pub fn is_signed(&self, ledger: LedgerId, note: &[u8]) -> bool {
+        (self.0)(ledger, note)
+    }
 }
 
 impl fmt::Debug for SignatureCheck {

@@ -9,5 +9,6 @@ mod harness;
 mod house;
 mod http;
 mod ledger;
+mod proof;
 mod rot;
 mod scale;
