@@ -248,7 +248,7 @@ mod tests {
     fn a_key_that_has_changed_is_noticed_and_a_damaged_check_is_not_believed() {
         let data = tempfile::tempdir().unwrap();
         let folder = data.path().join("keys");
-        drop(Keys::open(data.path(), false).unwrap());
+        Keys::open(data.path(), false).unwrap();
         let check = fs::read(folder.join("CHECK")).unwrap();
         for name in ["idempotency.key", "signing.key"] {
             let whole = fs::read(folder.join(name)).unwrap();

@@ -105,8 +105,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut take = |ledger: LedgerId, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>| {
         let name = name_of(ledger);
         let (from, to) = (mirrors.ledger(ledger), copies.ledger(ledger));
-        let copied = from.copy_to(&to).map_err(Failure::new)?;
-        copied.map_err(|error| damaged(format_args!("ledger {name}: {error}")))?;
+        let done = from.copy_to(&to).map_err(Failure::new)?;
+        done.map_err(|error| damaged(format_args!("ledger {name}: {error}")))?;
         let verified = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), each)?;
         let checkpoint = verified.checkpoint;
         let (origin, root) = (checkpoint.origin.to_string(), B64(checkpoint.root));
@@ -139,7 +139,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     println!("ledgers: {}", out.display());
     match keys_out {
         Some(keys_out) => {
-            println!("keys:    {} (keep them apart: who has them can sign as you)", keys_out.display())
+            println!("keys:    {} (keep them apart: who has them can sign as you)", keys_out.display());
         }
         None => println!("keys:    left out; nothing can be restored without them"),
     }

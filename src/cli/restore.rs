@@ -95,8 +95,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let ledger = ledger_named(&listed.ledger)
             .ok_or_else(|| damaged(format_args!("BACKUP names a ledger `{}`", listed.ledger)))?;
         let to = copies.ledger(ledger);
-        let copied = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
-        copied.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
+        let done = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
+        done.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
         let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut |_| Ok(()))?;
         if (read.checkpoint.size, read.checkpoint.root) != (listed.size, listed.root.0) {
             return Err(damaged(format_args!(

@@ -155,7 +155,7 @@ fn assess_copy(
 /// every entry, or do not agree with the roots they record.
 pub fn repair(dir: &Path, options: &OpenOptions) -> Result<Report, OpenError> {
     let refused = match SledLog::open(dir, options) {
-        Ok(opened) => return close(opened.log, opened.report),
+        Ok(opened) => return close(&opened.log, opened.report),
         Err(
             refused @ (OpenError::InUse(_)
             | OpenError::Io { .. }
@@ -193,10 +193,10 @@ pub fn repair(dir: &Path, options: &OpenOptions) -> Result<Report, OpenError> {
         let text = format!("{refused}: sled was rebuilt from mirror and tail; the old one is kept here");
         report.findings.insert(0, Finding::warning(text).file(&aside));
     }
-    close(opened.log, report)
+    close(&opened.log, report)
 }
 
-fn close(log: SledLog, report: Report) -> Result<Report, OpenError> {
+fn close(log: &SledLog, report: Report) -> Result<Report, OpenError> {
     let closed = log.close();
     closed.map_err(|error| OpenError::io("close", Path::new("the log"))(std::io::Error::other(error)))?;
     Ok(report)

@@ -578,6 +578,7 @@ pub(super) mod tests {
     use super::super::note::Signer;
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "records of a real log can fail to be read")]
     fn records(range: Range<u64>) -> io::Result<Vec<Record>> {
         Ok(range.map(|seq| entry(ledger(1), seq)).collect())
     }

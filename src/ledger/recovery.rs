@@ -153,7 +153,9 @@ impl From<io::Error> for OpenError {
 
 /// Says whether the bytes of a ledger's checkpoint carry a signature of this installation for this ledger.
 #[derive(Clone)]
-pub struct SignatureCheck(Arc<dyn Fn(LedgerId, &[u8]) -> bool + Send + Sync>);
+pub struct SignatureCheck(Arc<IsSigned>);
+
+type IsSigned = dyn Fn(LedgerId, &[u8]) -> bool + Send + Sync;
 
 impl SignatureCheck {
     /// Wraps whatever knows the keys.
@@ -517,7 +519,7 @@ pub(super) fn assess(copies: &Copies<'_>) -> Result<Assessment, OpenError> {
             let ledger = ledgers.entry(id).or_insert_with(|| assessed(id));
             ledger.vouched = true;
             ledger.fill(copies, head, "the tail holds it no more because it was mirrored", &mut broken)?;
-            if let Some(seq) = ledger.lacks {
+            if let (Some(seq), Some(_)) = (ledger.lacks, copies.db) {
                 // No interrupted commit explains that: it was synced long ago.
                 broken.get_or_insert((id, seq, "it lost entries that were mirrored".to_owned()));
             }

@@ -906,9 +906,9 @@ pub(super) fn rebuild_sled(
         redo(&db, paths, &sources(old, &mirror, paths, installation)?, &from, sizes)
     };
     // What sled panics at is taken from the others.
-    let built = catch_unwind(AssertUnwindSafe(|| build(old.as_ref())));
+    let done = catch_unwind(AssertUnwindSafe(|| build(old.as_ref())));
     close_catching(old);
-    built.unwrap_or_else(|_| build(None))?;
+    done.unwrap_or_else(|_| build(None))?;
     files::sync_tree(&draft).map_err(OpenError::io("sync", &draft))?;
 
     let (sled, kept) = (paths.sled(), paths.sled_before_open());

@@ -30,7 +30,7 @@ use uuid::Uuid;
 use crate::harness::{Chance, Machine, until};
 
 /// A start that takes longer hangs.
-const START_MAX: Duration = Duration::from_secs(60);
+const START_MAX: Duration = Duration::from_mins(1);
 
 fn options(data: &Path) -> OpenOptions {
     let arguments = ["--ignored", "--exact", "ledger::child_that_tries_the_opening"].map(Into::into).into();
