@@ -162,7 +162,7 @@ fn publish(data: &Path) -> Result<bool, Failure> {
     let log = Arc::new(opened.log);
     if serve::read_only(data)?.is_none() {
         let shared: Arc<dyn Log> = log.clone();
-        let publishing = Publishing::Into { data: data.to_owned() };
+        let publishing = Publishing::Into { data: data.to_owned(), witnesses: Vec::new() };
         let started =
             Writer::start(&shared, opened.heads, keys, Clock::start(Machine::default()), publishing);
         let (writer, running) = started.map_err(|error| Failure::coded(5, error))?;

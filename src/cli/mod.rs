@@ -24,6 +24,7 @@ mod doctor;
 mod embedded;
 mod export;
 mod import_csv;
+mod keys;
 mod measure;
 mod progress;
 mod replay;
@@ -63,6 +64,8 @@ enum Command {
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
+    /// Change the key a ledger signs with, or write one down for safe keeping.
+    Keys(keys::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Copy every ledger and the keys, verified, to where backups are kept.
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),

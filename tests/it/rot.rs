@@ -129,7 +129,7 @@ struct Whole {
 impl Whole {
     fn new(at: &Path) -> Self {
         let data = at.join("whole");
-        grow(&data, Publishing::Into { data: data.clone() }, 0..600);
+        grow(&data, Publishing::Into { data: data.clone(), witnesses: Vec::new() }, 0..600);
         grow(&data, Publishing::Off, 600..680);
         assert!(data.join("tail/BASE").exists(), "nothing was dropped");
         let opened = SledLog::open(&data, &options(&data)).unwrap();
@@ -265,7 +265,7 @@ fn child_that_starts_on_a_damaged_directory() {
         let keys = Keys::open(&data, true).map_err(|error| error.to_string())?;
         let log = Arc::new(opened.log);
         let shared: Arc<dyn Log> = log.clone();
-        let publishing = Publishing::Into { data: data.clone() };
+        let publishing = Publishing::Into { data: data.clone(), witnesses: Vec::new() };
         let writer = Writer::start(&shared, opened.heads, keys, Clock::start(Machine::new()), publishing);
         let (writer, running) = writer.map_err(|error| error.to_string())?;
         drop((writer, shared));
@@ -388,6 +388,9 @@ fn a_single_fault_in_any_file_is_made_good_or_refused_and_never_served() {
             wrong.push(format!("{outcome:?}: {} {fault:?}: {said}", file.display()));
         }
         fs::remove_dir_all(&here).unwrap();
+        if n % 100 == 99 {
+            println!("{} faults, {} of them not as they should be", n + 1, wrong.len());
+        }
     }
     println!(
         "{:<20} {:>9} {:>9} {:>9} {:>9} {:>9}",
