@@ -97,6 +97,18 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
     dir.parent().map_or(Ok(()), sync_dir)
 }
 
+/// Syncs every directory below, so that the names in them stay. Where files are synced before they get their name,
+/// that is all of it.
+pub(super) fn sync_dirs(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_dirs(&entry.path())?;
+        }
+    }
+    sync_dir(dir)
+}
+
 /// Moves something aside under the first free name `<name>.damaged-N`, and says which.
 pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
     let dir = path.parent().unwrap_or(Path::new("."));

@@ -655,7 +655,13 @@ impl SledLog {
             mirrored: Mutex::new(assessment.published.iter().filter_map(recovery::mirrored).collect()),
             _lock: lock,
         };
-        // What the last run did not come to; the mirror has just been held against the log.
+        // What the last run did not come to; the mirror has just been held against the log. Whether the last run came
+        // to syncing its names nobody knows.
+        let mirror = log.paths.0.join("mirror");
+        if mirror.exists() {
+            files::sync_dirs(&mirror).map_err(OpenError::io("sync", &mirror))?;
+            files::sync_dir(log.paths.dir()).map_err(OpenError::io("sync", log.paths.dir()))?;
+        }
         log.drop_mirrored(&log.mirrored.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(Opened { log, heads: assessment.trees, report })
     }
