@@ -10,7 +10,7 @@
 //! sled/             the first copy: one sled tree, key = ledger || first seq, value = consecutive entries
 //! tail/N.tail       the second copy of the newest entries: preallocated segments of CRC-framed commits, in order
 //! tail/BASE         size and root of every ledger as the segments left it that were dropped
-//! mirror/log/*      the second copy of all others: static files of tiles, bundles and a signed checkpoint each
+//! mirror/log/*      the second copy of all others: what is published of each ledger (see [`mirror`])
 //! sled.before-open  sled as an unclean stop left it, until a start has shown that the copies agree
 //! *.damaged-N       what a start or a repair moved aside; never read again, for you to look at and delete
 //! *.rebuilding      a rebuild that was interrupted; the next start begins it anew
