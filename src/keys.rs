@@ -10,7 +10,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 /// The key files could not be made or read. Nothing was changed.
@@ -34,6 +34,13 @@ pub enum KeyError {
     /// The file is not 32 bytes.
     #[error("{} is not a key file (32 bytes): restore it from the backup of the key files", .0.display())]
     Damaged(PathBuf),
+    /// The file is not the key that it was: a bit of it has rotted, or it is of another installation.
+    #[error(
+        "{} is not the key that was made here, says keys/CHECK: restore it from the backup of the key files \
+         (if you have replaced it on purpose, remove keys/CHECK)",
+        .0.display()
+    )]
+    Changed(PathBuf),
 }
 
 /// The two secrets everything else is derived from.
@@ -51,11 +58,57 @@ impl Keys {
             tracing: open_key(&folder.join("idempotency.key"), has_history)?,
             signing: open_key(&folder.join("signing.key"), has_history)?,
         };
+        if let Some(text) = keys.missing_check(&folder)? {
+            let path = folder.join("CHECK");
+            write_aside(&path, text.as_bytes()).map_err(|error| KeyError::Io { path, error })?;
+        }
         for folder in [folder.as_path(), data] {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|error| KeyError::Io { path: folder.to_owned(), error })?;
         }
         Ok(keys)
+    }
+
+    /// Reads the key files under `<data>/keys`, which have to be there; nothing is written.
+    pub fn read(data: &Path) -> Result<Self, KeyError> {
+        let folder = data.join("keys");
+        let keys = Self {
+            tracing: open_key(&folder.join("idempotency.key"), true)?,
+            signing: open_key(&folder.join("signing.key"), true)?,
+        };
+        keys.missing_check(&folder)?;
+        Ok(keys)
+    }
+
+    /// A key has no redundancy: every 32 bytes are one. `CHECK` beside them says which ones they were, by a hash that
+    /// gives nothing of them away. Its text, where it is missing or itself damaged and has to be made.
+    fn missing_check(&self, folder: &Path) -> Result<Option<String>, KeyError> {
+        let path = folder.join("CHECK");
+        let failed = |error| KeyError::Io { path: path.clone(), error };
+        let of = |name: &str, key: &[u8; 32]| {
+            let hash = Sha256::new().chain_update(b"mentorlog/key/v1\n").chain_update(name).chain_update(key);
+            format!("{name} {}\n", B64::<32>(hash.finalize().into()))
+        };
+        let keys = [("idempotency.key", &self.tracing), ("signing.key", &self.signing)];
+        let lines = keys.map(|(name, key)| of(name, key));
+        let text = lines.concat();
+        let sealed = |text: &str| format!("{text}{:08x}\n", crc32fast::hash(text.as_bytes()));
+        let found = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            found => Some(found.map_err(failed)?),
+        };
+        let found = found.and_then(|bytes| String::from_utf8(bytes).ok());
+        let found = found.filter(|found| {
+            let last = found.trim_end().rfind('\n').map_or(0, |at| at + 1);
+            *found == sealed(&found[..last])
+        });
+        match found {
+            Some(found) => {
+                let changed = keys.iter().zip(&lines).find(|(_, line)| !found.contains(line.as_str()));
+                changed.map_or(Ok(None), |((name, _), _)| Err(KeyError::Changed(folder.join(name))))
+            }
+            None => Ok(Some(sealed(&text))),
+        }
     }
 
     /// Fresh secrets that are written nowhere, for a ledger that lives in memory only.
@@ -172,26 +225,53 @@ fn open_key(path: &Path, has_history: bool) -> Result<[u8; 32], KeyError> {
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = random();
-            // Written aside first: a crash leaves no half a key under the name.
-            let aside = path.with_extension("new");
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&aside)
-                .map_err(failed)?;
-            file.write_all(&key).and_then(|()| file.sync_all()).map_err(failed)?;
-            fs::rename(&aside, path).map_err(failed)?;
+            write_aside(path, &key).map_err(failed)?;
             Ok(key)
         }
         Err(error) => Err(failed(error)),
     }
 }
 
+/// Written aside first: a crash leaves no half a file under the name.
+fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let aside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(bytes).and_then(|()| file.sync_all())?;
+    fs::rename(&aside, path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_has_changed_is_noticed_and_a_damaged_check_is_not_believed() {
+        let data = tempfile::tempdir().unwrap();
+        let folder = data.path().join("keys");
+        Keys::open(data.path(), false).unwrap();
+        let check = fs::read(folder.join("CHECK")).unwrap();
+        for name in ["idempotency.key", "signing.key"] {
+            let whole = fs::read(folder.join(name)).unwrap();
+            for bit in 0..256 {
+                let mut rotten = whole.clone();
+                rotten[bit / 8] ^= 1 << (bit % 8);
+                fs::write(folder.join(name), &rotten).unwrap();
+                let refused = Keys::open(data.path(), true).err();
+                assert!(
+                    matches!(&refused, Some(KeyError::Changed(path)) if path.ends_with(name)),
+                    "{refused:?}"
+                );
+            }
+            fs::write(folder.join(name), &whole).unwrap();
+        }
+        for bit in 0..check.len() * 8 {
+            let mut rotten = check.clone();
+            rotten[bit / 8] ^= 1 << (bit % 8);
+            fs::write(folder.join("CHECK"), &rotten).unwrap();
+            assert!(Keys::open(data.path(), true).is_ok(), "bit {bit}");
+            assert_eq!(fs::read(folder.join("CHECK")).unwrap(), check);
+        }
+    }
 
     #[test]
     fn keys_are_made_once_and_missed_when_there_is_history() {

@@ -1,5 +1,5 @@
 //! `mentorlog doctor`: what a data directory holds, and whether it holds together.
-//! Never changes the directory, unless `--repair-from-tail` says so.
+//! Never changes the directory, unless `--repair` says so.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::progress::Progress;
 use super::{Failure, serve};
 use crate::keys::Keys;
-use crate::ledger::doctor::{examine, open_copy, repair_from_tail};
+use crate::ledger::doctor::{examine, open_copy, repair};
 use crate::ledger::merkle::Tree;
 use crate::writer::check::{Checked, check};
 
@@ -21,9 +21,10 @@ pub struct Arguments {
     /// The data directory to examine.
     #[arg(long, env = "MENTORLOG_DATA", default_value = "mentorlog-data", value_name = "DIR")]
     data: PathBuf,
-    /// First move sled aside and rebuild it from the tail: for when the two disagree and the tail is right.
-    #[arg(long)]
-    repair_from_tail: bool,
+    /// First bring the directory into order: as a start does, and where that is refused because the copies disagree,
+    /// by moving sled aside and rebuilding it from mirror and tail.
+    #[arg(long, alias = "repair-from-tail")]
+    repair: bool,
     /// Where to put the copy that is examined. [default: the system's temporary directory]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -75,6 +76,9 @@ struct Ledger {
     slug: Option<Slug>,
     size: u64,
     root: B64<32>,
+    /// Size of the checkpoint in its mirror.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mirrored: Option<u64>,
 }
 
 /// Everything there is to say.
@@ -96,13 +100,13 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             data.display()
         )));
     }
-    if arguments.repair_from_tail {
-        match repair_from_tail(data).map_err(serve::open_failure)? {
-            Some(kept) => eprintln!(
-                "mentorlog: sled was rebuilt from the tail; the old one is kept as {}: delete it once looked at",
-                kept.display()
-            ),
-            None => eprintln!("mentorlog: sled was rebuilt from the tail"),
+    if arguments.repair {
+        let report = repair(data, &serve::open_options(data)?).map_err(serve::open_failure)?;
+        for finding in &report.findings {
+            eprintln!("mentorlog: {finding}");
+        }
+        if report.findings.is_empty() {
+            eprintln!("mentorlog: there was nothing to repair");
         }
     }
     let scratch = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
@@ -124,7 +128,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         (false, false) => Err(Failure::coded(
             5,
             "the directory is damaged; nothing was changed. Copy it before anything else; a start repairs what one \
-             copy can give the other, and --repair-from-tail rebuilds sled when the tail is the one that is right",
+             copy can give another, and --repair rebuilds sled from mirror and tail when those are right",
         )),
     }
 }
@@ -134,7 +138,8 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
         let failure = serve::open_failure(error);
         Failure { text: format!("{}; --scratch names another place for the copy", failure.text), ..failure }
     };
-    let examined = examine(data, scratch).map_err(machine)?;
+    let signed = serve::signature_check(data);
+    let examined = examine(data, scratch, signed.as_ref()).map_err(machine)?;
     let mut findings: Vec<Finding> = examined
         .findings
         .into_iter()
@@ -152,7 +157,7 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
     } else {
         let keys = keys(data, examined.heads.contains_key(&LedgerId::REGISTRY), &mut findings);
         let total = examined.heads.values().map(|(size, _)| size).sum();
-        let looked = open_copy(data, scratch, |opened| {
+        let looked = open_copy(data, scratch, signed.as_ref(), |opened| {
             let progress = Progress::new("checking", total);
             let mut since = 0;
             let checked = check(&opened.log, &opened.heads, keys.as_ref(), || {
@@ -187,6 +192,7 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
         slug: checked.programs.get(&ProgramId(ledger.0)).cloned(),
         size: *size,
         root: B64(*root),
+        mirrored: examined.mirrored.get(ledger).copied(),
     });
     Ok(Report {
         data: data.to_owned(),
@@ -217,7 +223,7 @@ fn keys(data: &Path, has_history: bool, findings: &mut Vec<Finding>) -> Option<K
         }));
         return None;
     }
-    match Keys::open(data, true) {
+    match Keys::read(data) {
         Ok(keys) => Some(keys),
         Err(error) => {
             findings.push(Finding::damage(error.to_string()));
@@ -227,7 +233,8 @@ fn keys(data: &Path, has_history: bool, findings: &mut Vec<Finding>) -> Option<K
 }
 
 fn table(report: &Report) -> String {
-    let mut rows = vec![["LEDGER".to_owned(), "PROGRAM".into(), "ENTRIES".into(), "ROOT".into()]];
+    let mut rows =
+        vec![["LEDGER".to_owned(), "PROGRAM".into(), "ENTRIES".into(), "MIRRORED".into(), "ROOT".into()]];
     for ledger in &report.ledgers {
         let registry = ledger.id == LedgerId::REGISTRY;
         let program = ledger.slug.as_ref().map_or("?", |slug| slug.as_str());
@@ -235,6 +242,7 @@ fn table(report: &Report) -> String {
             ledger.id.to_string(),
             if registry { "(registry)" } else { program }.to_owned(),
             ledger.size.to_string(),
+            ledger.mirrored.map_or_else(|| "-".to_owned(), |size| size.to_string()),
             ledger.root.to_string(),
         ]);
     }

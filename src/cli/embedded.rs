@@ -31,6 +31,9 @@ pub struct Embedded {
 impl Embedded {
     /// Opens the store of a data directory, making it if need be, and serves it.
     pub fn start(data: &Path) -> Result<Self, Failure> {
+        if let Some(why) = serve::read_only(data)? {
+            return Err(Failure::new(format_args!("{} is read-only: {why}", data.display())));
+        }
         let (opened, keys) = serve::open(data)?;
         for finding in opened.report.findings.iter().filter(|finding| finding.warning) {
             eprintln!("mentorlog: {finding}");

@@ -9,12 +9,15 @@
 //! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
+//! | 14 | a restore: the pin is of another history |
+//! | 15 | a restore: the pin is of a later state than the backup |
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod backup;
 mod client;
 mod completions;
 mod doctor;
@@ -26,6 +29,7 @@ mod measure;
 mod metrics_history;
 mod progress;
 mod replay;
+mod restore;
 mod serve;
 mod source;
 
@@ -37,7 +41,9 @@ Exit codes:
   2  the command line cannot be read
   3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
-  5  the data directory is damaged or contradicts itself; nothing was changed";
+  5  the data directory is damaged or contradicts itself; nothing was changed
+  14 a restore: the pin is of another history
+  15 a restore: the pin is of a later state than the backup";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
@@ -65,6 +71,10 @@ enum Command {
     Keys(keys::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
+    /// Copy every ledger and the keys, verified, to where backups are kept.
+    Backup(backup::Arguments),
+    /// Make a data directory of a backup; writable only if a pin shows that it is the latest state.
+    Restore(restore::Arguments),
     /// Write completions for a shell to standard output.
     Completions(completions::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
@@ -106,6 +116,8 @@ pub fn run() -> ExitCode {
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Backup(arguments) => backup::run(&arguments),
+        Command::Restore(arguments) => restore::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };

@@ -17,8 +17,10 @@ use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
-use crate::ledger::note::VerifierKey;
-use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
+use crate::ledger::mirrored::name_of;
+use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
+use crate::ledger::read_only::ReadOnly;
+use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
@@ -76,10 +78,49 @@ pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
 
 /// Opens the store of a data directory.
 pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    SledLog::open(data, &open_options(data)?).map_err(open_failure)
+}
+
+/// How the store of a data directory is opened.
+pub fn open_options(data: &Path) -> Result<OpenOptions, Failure> {
     let program = std::env::current_exe().map_err(Failure::new)?;
     let probe = ProbeCommand { program, arguments: vec!["probe-open".into()], time_limit: PROBE_TIME_LIMIT };
-    let options = OpenOptions { probe: Some(probe), ..OpenOptions::default() };
-    SledLog::open(data, &options).map_err(open_failure)
+    Ok(OpenOptions { probe: Some(probe), signed: signature_check(data), ..OpenOptions::default() })
+}
+
+/// Why a data directory is only read, if it is: the first line of its READ-ONLY file.
+pub fn read_only(data: &Path) -> Result<Option<String>, Failure> {
+    let path = data.join("READ-ONLY");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.lines().next().unwrap_or("READ-ONLY is there").to_owned())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::new(format_args!("{}: {error}", path.display()))),
+    }
+}
+
+/// Knows the checkpoints that the keys of a data directory have signed. `None`: there are no keys to be read.
+pub fn signature_check(data: &Path) -> Option<SignatureCheck> {
+    let keys = Keys::read(data).ok()?;
+    Some(SignatureCheck::new(move |ledger, note| signed_by(&keys, ledger, note)))
+}
+
+/// Keys of one ledger that are tried: each rotation takes the next number.
+const KEY_NUMBERS: std::ops::RangeInclusive<u32> = 1..=64;
+
+fn signed_by(keys: &Keys, ledger: LedgerId, note: &[u8]) -> bool {
+    let Ok(note) = Note::parse(note) else { return false };
+    let Some(Ok(name)) = note.text().lines().next().map(str::parse::<KeyName>) else { return false };
+    // `<installation>/<ledger>/<generation>`: that of another ledger is none of this one's.
+    if name.as_str().rsplit('/').nth(1) != Some(&name_of(ledger)) {
+        return false;
+    }
+    KEY_NUMBERS.into_iter().any(|number| {
+        let public = keys.public_key(name.as_str(), number);
+        let key = VerifierKey::new(name.clone(), KeyKind::Ed25519, &public.0);
+        key.is_some_and(|key| {
+            note.signatures().iter().any(|line| line.id == key.id()) && note.verify([&key]).is_ok()
+        })
+    })
 }
 
 /// What to do when a store is not opened, and the exit code that says so.
@@ -148,11 +189,18 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         clock.accept();
     }
     let sled = Arc::new(opened.log);
-    let log: Arc<dyn Log> = sled.clone();
+    let read_only = read_only(&arguments.data)?;
+    let log: Arc<dyn Log> = match &read_only {
+        Some(why) => Arc::new(ReadOnly::new(sled.clone(), why)),
+        None => sled.clone(),
+    };
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let publishing = Publishing::Into { data: arguments.data.clone(), witnesses };
     let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
         .map_err(|error| Failure::coded(5, error))?;
+    if let Some(why) = &read_only {
+        writer.published().read_only(why);
+    }
     let app = Arc::new(App::new(writer.clone(), registry_secret));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();

@@ -218,6 +218,14 @@ fn before(db: &Db, ledger: LedgerId, seq: u64) -> Result<Option<(u64, IVec)>, Fa
     }))
 }
 
+/// First seq of the first value of a ledger that begins behind `seq`.
+pub(super) fn first_after(db: &Db, ledger: LedgerId, seq: u64) -> Result<Option<u64>, Fault> {
+    Ok(db.get_gt(key(ledger, seq))?.and_then(|(key, _)| {
+        let (owner, first) = parse_key(&key)?;
+        (owner == ledger).then_some(first)
+    }))
+}
+
 /// First seq of the last value of a ledger.
 pub(super) fn last_first(db: &Db, ledger: LedgerId) -> Result<Option<u64>, Fault> {
     Ok(before(db, ledger, u64::MAX)?.map(|(first, _)| first))

@@ -20,6 +20,19 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&draft, path)
 }
 
+/// Makes a directory and what is missing above it, and syncs each directory that got a new name.
+pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
+            Some(parent) => create_dirs(parent).and_then(|()| create_dirs(dir)),
+            None => Err(error),
+        },
+        Err(error) => Err(error),
+    }
+}
+
 /// Renames within one directory and syncs it.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
@@ -101,9 +114,26 @@ pub(super) fn allocated(dir: &Path) -> io::Result<u64> {
     Ok(bytes)
 }
 
+/// Syncs every directory below, so that the names in them stay. Where files are synced before they get their name,
+/// that is all of it.
+pub(super) fn sync_dirs(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_dirs(&entry.path())?;
+        }
+    }
+    sync_dir(dir)
+}
+
 /// Moves something aside under the first free name `<name>.damaged-N`, and says which.
 pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
     let dir = path.parent().unwrap_or(Path::new("."));
+    move_aside_into(dir, path, name)
+}
+
+/// Moves something into a directory of the same file system, under the first free name `<name>.damaged-N`.
+pub(super) fn move_aside_into(dir: &Path, path: &Path, name: &str) -> io::Result<PathBuf> {
     let mut n = 1_u32;
     let aside = loop {
         let candidate = dir.join(format!("{name}.damaged-{n}"));
@@ -113,6 +143,7 @@ pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
         n += 1;
     };
     rename(path, &aside)?;
+    path.parent().map_or(Ok(()), sync_dir)?;
     Ok(aside)
 }
 

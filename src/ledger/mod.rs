@@ -8,40 +8,61 @@
 //! INSTALLATION      random id of this installation; whether anything was ever appended
 //! CLEAN             written by an orderly stop: every ledger's head; gone before the first append after it
 //! sled/             the first copy: one sled tree, key = ledger || first seq, value = consecutive entries
-//! tail/N.tail       the second copy: preallocated segments of CRC-framed commits, in order
-//! mirror/log/       what is published: a static C2SP tlog-tiles log for each ledger (see [`mirror`])
+//! tail/N.tail       the second copy of the newest entries: preallocated segments of CRC-framed commits, in order
+//! tail/BASE         size and root of every ledger as the segments left it that were dropped
+//! mirror/log/*      the second copy of all others: what is published of each ledger (see [`mirror`])
 //! sled.before-open  sled as an unclean stop left it, until a start has shown that the copies agree
 //! *.damaged-N       what a start or a repair moved aside; never read again, for you to look at and delete
 //! *.rebuilding      a rebuild that was interrupted; the next start begins it anew
 //! ```
+//! The tail drops whole segments once the mirror holds every entry in them under a stored checkpoint. So each entry
+//! is there twice at any time: in sled, and in the tail or the mirror. `keys/` is not the log's, and has no second
+//! copy here: its backup is yours.
 //!
 //! # What a start does
 //!
-//! Every entry of both copies is read, compared and hashed; every root the tail recorded is recomputed.
-//! What one copy lacks is redone from the other. What nobody vouches for is refused with ledger and seq.
-//! An entry that the two copies disagree on is never served.
+//! Every entry of all three is read and hashed. sled is compared with the tail entry by entry; every root the tail
+//! recorded is recomputed; sled's root at the size of each checkpoint has to be the checkpoint's; and every file of
+//! the mirror has to be what the resulting trees say. What one copy lacks is redone from the others. What nobody
+//! vouches for is refused with ledger and seq. An entry that two intact copies disagree on is never served.
+//!
+//! Whether a checkpoint is signed by this installation is asked of [`sled::OpenOptions::signed`]: one that is not has
+//! rotted, and one that is and contradicts the log is a refusal.
 //!
 //! | found | done |
 //! |---|---|
-//! | sled lacks the last commits | redone from the tail |
+//! | sled lacks the last commits | redone from the tail, or from the mirror up to its checkpoint |
 //! | sled is ahead of the tail, same prefix | kept (never acknowledged, but harmless); appended to the tail |
 //! | last frame of the tail is torn | cut |
-//! | sled is empty, missing, does not open, or has gaps | moved aside, rebuilt from the tail |
-//! | the tail is damaged in the middle, later frames vouch for what sled holds | tail rebuilt from sled |
+//! | sled is empty, missing, does not open, has gaps or lacks what was mirrored | moved aside, rebuilt from mirror and tail and what of it can be read |
+//! | the tail is damaged in the middle, later frames vouch for what the others hold | tail rebuilt from sled |
+//! | `BASE` is damaged or missing, or segments are | tail rebuilt from sled, as far as the last frame vouches for it |
 //! | the tail is lost, sled is whole | tail rebuilt from sled, with a loud warning |
-//! | both are empty though entries were appended | refused |
-//! | different bytes at one seq, or another root | refused, naming ledger and seq |
+//! | sled and the tail end before a checkpoint of the mirror | brought up to it from the mirror's bundles; if those cannot show the entries, refused with the first |
+//! | a tile or bundle is missing or holds other bytes | written anew from the log, with a warning |
+//! | a checkpoint cannot be read, or is not signed by this installation | moved aside, with a warning; the next one is signed over all |
+//! | two or more checkpoints, and none is signed by this installation | refused: it is the key that is wrong |
+//! | a mirror, or its checkpoint, is missing | its tiles are written anew as far as the tail relies on them, the rest by whoever publishes |
+//! | a file in the mirror that belongs to no size of its ledger | moved aside |
+//! | sled and the mirror are damaged at different entries | both made whole |
+//! | sled, and what else held the same entries, are damaged | refused, naming ledger and first seq |
+//! | all are empty though entries were appended | refused |
+//! | different bytes at one seq, or another root than a frame, `BASE`, a checkpoint or CLEAN states | refused, naming ledger and seq |
 //!
-//! **What cannot be seen from here:** if both copies are cut back to the same earlier size after an unclean
-//! stop, they agree. Only a head kept elsewhere (a published checkpoint, a witness) shows it.
-//! After an orderly stop the CLEAN marker is such a head, though one in the same directory.
+//! **When a fault in the mirror is found:** at the next start, or by `doctor`, or by whoever fetches the file and
+//! checks it. A running service serves the mirror's files as they are.
+//!
+//! **What cannot be seen from here:** if sled and the tail are cut back to the same earlier size after an unclean
+//! stop, and the mirror with its checkpoints is as well, they agree. Only a head kept elsewhere (a checkpoint
+//! somebody fetched, a witness) shows it. After an orderly stop the CLEAN marker is such a head, though one in the
+//! same directory.
 //!
 //! # When a start is refused
 //!
 //! Nothing was changed that the entries depend on. Run `doctor` (see [`doctor::examine`]), copy the directory,
-//! and find out which copy is right, for example from a mirror or an auditor's export. If the tail is right,
-//! [`doctor::repair_from_tail`] moves sled aside and rebuilds it. If sled is right, move `tail/` aside:
-//! the next start rebuilds it from sled and says so.
+//! and find out which copy is right, for example from an auditor's export. If mirror and tail are right,
+//! [`doctor::repair`] moves sled aside and rebuilds it. If sled is right, move `tail/` or `mirror/` aside: the next
+//! start rebuilds them from sled and says so.
 
 use std::io;
 
@@ -57,9 +78,11 @@ pub mod faulty;
 pub mod memory;
 pub mod merkle;
 pub mod mirror;
+pub mod mirrored;
 pub mod note;
 pub mod proofs;
 pub mod provable;
+pub mod read_only;
 pub mod sled;
 pub mod tiles;
 
@@ -89,8 +112,9 @@ pub trait Log: Send + Sync + 'static {
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
 
-    /// Says that the first `size` entries of a ledger lie in its mirror too, synced, under a stored checkpoint.
-    /// A log that keeps a second copy of them until then may let it go.
+    /// Tells the log that the mirror holds a ledger durably up to `size`, its checkpoint included: a log that keeps
+    /// a copy of its own of newer entries may now let go of the older ones. Called from any thread but those that
+    /// wait for appends: it may write and sync files, and takes its time.
     fn mirrored(&self, _ledger: LedgerId, _size: u64) {}
 
     /// What making appends durable has cost since the start; `None` of a log that has no files to sync.

@@ -23,10 +23,13 @@ use super::chunks::{self, Cursor};
 use super::durations::Durations;
 use super::files;
 use super::merkle::{Frontier, Tree};
+use super::mirrored::Mirrored;
 use super::recovery::{self, Assessment};
-pub use super::recovery::{Finding, OpenError};
+use super::recovery::{Copies, Sources};
+pub use super::recovery::{Finding, OpenError, SignatureCheck};
 use super::tail::{
-    self, FRAME_BYTES_MAX, FrameBuffer, Installation, TailIndex, TailWriter, head_digest, xor,
+    self, Dropping, FRAME_BYTES_MAX, FrameBuffer, Installation, SharedKept, TailIndex, TailWriter,
+    head_digest, xor,
 };
 use super::{Append, AppendError, Footprint, Log, Outcome, ReadError, Syncs};
 
@@ -38,12 +41,15 @@ pub struct OpenOptions {
     /// How to try sled's opening in a child process after an unclean stop. `None`: only a panic is survived,
     /// a hang is not.
     pub probe: Option<ProbeCommand>,
+    /// Knows whether a checkpoint of the mirror is signed by this installation. `None`: every one that can be read
+    /// is believed.
+    pub signed: Option<SignatureCheck>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
         // A segment is read whole at a start, and zeros are written ahead for it: 32 MiB keeps both small.
-        Self { tail_segment_bytes: 32 << 20, probe: None }
+        Self { tail_segment_bytes: 32 << 20, probe: None, signed: None }
     }
 }
 
@@ -91,6 +97,9 @@ pub struct SledLog {
     installation: Installation,
     paths: Paths,
     syncs: Arc<Syncs>,
+    kept: SharedKept,
+    // Sizes up to which the mirror holds ledgers. Locked while segments of the tail are dropped.
+    mirrored: Mutex<HashMap<LedgerId, u64>>,
     _lock: File,
 }
 
@@ -127,6 +136,13 @@ impl Log for SledLog {
             free: disk.f_bavail.saturating_mul(disk.f_frsize),
             capacity: disk.f_blocks.saturating_mul(disk.f_frsize),
         }))
+    }
+
+    fn mirrored(&self, ledger: LedgerId, size: u64) {
+        let mut mirrored = self.mirrored.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = mirrored.entry(ledger).or_default();
+        *known = size.max(*known);
+        self.drop_mirrored(&mirrored);
     }
 
     fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
@@ -362,7 +378,7 @@ impl SledLog {
     }
 
     /// Reads what sled cannot read. After one failed write, as on a full disk, sled refuses to read whatever
-    /// it does not have in memory; but reads have to go on, and the tail holds the same entries.
+    /// it does not have in memory; but reads have to go on, and tail and mirror hold the same entries.
     fn read_tail(
         &self,
         ledger: LedgerId,
@@ -373,26 +389,49 @@ impl SledLog {
         let mut seq = range.start;
         let mut read = || {
             if index.as_ref().is_none_or(|index| index.size(ledger) < range.end) {
-                tracing::error!(%ledger, seq = range.start, %of_sled, "sled cannot be read; reading the tail");
+                tracing::error!(%ledger, seq = range.start, %of_sled, "sled cannot be read; reading the tail and the mirror");
                 *index = Some(TailIndex::build(&self.paths.tail(), self.installation)?);
             }
             let index = index.as_ref().ok_or(io::ErrorKind::NotFound)?;
+            let mut mirror = self.paths.mirror().ledger(ledger).entries();
             let mut records: Vec<Record> = Vec::new();
             while seq < range.end {
                 let wanted = usize::try_from(range.end - seq).unwrap_or(usize::MAX);
-                let found = index.read(ledger, seq)?;
+                // A segment may have been dropped since: then the mirror has what it held.
+                let found = index.read(ledger, seq).unwrap_or_default();
                 if found.is_empty() {
-                    return Err(io::ErrorKind::NotFound.into());
+                    let found = mirror.entry(seq).map_err(io::Error::other)?;
+                    records.push(found.ok_or(io::ErrorKind::NotFound)?.clone());
+                } else {
+                    records.extend(found.into_iter().take(wanted));
                 }
-                records.extend(found.into_iter().take(wanted));
                 seq = range.start + records.len() as u64;
             }
             Ok(records)
         };
         read().map_err(|of_tail: io::Error| {
-            let detail = format!("sled: {of_sled}; the tail: {of_tail}");
+            let detail = format!("sled: {of_sled}; the tail and the mirror: {of_tail}");
             ReadError::Damaged { ledger, seq, detail }
         })
+    }
+
+    /// Lets go of the tail's oldest segments as far as the mirror holds what is in them.
+    fn drop_mirrored(&self, mirrored: &HashMap<LedgerId, u64>) {
+        let dir = self.paths.tail();
+        let Some(mut dropping) = Dropping::of(&dir, &self.installation, &self.kept, mirrored) else {
+            return;
+        };
+        loop {
+            match dropping.step() {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => {
+                    // What is left of it is dropped at the next start.
+                    tracing::warn!(%error, "segments of the tail that are in the mirror could not be dropped");
+                    return;
+                }
+            }
+        }
     }
 
     fn lock_writing(&self) -> MutexGuard<'_, Writing> {
@@ -447,24 +486,17 @@ impl Paths {
     pub(super) fn tail(&self) -> PathBuf {
         self.0.join("tail")
     }
+    /// The mirrors of the ledgers.
+    pub(super) fn mirror(&self) -> Mirrored {
+        Mirrored::new(&self.0.join("mirror").join("log"))
+    }
     fn tail_rebuilding(&self) -> PathBuf {
         self.0.join("tail.rebuilding")
     }
 
     /// The installation's id and whether anything was ever appended, or `None` before the first start.
     pub(super) fn read_installation(&self) -> Result<Option<(Installation, bool)>, OpenError> {
-        let path = self.installation();
-        let text = match fs::read_to_string(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            text => text.map_err(OpenError::io("read", &path))?,
-        };
-        let parse = || {
-            let mut lines = text.lines();
-            (lines.next()? == INSTALLATION_MAGIC).then_some(())?;
-            let id = uuid::Uuid::parse_str(lines.next()?).ok()?.into_bytes();
-            Some((id, lines.next()? == "started"))
-        };
-        if let Some(found) = parse() {
+        if let Some(found) = self.installation_marker()? {
             return Ok(Some(found));
         }
         // Without the marker a segment of the tail says whose it is; what holds a tail may have been started.
@@ -472,14 +504,40 @@ impl Paths {
         Ok(of_tail.map(|id| (id, false)))
     }
 
+    /// What the marker says; `None` if it is missing or not as it was written.
+    fn installation_marker(&self) -> Result<Option<(Installation, bool)>, OpenError> {
+        let path = self.installation();
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            bytes => bytes.map_err(OpenError::io("read", &path))?,
+        };
+        let parse = || {
+            let mut lines = std::str::from_utf8(&bytes).ok()?.lines();
+            let (magic, id, state) = (lines.next()?, lines.next()?, lines.next()?);
+            let id = uuid::Uuid::parse_str(id).ok()?.into_bytes();
+            let started = state == "started";
+            // The first layout had no checksum.
+            let whole = magic == INSTALLATION_MAGIC_1 || bytes == installation_text(&id, started).as_bytes();
+            whole.then_some((id, started))
+        };
+        Ok(parse())
+    }
+
     fn write_installation(&self, installation: &Installation, started: bool) -> io::Result<()> {
-        let id = uuid::Uuid::from_bytes(*installation);
-        let state = if started { "started" } else { "empty" };
-        files::write_whole(&self.installation(), format!("{INSTALLATION_MAGIC}\n{id}\n{state}\n").as_bytes())
+        files::write_whole(&self.installation(), installation_text(installation, started).as_bytes())
     }
 }
 
-const INSTALLATION_MAGIC: &str = "mentorlog data 1";
+const INSTALLATION_MAGIC_1: &str = "mentorlog data 1";
+const INSTALLATION_MAGIC: &str = "mentorlog data 2";
+
+fn installation_text(installation: &Installation, started: bool) -> String {
+    let id = uuid::Uuid::from_bytes(*installation);
+    let state = if started { "started" } else { "empty" };
+    let text = format!("{INSTALLATION_MAGIC}\n{id}\n{state}\n");
+    let crc = crc32fast::hash(text.as_bytes());
+    format!("{text}{crc:08x}\n")
+}
 
 impl SledLog {
     /// Opens a data directory, creating it if need be; see the [module](super) for what a start does.
@@ -505,7 +563,8 @@ impl SledLog {
         report.clean_stop = marker.as_ref().is_some_and(|marker| Some(marker.stamp) == stamp);
 
         let (mut db, mut sled_error) = open_carefully(&paths, options, report.clean_stop, &mut report)?;
-        let mut assessment = assess_catching(&mut db, &mut sled_error, &paths, &installation)?;
+        let signed = options.signed.as_ref();
+        let mut assessment = assess_catching(&mut db, &mut sled_error, &paths, &installation, signed)?;
         check_against_marker(&assessment, marker.as_ref())?;
         if assessment.trees.is_empty() && started {
             return Err(OpenError::BothGone(paths.0));
@@ -518,11 +577,10 @@ impl SledLog {
                 report.findings.append(&mut assessment.findings());
                 let reason =
                     if sled_error.is_empty() { "sled cannot be used as it is" } else { &*sled_error };
-                let text = format!("{reason}: rebuilt from the tail");
+                let text = format!("{reason}: rebuilt from the other copies");
                 report.findings.push(Finding::warning(text).file(&paths.sled()));
             }
-            close_catching(db.take());
-            if let Some(aside) = rebuild_sled(&paths, &installation)? {
+            if let Some(aside) = rebuild_sled(&paths, &installation, &assessment.sizes(), db.take())? {
                 let finding =
                     Finding::warning("the damaged sled directory is kept here; delete it once looked at");
                 report.findings.push(finding.file(&aside));
@@ -530,33 +588,42 @@ impl SledLog {
             sled_error.clear();
             db = Some(open_sled(&paths.sled())?.map_err(|sled| OpenError::BothDamaged {
                 sled,
-                tail: "it was just rebuilt from the tail".into(),
+                tail: "it was just rebuilt from the other copies".into(),
             })?);
-            assessment = assess_catching(&mut db, &mut sled_error, &paths, &installation)?;
+            assessment = assess_catching(&mut db, &mut sled_error, &paths, &installation, signed)?;
         }
         let Some(db) = db else {
-            let tail = "it was just rebuilt from the tail".to_owned();
+            let tail = "it was just rebuilt from the other copies".to_owned();
             return Err(OpenError::BothDamaged { sled: sled_error, tail });
         };
         report.findings.append(&mut assessment.findings());
 
         if !assessment.sled_lacks.is_empty() {
-            redo(&db, &paths, &installation, &assessment.sled_lacks)?;
+            let mirror = paths.mirror();
+            let sources = sources(Some(&db), &mirror, &paths, &installation)?;
+            redo(&db, &paths, &sources, &assessment.sled_lacks, &assessment.sizes())?;
         }
+        settle_mirror(&db, &paths, &assessment, &mut report)?;
         let tail = settle_tail(&db, &paths, &installation, options, &assessment, &mut report)?;
         files::sync_tree(&paths.sled()).map_err(OpenError::io("sync", &paths.sled()))?;
         let started = started || !assessment.trees.is_empty();
-        if known != Some((installation, started)) || !paths.installation().exists() {
+        let marker = paths.installation_marker()?;
+        if known.is_some() && marker.is_none() {
+            let text = "the installation's marker is damaged: it is written anew with what the tail says";
+            report.findings.push(Finding::warning(text).file(&paths.installation()));
+        }
+        if marker != Some((installation, started)) {
             paths
                 .write_installation(&installation, started)
                 .map_err(OpenError::io("write", &paths.installation()))?;
         }
-        // Both copies agree: what was kept in case they would not is no longer needed.
+        // All copies agree: what was kept in case they would not is no longer needed.
         forget_copy(&paths)?;
 
         let db_path = paths.sled().join("db");
         let heads = &assessment.trees;
         let syncs = Arc::<Syncs>::default();
+        let kept = tail.kept();
         let writing = Writing {
             syncs: syncs.clone(),
             heads: heads.iter().map(|(id, tree)| (*id, (tree.size(), tree.root()))).collect(),
@@ -583,8 +650,18 @@ impl SledLog {
             installation,
             paths,
             syncs,
+            kept,
+            mirrored: Mutex::new(assessment.published.iter().filter_map(recovery::mirrored).collect()),
             _lock: lock,
         };
+        // What the last run did not come to; the mirror has just been held against the log. Whether the last run came
+        // to syncing its names nobody knows.
+        let mirror = log.paths.0.join("mirror");
+        if mirror.exists() {
+            files::sync_dirs(&mirror).map_err(OpenError::io("sync", &mirror))?;
+            files::sync_dir(log.paths.dir()).map_err(OpenError::io("sync", log.paths.dir()))?;
+        }
+        log.drop_mirrored(&log.mirrored.lock().unwrap_or_else(PoisonError::into_inner));
         Ok(Opened { log, heads: assessment.trees, report })
     }
 }
@@ -738,9 +815,12 @@ fn assess_catching(
     sled_error: &mut String,
     paths: &Paths,
     installation: &Installation,
+    signed: Option<&SignatureCheck>,
 ) -> Result<Assessment, OpenError> {
-    let tail = paths.tail();
-    let assess = |db: Option<&Db>, error: &str| recovery::assess(db, error, &tail, installation);
+    let (tail, mirror) = (paths.tail(), paths.mirror());
+    let assess = |db: Option<&Db>, sled_error: &str| {
+        recovery::assess(&Copies { db, sled_error, tail: &tail, mirror: &mirror, installation, signed })
+    };
     let panic = match catch_unwind(AssertUnwindSafe(|| assess(db.as_ref(), sled_error))) {
         Ok(assessment) => return assessment,
         Err(panic) => panic,
@@ -748,6 +828,16 @@ fn assess_catching(
     *sled_error = panic_text(&*panic);
     close_catching(db.take());
     assess(None, sled_error)
+}
+
+fn sources<'a>(
+    db: Option<&'a Db>,
+    mirror: &'a Mirrored,
+    paths: &Paths,
+    installation: &Installation,
+) -> Result<Sources<'a>, OpenError> {
+    let tail = paths.tail();
+    Sources::new(db, mirror, &tail, installation).map_err(OpenError::io("read", &tail))
 }
 
 fn try_in_a_child(command: &ProbeCommand, sled: &Path) -> Result<(), String> {
@@ -803,14 +893,27 @@ fn blob_file(sled: &Path) -> Option<PathBuf> {
     fs::read_dir(sled.join("blobs")).ok()?.find_map(|entry| Some(entry.ok()?.path()))
 }
 
-/// A new sled directory from the tail's frames, put in the old one's place. Returns where that is kept.
-pub(super) fn rebuild_sled(paths: &Paths, installation: &Installation) -> Result<Option<PathBuf>, OpenError> {
+/// A new sled directory from whatever of the old one can be read, the mirror and the tail, put in the old one's
+/// place. Returns where that is kept. Whoever calls it assesses the result.
+pub(super) fn rebuild_sled(
+    paths: &Paths,
+    installation: &Installation,
+    sizes: &BTreeMap<LedgerId, u64>,
+    old: Option<Db>,
+) -> Result<Option<PathBuf>, OpenError> {
     let draft = paths.sled_rebuilding();
-    files::remove_dir(&draft).map_err(OpenError::io("remove", &draft))?;
-    let broken = |error: ::sled::Error| OpenError::io("rebuild sled in", &draft)(io::Error::other(error));
-    let db = chunks::config(&draft).open().map_err(broken)?;
-    redo(&db, paths, installation, &BTreeMap::new())?;
-    drop(db);
+    let mirror = paths.mirror();
+    let build = |old: Option<&Db>| {
+        files::remove_dir(&draft).map_err(OpenError::io("remove", &draft))?;
+        let broken = |error: ::sled::Error| OpenError::io("rebuild sled in", &draft)(io::Error::other(error));
+        let db = chunks::config(&draft).open().map_err(broken)?;
+        let from = sizes.keys().map(|ledger| (*ledger, 0)).collect();
+        redo(&db, paths, &sources(old, &mirror, paths, installation)?, &from, sizes)
+    };
+    // What sled panics at is taken from the others.
+    let done = catch_unwind(AssertUnwindSafe(|| build(old.as_ref())));
+    close_catching(old);
+    done.unwrap_or_else(|_| build(None))?;
     files::sync_tree(&draft).map_err(OpenError::io("sync", &draft))?;
 
     let (sled, kept) = (paths.sled(), paths.sled_before_open());
@@ -826,41 +929,66 @@ pub(super) fn rebuild_sled(paths: &Paths, installation: &Installation) -> Result
     Ok(aside)
 }
 
-/// Writes into sled what the tail's frames hold: of the ledgers in `from`, the entries from there on.
-/// Ledgers that are not in `from` are written whole if it is empty, else not at all.
+/// Writes into sled the entries of the ledgers in `from`, from there on up to their sizes.
 fn redo(
     db: &Db,
     paths: &Paths,
-    installation: &Installation,
+    sources: &Sources<'_>,
     from: &BTreeMap<LedgerId, u64>,
+    sizes: &BTreeMap<LedgerId, u64>,
 ) -> Result<(), OpenError> {
-    const BATCH_BYTES: usize = 1 << 20;
+    const ENTRIES: u64 = 2048;
     let sled = paths.sled();
     let broken = |error: ::sled::Error| OpenError::io("redo into", &sled)(io::Error::other(error));
-    let (mut values, mut batched, mut scratch) = (chunks::Values::new(), 0, Vec::new());
-    let written = tail::scan(&paths.tail(), installation, |frame| {
-        for part in frame.parts {
-            let from = match from.get(&part.ledger) {
-                Some(from) => (*from).max(part.old),
-                None if from.is_empty() => part.old,
-                None => continue,
-            };
-            if from >= part.new {
-                continue;
-            }
-            let entries = &part.entries[usize::try_from(from - part.old).unwrap_or(usize::MAX)..];
-            batched += entries.iter().map(|entry| entry.len()).sum::<usize>();
-            chunks::encode(&mut values, &mut scratch, part.ledger, from, entries.iter().copied());
-            if batched > BATCH_BYTES {
-                chunks::store(db, std::mem::take(&mut values)).map_err(broken)?;
-                batched = 0;
-            }
+    let mut scratch = Vec::new();
+    for (ledger, from) in from {
+        let (mut seq, size) = (*from, sizes.get(ledger).copied().unwrap_or(0));
+        while seq < size {
+            let end = size.min(seq + ENTRIES);
+            let records = sources.records(*ledger, seq..end)?;
+            let mut values = chunks::Values::new();
+            let entries = records.iter().map(|record| &record.bytes()[..]);
+            chunks::encode(&mut values, &mut scratch, *ledger, seq, entries);
+            chunks::store(db, values).map_err(broken)?;
+            seq = end;
         }
-        Ok::<(), OpenError>(())
-    });
-    written?;
-    chunks::store(db, values).map_err(broken)?;
+    }
     db.flush().map_err(broken)?;
+    Ok(())
+}
+
+/// Holds every file of the mirror against the log, and writes anew what is not as it should be.
+fn settle_mirror(
+    db: &Db,
+    paths: &Paths,
+    assessment: &Assessment,
+    report: &mut Report,
+) -> Result<(), OpenError> {
+    let mirror = paths.mirror();
+    // sled is whole by now: nobody else needs to be asked.
+    let sources = Sources::of_sled(db, &mirror);
+    let empty = Tree::new();
+    for found in recovery::compare_mirror(&mirror, assessment, &sources)? {
+        report.findings.append(&mut found.findings());
+        for draft in &found.flaws.drafts {
+            files::remove_file(draft).map_err(OpenError::io("remove", draft))?;
+        }
+        let aside = |path: &Path| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
+            // Out of the tree of tiles, which holds nothing else.
+            files::move_aside_into(found.mirror.dir(), path, name).map_err(OpenError::io("move aside", path))
+        };
+        for stray in &found.flaws.strays {
+            aside(stray)?;
+        }
+        let tree = assessment.trees.get(&found.ledger).unwrap_or(&empty);
+        let records = |range: Range<u64>| sources.records(found.ledger, range);
+        found.mirror.rewrite(&found.flaws.tiles, tree, &records)?;
+        // Last: once it is gone nothing says that this mirror was ever complete.
+        if found.rotten.is_some() {
+            aside(&found.mirror.checkpoint_path())?;
+        }
+    }
     Ok(())
 }
 
@@ -875,8 +1003,9 @@ fn settle_tail(
 ) -> Result<TailWriter, OpenError> {
     let dir = paths.tail();
     if let (Some(end), false) = (&assessment.scan.end, assessment.tail_incomplete()) {
-        let mut tail = TailWriter::resume(&dir, *installation, options.tail_segment_bytes, end)
-            .map_err(OpenError::io("go on with", &dir))?;
+        let mut tail =
+            TailWriter::resume(&dir, *installation, options.tail_segment_bytes, end, &assessment.scan.kept)
+                .map_err(OpenError::io("go on with", &dir))?;
         let mut heads = [0; 32];
         for (ledger, tree) in &assessment.trees {
             let known = assessment.tail_lacks.get(ledger).unwrap_or(tree.frontier());
@@ -908,9 +1037,10 @@ fn settle_tail(
         }
     }
     files::rename(&draft, &dir).map_err(OpenError::io("rename to", &dir))?;
-    let end = tail::scan(&dir, installation, |_| Ok::<(), OpenError>(()))?.end;
+    let written = tail::scan(&dir, installation, |_| Ok::<(), OpenError>(()))?;
     let gone = || OpenError::io("find the end of", &dir)(io::ErrorKind::NotFound.into());
-    TailWriter::resume(&dir, *installation, options.tail_segment_bytes, &end.ok_or_else(gone)?)
+    let end = written.end.ok_or_else(gone)?;
+    TailWriter::resume(&dir, *installation, options.tail_segment_bytes, &end, &written.kept)
         .map_err(OpenError::io("go on with", &dir))
 }
 
@@ -1012,6 +1142,11 @@ fn read_clean_marker(paths: &Paths) -> Option<CleanMarker> {
     CleanMarker::decode(&fs::read(paths.clean()).ok()?)
 }
 
+/// As [`check_against_marker`], for who has not read the marker.
+pub(super) fn check_against_stop(paths: &Paths, assessment: &Assessment) -> Result<(), OpenError> {
+    check_against_marker(assessment, read_clean_marker(paths).as_ref())
+}
+
 /// Nothing may be missing that was there at the last orderly stop.
 fn check_against_marker(assessment: &Assessment, marker: Option<&CleanMarker>) -> Result<(), OpenError> {
     for (ledger, size, root) in marker.iter().flat_map(|marker| &marker.heads) {
@@ -1032,3 +1167,7 @@ fn check_against_marker(assessment: &Assessment, marker: Option<&CleanMarker>) -
 #[cfg(test)]
 #[path = "sled_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "repair_tests.rs"]
+mod repair_tests;

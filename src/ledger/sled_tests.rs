@@ -9,21 +9,21 @@ use tempfile::TempDir;
 use super::super::contract::{Teller, check_log, entry, ledger};
 use super::*;
 
-fn options() -> OpenOptions {
+pub(super) fn options() -> OpenOptions {
     // Small segments, so that tests cross them.
-    OpenOptions { tail_segment_bytes: 16 << 10, probe: None }
+    OpenOptions { tail_segment_bytes: 16 << 10, ..OpenOptions::default() }
 }
 
-fn open(dir: &Path) -> Opened {
+pub(super) fn open(dir: &Path) -> Opened {
     SledLog::open(dir, &options()).unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn refusal(dir: &Path) -> OpenError {
+pub(super) fn refusal(dir: &Path) -> OpenError {
     SledLog::open(dir, &options()).expect_err("a refusal")
 }
 
 /// Two ledgers in about 40 commits over several segments.
-fn fill(dir: &Path) -> Teller {
+pub(super) fn fill(dir: &Path) -> Teller {
     let mut teller = Teller::default();
     let opened = open(dir);
     tell(&mut teller, &opened.log);
@@ -31,7 +31,7 @@ fn fill(dir: &Path) -> Teller {
     teller
 }
 
-fn tell(teller: &mut Teller, log: &SledLog) {
+pub(super) fn tell(teller: &mut Teller, log: &SledLog) {
     for n in 0..20 {
         teller.append(log, ledger(1), n % 5 + 1);
         teller.append(log, ledger(2), 1);
@@ -39,7 +39,7 @@ fn tell(teller: &mut Teller, log: &SledLog) {
 }
 
 /// Everything told is there, also after going on and starting again.
-fn check_whole(dir: &Path, teller: &mut Teller) -> Report {
+pub(super) fn check_whole(dir: &Path, teller: &mut Teller) -> Report {
     let opened = open(dir);
     teller.check(&opened.log);
     for (ledger, tree) in &teller.0 {
@@ -56,33 +56,33 @@ fn check_whole(dir: &Path, teller: &mut Teller) -> Report {
     opened.report
 }
 
-fn warnings(report: &Report) -> String {
+pub(super) fn warnings(report: &Report) -> String {
     let warnings = report.findings.iter().filter(|finding| finding.warning);
     warnings.map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-fn copy(from: &Path) -> TempDir {
+pub(super) fn copy(from: &Path) -> TempDir {
     let to = TempDir::new().unwrap();
     let target = to.path().join("data");
     files::copy_dir(from, &target).unwrap();
     to
 }
 
-fn tail_files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn tail_files(dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<_> = fs::read_dir(dir.join("tail")).unwrap().map(|e| e.unwrap().path()).collect();
     found.retain(|path| path.extension().is_some_and(|e| e == "tail"));
     found.sort();
     found
 }
 
-fn flip(path: &Path, offset: u64) {
+pub(super) fn flip(path: &Path, offset: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0x55], offset).unwrap();
 }
 
-fn truncate(path: &Path, length: u64) {
+pub(super) fn truncate(path: &Path, length: u64) {
     File::options().write(true).open(path).unwrap().set_len(length).unwrap();
 }
 
@@ -414,7 +414,7 @@ fn copies_cut_back_together_after_an_orderly_stop_are_refused_by_its_marker() {
 }
 
 /// Opens sled by hand, while no log has it.
-fn edit_sled(dir: &Path, edit: impl FnOnce(&Db)) {
+pub(super) fn edit_sled(dir: &Path, edit: impl FnOnce(&Db)) {
     let db = open_sled(&dir.join("sled")).unwrap().unwrap();
     edit(&db);
     db.flush().unwrap();
@@ -439,10 +439,10 @@ fn other_bytes_at_one_seq_are_refused_with_ledger_and_seq_and_repaired_only_by_a
         }
     }
     let scratch = TempDir::new().unwrap();
-    let examination = super::super::doctor::examine(dir.path(), scratch.path()).unwrap();
+    let examination = super::super::doctor::examine(dir.path(), scratch.path(), None).unwrap();
     assert!(examination.refused.as_deref().is_some_and(|why| why.contains("seq 9")), "{examination:?}");
-    let kept = super::super::doctor::repair_from_tail(dir.path()).unwrap();
-    assert!(kept.is_some_and(|kept| kept.exists()));
+    let report = super::super::doctor::repair(dir.path(), &options()).unwrap();
+    assert!(warnings(&report).contains("seq 9") && dir.path().join("sled.damaged-1").exists(), "{report:?}");
     check_whole(dir.path(), &mut teller);
 }
 
@@ -594,7 +594,7 @@ fn the_doctor_changes_nothing_and_says_what_the_next_start_would_do() {
     let data = dir.path().join("data");
     let teller = fill(&data);
     let scratch = TempDir::new().unwrap();
-    let examine = |dir: &Path| super::super::doctor::examine(dir, scratch.path()).unwrap();
+    let examine = |dir: &Path| super::super::doctor::examine(dir, scratch.path(), None).unwrap();
 
     let whole = examine(&data);
     assert!(whole.findings.is_empty() && whole.refused.is_none() && !whole.in_use, "{whole:?}");

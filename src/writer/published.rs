@@ -310,6 +310,13 @@ impl Published {
         self.waiting.load(Ordering::Relaxed)
     }
 
+    /// Takes no commands from now on, for this reason. Reads go on.
+    pub fn read_only(&self, why: &str) {
+        if self.stopped.set(why.to_owned()).is_ok() {
+            tracing::warn!(why, "nothing is written");
+        }
+    }
+
     pub(super) fn stop(&self, why: &str) {
         if self.stopped.set(why.to_owned()).is_ok() {
             tracing::error!(why, "writing has stopped; reads go on; restart to write again");

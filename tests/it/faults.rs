@@ -434,8 +434,9 @@ fn nothing_acknowledged_is_lost_and_nothing_is_done_twice_whatever_the_log_does(
 
 #[test]
 fn nothing_is_lost_or_done_twice_on_a_disk_either() {
-    let open =
-        |dir: &Path| SledLog::open(dir, &OpenOptions { tail_segment_bytes: 1 << 20, probe: None }).unwrap();
+    let open = |dir: &Path| {
+        SledLog::open(dir, &OpenOptions { tail_segment_bytes: 1 << 20, ..OpenOptions::default() }).unwrap()
+    };
     let ground = Ground::new();
     for seed in 0..6 {
         let mut chance = Chance::seeded(seed);

@@ -24,7 +24,7 @@ fn options() -> OpenOptions {
     let arguments = ["--ignored", "--exact", "ledger::child_that_tries_the_opening"].map(Into::into).into();
     let program = std::env::current_exe().unwrap();
     let probe = ProbeCommand { program, arguments, time_limit: Duration::from_secs(30) };
-    OpenOptions { tail_segment_bytes: 256 << 10, probe: Some(probe) }
+    OpenOptions { tail_segment_bytes: 256 << 10, probe: Some(probe), ..OpenOptions::default() }
 }
 
 fn child(test: &str, dir: &Path) -> Command {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
+mod backup;
 mod cli;
 mod durability;
 mod faults;
@@ -12,4 +13,5 @@ mod http;
 mod ledger;
 mod pairing;
 mod proof;
+mod rot;
 mod scale;

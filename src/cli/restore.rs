@@ -1,0 +1,209 @@
+//! `mentorlog restore`: a data directory out of a backup's ledgers and keys.
+//! Never takes an entry that is not under a checkpoint signed with those keys, and never opens for writing what
+//! nobody has shown to be the latest.
+//!
+//! Whoever restores an old backup and goes on writing makes a second history under the first one's name: auditors who
+//! saw the first will call it a fork, and they are right. So a restore is writable only with a pin: a checkpoint of
+//! the registry that was kept elsewhere, from a time at which nothing was written any more.
+
+use std::path::PathBuf;
+
+use mentorlog_events::id::LedgerId;
+
+use super::backup::{
+    FORMAT, KEY_FILES, Manifest, copy_keys, partial, refuse_existing, remove, root_at, settle, verified,
+    write_private,
+};
+use super::progress::Progress;
+use super::source::damaged;
+use super::{Failure, serve};
+use crate::keys::Keys;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::merkle::Tree;
+use crate::ledger::mirrored::{Mirrored, ledger_named, name_of};
+use crate::ledger::note::Note;
+use crate::writer::check::check;
+
+/// There are two histories.
+const FORK: u8 = 14;
+/// A pin says that a ledger was longer.
+const ROLLBACK: u8 = 15;
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// The directory a backup's ledgers are in.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The directory a backup's keys are in.
+    #[arg(long, value_name = "DIR")]
+    keys: PathBuf,
+    /// The data directory to make.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// A checkpoint that was kept elsewhere. One of the registry, from after the last thing that was written, makes
+    /// the restored directory writable. May be given several times.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pin: Vec<PathBuf>,
+    /// Go on under new names, as another history. Not available in this version.
+    #[arg(long)]
+    new_generation: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let Arguments { from, keys: keys_from, data, pin, new_generation } = arguments;
+    if *new_generation {
+        return Err(Failure::new(
+            "--new-generation is not available in this version: restore without it, the directory is then read-only, \
+             or with --pin",
+        ));
+    }
+    refuse_existing(data)?;
+    let manifest = std::fs::read(from.join("BACKUP"));
+    let manifest =
+        manifest.map_err(|error| Failure::new(format_args!("{} is no backup: {error}", from.display())))?;
+    let manifest: Manifest = serde_json::from_slice(&manifest)
+        .map_err(|error| damaged(format_args!("{}: {error}", from.join("BACKUP").display())))?;
+    if manifest.format != FORMAT {
+        let format = &manifest.format;
+        return Err(Failure::new(format_args!(
+            "this version reads backups of the format `{FORMAT}`, not `{format}`"
+        )));
+    }
+    let draft = partial(data);
+    remove(&draft)?;
+    std::fs::create_dir(&draft)
+        .map_err(|error| Failure::new(format_args!("{}: {error}", draft.display())))?;
+    for name in KEY_FILES {
+        if !keys_from.join(name).exists() {
+            let path = keys_from.join(name);
+            return Err(Failure::new(format_args!(
+                "{} is missing: give the keys' backup with --keys",
+                path.display()
+            )));
+        }
+    }
+    copy_keys(keys_from, &draft.join("keys"))?;
+    let keys = Keys::read(&draft).map_err(|error| Failure::coded(5, error))?;
+    let signed =
+        serve::signature_check(&draft).ok_or_else(|| Failure::coded(5, "the keys cannot be read"))?;
+
+    let (sources, copies) =
+        (Mirrored::new(&from.join("log")), Mirrored::new(&draft.join("mirror").join("log")));
+    let mut trees: Vec<(LedgerId, Tree)> = Vec::new();
+    let progress = Progress::new("restoring", manifest.ledgers.iter().map(|ledger| ledger.size).sum());
+    for listed in &manifest.ledgers {
+        let ledger = ledger_named(&listed.ledger)
+            .ok_or_else(|| damaged(format_args!("BACKUP names a ledger `{}`", listed.ledger)))?;
+        let to = copies.ledger(ledger);
+        let done = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
+        done.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
+        let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut |_| Ok(()))?;
+        if (read.checkpoint.size, read.checkpoint.root) != (listed.size, listed.root.0) {
+            return Err(damaged(format_args!(
+                "ledger {}: BACKUP states another size or root",
+                listed.ledger
+            )));
+        }
+        progress.add(listed.size);
+        trees.push((ledger, read.tree));
+    }
+    progress.finish();
+
+    let mut proven = false;
+    for path in pin {
+        let bytes =
+            std::fs::read(path).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        let (ledger, pinned) = read_pin(&bytes, &|ledger, note| signed.is_signed(ledger, note))
+            .map_err(|why| Failure::new(format_args!("{}: {why}", path.display())))?;
+        let name = name_of(ledger);
+        let found = trees.iter().find(|(known, _)| *known == ledger);
+        let size = found.map_or(0, |(_, tree)| tree.size());
+        if pinned.size > size {
+            return Err(Failure::coded(
+                ROLLBACK,
+                format_args!(
+                    "ledger {name}: the pin is of {} entries, the backup has {size}: seq {size} and later would be lost; \
+                     find a newer backup (without --pin this one is restored read-only)",
+                    pinned.size
+                ),
+            ));
+        }
+        let root = match found {
+            Some((_, tree)) => root_at(&copies.ledger(ledger), tree, pinned.size)?,
+            None => None,
+        };
+        if pinned.size > 0 && root != Some(pinned.root) {
+            return Err(Failure::coded(
+                FORK,
+                format_args!(
+                    "ledger {name}: at size {} the pin has another root: there are two histories",
+                    pinned.size
+                ),
+            ));
+        }
+        proven |= ledger == LedgerId::REGISTRY;
+    }
+
+    // A start over a directory that has nothing but its mirror: sled and the tail are made of it.
+    let options = serve::open_options(&draft)?;
+    let opened = crate::ledger::sled::SledLog::open(&draft, &options).map_err(serve::open_failure)?;
+    let heads: Vec<_> = trees.iter().map(|(ledger, tree)| (*ledger, tree.size(), tree.root())).collect();
+    let is_same = heads.iter().all(|(ledger, size, root)| {
+        *size == 0
+            || opened.heads.get(ledger).is_some_and(|tree| (tree.size(), tree.root()) == (*size, *root))
+    });
+    if !is_same {
+        return Err(damaged("the restored ledgers are not those of the backup"));
+    }
+    let checked = check(&opened.log, &opened.heads, Some(&keys), || ());
+    if let Some(fault) = checked.faults.first() {
+        let seq = fault.seq.map_or_else(String::new, |seq| format!(" seq {seq}"));
+        return Err(damaged(format_args!("ledger {}{seq}: {}", name_of(fault.ledger), fault.text)));
+    }
+    opened.log.close().map_err(Failure::new)?;
+    drop(opened);
+    if !proven {
+        write_private(&draft.join("READ-ONLY"), NOT_PROVEN.as_bytes(), 0o644)?;
+    }
+    settle(&draft, data)?;
+
+    println!(
+        "{} ledgers with {} entries were verified and restored to {}",
+        heads.len(),
+        checked.entries,
+        data.display()
+    );
+    if proven {
+        println!("writable: the registry holds everything the pin vouches for");
+        println!(
+            "not proven: that nothing was written after the pin; and of programs, that nothing was written after"
+        );
+        println!("            their last `ledger-head` in the registry, unless a pin of theirs was given");
+    } else {
+        println!(
+            "READ-ONLY: no pin of the registry was given, so nothing proves that this is the latest state"
+        );
+    }
+    Ok(())
+}
+
+/// What the service says of itself when it serves such a directory.
+const NOT_PROVEN: &str = "\
+restored from a backup that nothing proves to be the latest: reads go on, nothing is written
+Restore once more with --pin and a checkpoint of the registry that was kept elsewhere to write again.
+";
+
+/// Which ledger a pin is of, and what it says. It has to be signed with the restored keys.
+fn read_pin(
+    bytes: &[u8],
+    signed: &dyn Fn(LedgerId, &[u8]) -> bool,
+) -> Result<(LedgerId, Checkpoint), String> {
+    let checkpoint: Checkpoint =
+        Note::parse(bytes).and_then(|note| note.text().parse()).map_err(|error| error.to_string())?;
+    let name = checkpoint.origin.as_str().rsplit('/').nth(1).and_then(ledger_named);
+    let ledger = name.ok_or_else(|| format!("`{}` is the name of no ledger", checkpoint.origin))?;
+    if !signed(ledger, bytes) {
+        return Err("it is not signed with these keys".into());
+    }
+    Ok((ledger, checkpoint))
+}
