@@ -53,8 +53,10 @@ pub mod faulty;
 pub mod memory;
 pub mod merkle;
 pub mod note;
+pub mod policy;
 pub mod proofs;
 pub mod sled;
+pub mod tiled;
 pub mod tiles;
 
 mod chunks;
