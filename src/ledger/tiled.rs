@@ -149,13 +149,22 @@ impl Tiled {
         Ok(hashes[..tile.width.into()].to_vec())
     }
 
-    fn tile(&self, kind: Kind, index: u64, most: usize) -> Result<(TilePath, Bytes), BadTile> {
+    /// The path of a hash tile below the log's prefix. There must be one of the index.
+    pub fn tile_path(&self, level: u8, index: u64) -> String {
+        format!("tile/{}", self.path(Kind::Hashes(level), index))
+    }
+
+    fn path(&self, kind: Kind, index: u64) -> TilePath {
         let nodes = match kind {
             Kind::Entries => self.size,
-            Kind::Hashes(level) => self.size.checked_shr(8 * u32::from(level)).unwrap_or(0),
+            Kind::Hashes(level) => nodes(self.size, level),
         };
         let width = (nodes - index * BUNDLE).min(BUNDLE);
-        let tile = TilePath { kind, index, width: u16::try_from(width).expect("at most 256") };
+        TilePath { kind, index, width: u16::try_from(width).expect("at most 256") }
+    }
+
+    fn tile(&self, kind: Kind, index: u64, most: usize) -> Result<(TilePath, Bytes), BadTile> {
+        let tile = self.path(kind, index);
         let path = format!("tile/{tile}");
         if let Some(bytes) = self.resources.fetch(&path, most)? {
             return Ok((tile, bytes));
