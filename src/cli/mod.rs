@@ -9,6 +9,7 @@
 //! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
+//! | 10 to 21 | a verification failed: `mentorlog verify --help` lists in what way |
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,10 +23,12 @@ mod embedded;
 mod export;
 mod import_csv;
 mod measure;
+mod place;
 mod progress;
 mod replay;
 mod serve;
 mod source;
+mod verify;
 
 /// The table above, for `--help`.
 const EXIT_CODES: &str = "\
@@ -35,7 +38,8 @@ Exit codes:
   2  the command line cannot be read
   3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
-  5  the data directory is damaged or contradicts itself; nothing was changed";
+  5  the data directory is damaged or contradicts itself; nothing was changed
+  10 to 21  a verification failed: see `mentorlog verify --help`";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
@@ -57,6 +61,8 @@ enum Command {
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
+    /// Verify a bundle, a mirror or a server: signatures, every entry, the registry, earlier checkpoints.
+    Verify(verify::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -97,6 +103,7 @@ pub fn run() -> ExitCode {
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),

@@ -35,6 +35,13 @@ pub struct Asked<'a> {
     pub now: Timestamp,
 }
 
+impl Asked<'_> {
+    /// The keys of logs that are believed.
+    pub fn given(&self) -> impl Iterator<Item = &VerifierKey> {
+        self.keys.iter().chain(self.policy.iter().flat_map(|policy| policy.logs()))
+    }
+}
+
 /// A checkpoint as it was fetched.
 pub struct Fetched {
     bytes: Vec<u8>,
@@ -82,8 +89,7 @@ struct Keys {
 /// `told` and whether what it says is to be believed by itself.
 fn keys_of(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Keys {
     let mut keys = Keys { current: Vec::new(), retired: Vec::new(), unsigned: None, contradicted: false };
-    let given = asked.keys.iter().chain(asked.policy.iter().flat_map(|policy| policy.logs()));
-    keys.current.extend(given.filter(|key| key.name().as_str() == origin).cloned());
+    keys.current.extend(asked.given().filter(|key| key.name().as_str() == origin).cloned());
     let Some((told, is_believed)) = told else { return keys };
     let recorded = told.keys(origin);
     keys.contradicted =
@@ -230,7 +236,7 @@ fn keep(path: &Path, bytes: &[u8]) -> Result<(), String> {
 }
 
 /// Compares a checkpoint with the pinned one; `pass` says what the log was like when that was made.
-pub fn pinned(pin: &Pin, fetched: &Fetched, pass: Option<&Pass>, verified: &mut Verified) {
+pub fn pinned(pin: &Pin, fetched: &Fetched, pass: &Pass, verified: &mut Verified) {
     const STEP: &str = "pin";
     let new = &fetched.checkpoint;
     let Some(old) = &pin.checkpoint else {
@@ -244,7 +250,7 @@ pub fn pinned(pin: &Pin, fetched: &Fetched, pass: Option<&Pass>, verified: &mut 
         let text = format_args!("it had {} entries when it was pinned, and has {}", old.size, new.size);
         return verified.fail(STEP, Code::Rollback, new.size, text);
     }
-    let root = if new.size == old.size { Some(new.root) } else { pass.and_then(|pass| pass.root_at(old.size)) };
+    let root = if new.size == old.size { Some(new.root) } else { pass.root_at(old.size) };
     match root {
         None => verified.not_checked(STEP, "the entries cannot be read so far"),
         Some(root) if root == old.root => verified.ok(
@@ -263,13 +269,6 @@ pub fn pinned(pin: &Pin, fetched: &Fetched, pass: Option<&Pass>, verified: &mut 
             }
         }
     }
-}
-
-/// Whether a pin alone shows that something is wrong, whatever the entries are.
-pub fn pin_contradicts(pin: &Pin, fetched: &Fetched) -> bool {
-    let new = &fetched.checkpoint;
-    let shrunk = |old: &Checkpoint| new.size < old.size || new.size == old.size && new.root != old.root;
-    pin.checkpoint.as_ref().is_some_and(|old| old.origin != new.origin || shrunk(old))
 }
 
 /// Reads every entry of a log and folds it; the report says whether they are those of the checkpoint and could be.
@@ -426,7 +425,7 @@ pub fn cosignatures(fetched: &Fetched, asked: &Asked<'_>, verified: &mut Verifie
 }
 
 /// How old a checkpoint is at most, if anybody says.
-pub fn age(asked: &Asked<'_>, pass: Option<&Pass>, verified: &mut Verified) {
+pub fn age(asked: &Asked<'_>, pass: &Pass, verified: &mut Verified) {
     const STEP: &str = "age";
     let Some(max_age) = asked.max_age else {
         return verified.not_checked(STEP, "no --max-age was given");
@@ -435,7 +434,7 @@ pub fn age(asked: &Asked<'_>, pass: Option<&Pass>, verified: &mut Verified) {
     let cosigned = verified.cosigned_by.iter().filter_map(|word| Timestamp::from_micros(micros(word.time?)?));
     let (seen, by) = match cosigned.max() {
         Some(time) => (Some(time), "a witness saw it"),
-        None => (pass.and_then(|pass| pass.recorded_at.last().copied()), "its last entry was recorded"),
+        None => (pass.recorded_at.last().copied(), "its last entry was recorded"),
     };
     let Some(seen) = seen else {
         return verified.fail(STEP, Code::Stale, None, "nothing says how old it is");

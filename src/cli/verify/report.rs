@@ -8,14 +8,14 @@ use mentorlog_events::id::{B64, ProgramId, Slug};
 use mentorlog_events::record::Hash;
 use serde::Serialize;
 
-/// Declares the ways in which a verification fails: word, exit code, meaning.
+/// Declares the ways in which a verification fails: word, exit code, what `--help` says of it.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $word:literal $exit:literal,)*) => {
+    ($($name:ident = $word:literal $exit:literal $meaning:literal,)*) => {
         /// In what way a verification fails.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
         #[serde(rename_all = "kebab-case")]
         pub enum Code {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $meaning] $name,)*
         }
 
         impl Code {
@@ -31,35 +31,40 @@ macro_rules! codes {
             pub const fn exit(self) -> u8 {
                 match self { $(Self::$name => $exit,)* }
             }
+
+            const fn meaning(self) -> &'static str {
+                match self { $(Self::$name => $meaning,)* }
+            }
         }
     };
 }
 
 codes! {
-    /// A file of the log is missing or cannot be read, or needs a newer version of the software.
-    Unreadable = "unreadable" 10,
-    /// A signature of a known key is not over what stands there.
-    BadSignature = "bad-signature" 11,
-    /// None of the signatures is of a key that is known, or the key is no longer the log's.
-    UnknownKey = "unknown-key" 12,
-    /// The entries or tiles are not what the checkpoint says, or cannot be what they say.
-    ContentMismatch = "content-mismatch" 13,
-    /// There are two histories.
-    Fork = "fork" 14,
-    /// The log was longer.
-    Rollback = "rollback" 15,
-    /// An entry says it was recorded earlier than it can have been.
-    BackDated = "back-dated" 16,
-    /// The registry says there is a ledger that is not there, or the ledger is not in the registry.
-    LedgerMissing = "ledger-missing" 17,
-    /// The checkpoint is older than it may be.
-    Stale = "stale" 18,
-    /// A report is not what the ledger says.
-    Report = "report" 19,
-    /// An opening is not what was sealed.
-    Opening = "opening" 20,
-    /// Not enough of the policy's witnesses have cosigned.
-    Quorum = "quorum" 21,
+    Unreadable = "unreadable" 10 "a file is missing or cannot be read, or needs a newer version of the software",
+    BadSignature = "bad-signature" 11 "a known key has not signed what stands there",
+    UnknownKey = "unknown-key" 12 "no signature is of a known key, or that key is no longer the log's",
+    ContentMismatch = "content-mismatch" 13 "entries or tiles are not those of the checkpoint; the first bad seq is named",
+    Fork = "fork" 14 "there are two histories; both notes are kept beside the pin",
+    Rollback = "rollback" 15 "the log was longer, says the pin or the registry",
+    BackDated = "back-dated" 16 "an entry says it was recorded earlier than it can have been",
+    LedgerMissing = "ledger-missing" 17 "the registry says there is a ledger that is not there, or does not know it",
+    Stale = "stale" 18 "the checkpoint is older than --max-age",
+    Report = "report" 19 "a report is not what the ledger says",
+    Opening = "opening" 20 "an opening is not what was sealed",
+    Quorum = "quorum" 21 "not enough of the policy's witnesses have cosigned",
+}
+
+/// What each exit code means, for `--help`.
+pub fn exit_codes() -> String {
+    let lines = Code::ALL.iter().map(|code| {
+        let (exit, word, meaning) = (code.exit(), code.as_str(), code.meaning());
+        format!("  {exit}  {word:<16}  {meaning}\n")
+    });
+    let lines: String = lines.collect();
+    format!(
+        "Exit codes of a verification that fails:\n{lines}With several failures it is that of the first one that is \
+         printed."
+    )
 }
 
 /// What came of one step.
