@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bundle;
 mod client;
 mod completions;
 mod doctor;
@@ -57,7 +58,7 @@ enum Command {
     ImportCsv(import_csv::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
     Measure(measure::Arguments),
-    /// Write a program's history as it is stored, one entry a line, checked against its root.
+    /// Write a program's history as it is stored: a bundle others can verify, or one entry a line.
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),

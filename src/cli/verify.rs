@@ -23,7 +23,7 @@ use crate::rules::state::State;
 mod examine;
 mod pass;
 mod report;
-mod told;
+pub mod told;
 
 use examine::{Asked, Fetched, OwnKey, Pin};
 use pass::Pass;
@@ -412,7 +412,7 @@ fn summed_up(
     let watched = |verified: &Verified| is_ok(verified, "pin") || is_ok(verified, "cosignatures");
     let of_registry = registry.as_ref().map(|found| &found.verified);
     let registry_is_watched = of_registry.is_some_and(watched);
-    if !registry_is_watched && !(of_registry.is_none() && programs.iter().all(watched)) {
+    if !registry_is_watched && (programs.is_empty() || !programs.iter().all(watched)) {
         gap(
             "rewriting",
             "without an earlier checkpoint (--pin, --registry-pin) or witnesses (--policy), rewriting and truncation \
