@@ -11,6 +11,7 @@ use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
 use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, Slug};
+use mentorlog_events::time::Timestamp;
 
 use super::Context;
 use super::command::OpenProgram;
@@ -31,6 +32,17 @@ pub struct RegistryState {
     programs: BTreeMap<ProgramId, Program>,
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
+    registry_origin: String,
+    /// What is recorded of each ledger, the registry's own included, by its origin.
+    ledgers: HashMap<String, Recorded>,
+}
+
+/// What the registry says of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recorded {
+    key_number: u32,
+    /// Size of the newest `ledger-head`, and when it was recorded.
+    head: Option<(u64, Timestamp)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +83,31 @@ pub enum BadRegistryReference {
     /// A program's opening ends that never began, or ends twice.
     #[error("the opening of program {0} ends and was not under way")]
     NotBegun(ProgramId),
+    /// A head or a key is that of a ledger the registry does not know.
+    #[error("it is about a ledger that was never opened")]
+    UnknownOrigin,
+    /// A key has not the number after the last one's.
+    #[error("key {found} of a ledger whose next key is {expected}")]
+    KeyNumber {
+        /// The next number.
+        expected: u32,
+        /// The entry's.
+        found: u32,
+    },
+}
+
+/// What the old key of a ledger signs (Ed25519, RFC 8032) when it gives way to a new one: the `signature` of
+/// `key-rotated`. Five lines, each ended by a newline, the last one included:
+/// ```text
+/// mentorlog/key-rotation/v1
+/// <origin>
+/// <number of the old key>
+/// <number of the new key, one more>
+/// <the new Ed25519 public key, standard base64>
+/// ```
+pub fn rotation_statement(origin: &str, key_number: u32, public_key: &B64<32>) -> String {
+    let old = key_number.saturating_sub(1);
+    format!("mentorlog/key-rotation/v1\n{origin}\n{old}\n{key_number}\n{public_key}\n")
 }
 
 /// What a decision to open a program leads to, in this order.
@@ -154,6 +191,27 @@ impl RegistryState {
         begun.map(|(&program, row)| Unfinished { program, slug: &row.slug, origin: &row.origin })
     }
 
+    /// Origin of the registry's own ledger; empty before the first entry.
+    pub fn registry_origin(&self) -> &str {
+        &self.registry_origin
+    }
+
+    /// Origin of the ledger of a program that is open.
+    pub fn origin(&self, program: ProgramId) -> Option<&str> {
+        let row = self.programs.get(&program)?;
+        (row.progress == Progress::Opened).then_some(row.origin.as_str())
+    }
+
+    /// Number of the key a ledger signs with.
+    pub fn key_number(&self, origin: &str) -> Option<u32> {
+        Some(self.ledgers.get(origin)?.key_number)
+    }
+
+    /// Size of a ledger's newest `ledger-head`, and when that was recorded; `None` when there is none yet.
+    pub fn head(&self, origin: &str) -> Option<(u64, Timestamp)> {
+        self.ledgers.get(origin)?.head
+    }
+
     /// Takes the entry into account. Checks that what it refers to exists, and nothing else.
     /// After an error the state is of no use.
     pub fn apply(&mut self, entry: &Entry<RegistryEvent>) -> Result<(), BadRegistryReference> {
@@ -167,7 +225,12 @@ impl RegistryState {
             });
         }
         match &entry.event {
-            RegistryEvent::RegistryOpened(opened) => self.installation = Some(opened.installation),
+            RegistryEvent::RegistryOpened(opened) => {
+                self.installation = Some(opened.installation);
+                self.registry_origin.clone_from(&opened.origin);
+                let recorded = Recorded { key_number: opened.key_number, head: None };
+                self.ledgers.insert(opened.origin.clone(), recorded);
+            }
             RegistryEvent::ProgramOpening(opening) => {
                 if !self.is_free(opening.program) {
                     return Err(BadRegistryReference::Twice(opening.program));
@@ -182,14 +245,28 @@ impl RegistryState {
                     },
                 );
             }
-            RegistryEvent::LedgerOpened(opened) => self.end_opening(opened.program, Progress::Opened)?,
+            RegistryEvent::LedgerOpened(opened) => {
+                self.end_opening(opened.program, Progress::Opened)?;
+                let recorded = Recorded { key_number: opened.key_number, head: None };
+                self.ledgers.insert(opened.origin.clone(), recorded);
+            }
             RegistryEvent::OpeningAbandoned(abandoned) => {
                 self.end_opening(abandoned.program, Progress::Abandoned)?;
             }
+            RegistryEvent::LedgerHead(head) => {
+                let known = self.ledgers.get_mut(&head.origin).ok_or(BadRegistryReference::UnknownOrigin)?;
+                known.head = Some((head.size, entry.recorded_at));
+            }
+            RegistryEvent::KeyRotated(key) => {
+                let known = self.ledgers.get_mut(&key.origin).ok_or(BadRegistryReference::UnknownOrigin)?;
+                let (expected, found) = (known.key_number.saturating_add(1), key.key_number);
+                if found != expected {
+                    return Err(BadRegistryReference::KeyNumber { expected, found });
+                }
+                known.key_number = found;
+            }
             // What these record, no rule asks for yet.
-            RegistryEvent::LedgerHead(_)
-            | RegistryEvent::KeyRotated(_)
-            | RegistryEvent::ReportPublishing(_)
+            RegistryEvent::ReportPublishing(_)
             | RegistryEvent::ReportPublished(_)
             | RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
