@@ -73,7 +73,8 @@ pub fn from_data(data: &Path, stored: &Stored, name: &ProgramName, out: &Path) -
         let (note, checkpoint) = signed(&keys, &told, origin, (&stored.log, ledger, tree), published)?;
         Ok(Source { log: &stored.log, ledger, note, checkpoint })
     };
-    let registry_tree = stored.trees.get(&LedgerId::REGISTRY).ok_or_else(|| damaged("there is no registry"))?;
+    let registry_tree =
+        stored.trees.get(&LedgerId::REGISTRY).ok_or_else(|| damaged("there is no registry"))?;
     let registry = source(LedgerId::REGISTRY, registry_tree)?;
     let program = source(ledger, tree)?;
     write(&registry, &program, &told, out)
@@ -127,7 +128,8 @@ fn signed(
 pub fn from_web(all: &Place, name: &ProgramName, out: &Path) -> Result<Bundled, Failure> {
     // The registry first: what it says of a ledger's size, the ledger fetched after it has.
     let (registry_note, registry_checkpoint) = published(&all.join("registry"))?;
-    let registry_files = Tiled::new(all.join("registry").resources(), LedgerId::REGISTRY, registry_checkpoint.size);
+    let registry_files =
+        Tiled::new(all.join("registry").resources(), LedgerId::REGISTRY, registry_checkpoint.size);
     let told = told(&registry_files, registry_checkpoint.size)?;
     let id = match name {
         ProgramName::Id(id) => told.slug(*id).map(|_| *id),
@@ -176,7 +178,8 @@ fn each<E: Facts>(
     while seq < size {
         let records = read(log, ledger, seq, size)?;
         for record in records {
-            let bad = |error: &dyn std::fmt::Display| damaged(format_args!("ledger {ledger}, seq {seq}: {error}"));
+            let bad =
+                |error: &dyn std::fmt::Display| damaged(format_args!("ledger {ledger}, seq {seq}: {error}"));
             let entry = Entry::parse(record.bytes()).map_err(|error| bad(&error))?;
             take(entry).map_err(|error| bad(&error))?;
             seq += 1;
@@ -197,12 +200,7 @@ pub fn read(log: &dyn Log, ledger: LedgerId, from: u64, size: u64) -> Result<Vec
 }
 
 /// Writes a bundle under another name, puts it on the disk, and only then gives it its own.
-fn write(
-    registry: &Source<'_>,
-    program: &Source<'_>,
-    told: &Told,
-    out: &Path,
-) -> Result<Bundled, Failure> {
+fn write(registry: &Source<'_>, program: &Source<'_>, told: &Told, out: &Path) -> Result<Bundled, Failure> {
     let unwritten =
         |error: std::io::Error| Failure::new(format_args!("{} cannot be written: {error}", out.display()));
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -325,7 +323,8 @@ fn instructions(slug: &str, keys: &KeysFile, registry: &Source<'_>, program: &So
 /// The program a bundle's log is of, by its entry 0.
 pub fn program_of(log: &dyn Log, ledger: LedgerId) -> Result<(ProgramId, Slug), Failure> {
     let record = read(log, ledger, 0, 1)?.remove(0);
-    let entry = Entry::<Event>::parse(record.bytes()).map_err(|error| damaged(format_args!("seq 0: {error}")))?;
+    let entry =
+        Entry::<Event>::parse(record.bytes()).map_err(|error| damaged(format_args!("seq 0: {error}")))?;
     match entry.event {
         Event::ProgramOpened(opened) => Ok((opened.program, opened.slug)),
         _ => Err(damaged("seq 0 is not the opening of a program")),

@@ -83,11 +83,9 @@ impl Place {
     pub fn resources(&self) -> Arc<dyn Resources> {
         match self {
             Self::Folder(path) => Arc::new(Folder(path.clone())),
-            Self::Web(server, prefix) => Arc::new(Web {
-                server: server.clone(),
-                prefix: prefix.clone(),
-                idle: Mutex::default(),
-            }),
+            Self::Web(server, prefix) => {
+                Arc::new(Web { server: server.clone(), prefix: prefix.clone(), idle: Mutex::default() })
+            }
         }
     }
 }

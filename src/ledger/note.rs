@@ -127,13 +127,11 @@ impl VerifierKey {
         self.key.to_bytes()
     }
 
-    /// Whether this key, a log's, has signed that another takes its place: [`rotation`] of that one and its number.
-    pub fn signed_rotation(&self, new: &Self, number: u32, signature: &[u8; 64]) -> bool {
-        let statement = rotation(&new.name, number, &new.public_key());
+    /// Whether this key has signed these bytes, which are no note. Only a log's key signs such, and never what
+    /// begins like a checkpoint.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
         let signature = Signature::from_bytes(signature);
-        self.kind == KeyKind::Ed25519
-            && self.name == new.name
-            && self.key.verify_strict(statement.as_bytes(), &signature).is_ok()
+        self.kind == KeyKind::Ed25519 && self.key.verify_strict(message, &signature).is_ok()
     }
 
     /// Whether the line is this key's word for the text, and if so when it gave it.
@@ -198,13 +196,6 @@ fn key_id(name: &KeyName, kind: KeyKind, public_key: &[u8; 32]) -> KeyId {
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
-/// What a log's key signs when another takes its place:
-/// `mentorlog/key-rotation/v1\n<name>\n<number of the new key>\n<base64 of the new public key>\n`.
-/// No checkpoint begins so: the first line of one is its origin, which holds a UUID.
-pub fn rotation(name: &KeyName, number: u32, public_key: &[u8; 32]) -> String {
-    format!("mentorlog/key-rotation/v1\n{name}\n{number}\n{}\n", STANDARD.encode(public_key))
-}
-
 /// The message a cosigner of type 0x04 signs (C2SP tlog-cosignature, "Format").
 fn cosigned(time: u64, text: &str) -> Vec<u8> {
     format!("cosignature/v1\ntime {time}\n{text}").into_bytes()
@@ -237,11 +228,6 @@ impl Signer {
     /// The public half.
     pub fn public(&self) -> &VerifierKey {
         &self.public
-    }
-
-    /// The signature with which this key gives way to another of the same name, see [`rotation`].
-    pub fn sign_rotation(&self, new: &VerifierKey, number: u32) -> [u8; 64] {
-        self.key.sign(rotation(&new.name, number, &new.public_key()).as_bytes()).to_bytes()
     }
 
     /// The line with which this key vouches for the text, which must end in a newline.
@@ -459,19 +445,6 @@ mod tests {
         let note = Note::parse(other.as_bytes()).unwrap();
         assert_eq!(note.verify([&key]), Err(Unverified::Bad("example.com/foo".parse().unwrap())));
         assert_eq!(note.verify([signer("example.com/foo").public()]), Err(Unverified::Nobody));
-    }
-
-    #[test]
-    fn a_key_gives_way_to_one_other_and_to_no_third() {
-        let (old, new) = (signer("a.example"), Signer::new("a.example".parse().unwrap(), &[8; 32]));
-        let signature = old.sign_rotation(new.public(), 2);
-        assert!(old.public().signed_rotation(new.public(), 2, &signature));
-        assert!(!old.public().signed_rotation(new.public(), 3, &signature));
-        assert!(!new.public().signed_rotation(new.public(), 2, &signature));
-        let third = Signer::new("a.example".parse().unwrap(), &[9; 32]);
-        assert!(!old.public().signed_rotation(third.public(), 2, &signature));
-        let elsewhere = Signer::new("b.example".parse().unwrap(), &[8; 32]);
-        assert!(!old.public().signed_rotation(elsewhere.public(), 2, &signature));
     }
 
     #[test]

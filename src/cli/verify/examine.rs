@@ -18,6 +18,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::{KeyKind, Note, Unverified, VerifierKey};
 use crate::ledger::policy::Policy;
 use crate::ledger::tiled::{BadTile, Departure, Tiled, departure};
+use crate::rules::registry::rotation_statement;
 
 /// How far the clocks of one installation may be apart: what is recorded in a ledger after the registry has noted
 /// its head may say it was recorded so much before.
@@ -98,7 +99,8 @@ fn keys_of(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Keys
     for known in recorded {
         match (before, known.signature) {
             (Some(old), Some(signature)) => {
-                if !old.signed_rotation(&known.key, known.number, &signature) {
+                let statement = rotation_statement(origin, known.number, &B64(known.key.public_key()));
+                if !old.has_signed(statement.as_bytes(), &signature) {
                     keys.unsigned = keys.unsigned.or(Some(known.seq));
                     break;
                 }
@@ -220,7 +222,8 @@ impl Pin {
             PathBuf::from(name)
         };
         let holds = |path: &PathBuf| std::fs::read(path).is_ok_and(|held| held == fetched.bytes);
-        let other = (1..).map(beside).find(|path| !path.exists() || holds(path)).expect("some number is free");
+        let other =
+            (1..).map(beside).find(|path| !path.exists() || holds(path)).expect("some number is free");
         keep(&other, &fetched.bytes)?;
         Ok(vec![self.path.clone(), other])
     }
@@ -253,10 +256,9 @@ pub fn pinned(pin: &Pin, fetched: &Fetched, pass: &Pass, verified: &mut Verified
     let root = if new.size == old.size { Some(new.root) } else { pass.root_at(old.size) };
     match root {
         None => verified.not_checked(STEP, "the entries cannot be read so far"),
-        Some(root) if root == old.root => verified.ok(
-            STEP,
-            format_args!("it continues the {} entries that were pinned", old.size),
-        ),
+        Some(root) if root == old.root => {
+            verified.ok(STEP, format_args!("it continues the {} entries that were pinned", old.size))
+        }
         Some(_) => {
             let text = format_args!(
                 "it does not continue the {} entries that were pinned: there are two histories",
@@ -303,8 +305,13 @@ fn content(log: &Tiled, checkpoint: &Checkpoint, pass: &Pass, verified: &mut Ver
                 let told = pass.tile.as_ref().map(|(seq, _)| *seq).into_iter();
                 let told = told.chain(pass.flaw.as_ref().map(|flaw| flaw.seq)).filter(|seq| *seq >= first);
                 let seq = told.min().unwrap_or(first);
-                (seq, format!("from seq {seq} on the entries are not the ones that were signed; \
-                               the hash tiles do not say exactly where"))
+                (
+                    seq,
+                    format!(
+                        "from seq {seq} on the entries are not the ones that were signed; \
+                               the hash tiles do not say exactly where"
+                    ),
+                )
             }
         };
         let (computed, said) = (B64(pass.tree.root()), B64(checkpoint.root));
@@ -317,7 +324,10 @@ fn content(log: &Tiled, checkpoint: &Checkpoint, pass: &Pass, verified: &mut Ver
         return verified.fail("tiles", code, seq, format_args!("seq {seq}: {bad}"));
     }
     let size = checkpoint.size;
-    verified.ok(STEP, format_args!("{size} entries hashed: they have the signed root, and so have the hash tiles"));
+    verified.ok(
+        STEP,
+        format_args!("{size} entries hashed: they have the signed root, and so have the hash tiles"),
+    );
 }
 
 /// How bad a tile is, and the first position it concerns.
@@ -325,7 +335,9 @@ fn position(first: u64, bad: &BadTile) -> (Code, u64) {
     match bad {
         BadTile::Unfetched(_) | BadTile::Missing { .. } => (Code::Unreadable, first),
         // Of a hash tile the position is already that of the hash.
-        BadTile::Malformed { whole, .. } if first.is_multiple_of(256) => (Code::ContentMismatch, first + whole),
+        BadTile::Malformed { whole, .. } if first.is_multiple_of(256) => {
+            (Code::ContentMismatch, first + whole)
+        }
         BadTile::Malformed { .. } => (Code::ContentMismatch, first),
     }
 }
@@ -355,10 +367,8 @@ pub fn registered(fetched: &Fetched, told: &Told, pass: &Pass, verified: &mut Ve
     for head in heads {
         let Head { seq, .. } = *head;
         if head.size > size {
-            let text = format_args!(
-                "it had {} entries, says the registry's entry {seq}, and has {size}",
-                head.size
-            );
+            let text =
+                format_args!("it had {} entries, says the registry's entry {seq}, and has {size}", head.size);
             return verified.fail(STEP, Code::Rollback, size, text);
         }
         let Some(root) = pass.root_at(head.size) else { continue };
@@ -377,7 +387,8 @@ pub fn registered(fetched: &Fetched, told: &Told, pass: &Pass, verified: &mut Ve
         None => verified.ok(STEP, "the ledger is in the registry; no head of it was recorded yet"),
         Some(head) => {
             let (count, newest) = (heads.len(), head.size);
-            verified.ok(STEP, format_args!("its {count} recorded heads agree, the newest at {newest} entries"));
+            verified
+                .ok(STEP, format_args!("its {count} recorded heads agree, the newest at {newest} entries"));
         }
     }
 }
@@ -389,10 +400,16 @@ fn untimely(head: &Head, pass: &Pass) -> Option<(u64, String)> {
     if let Some(seq) = head.size.checked_sub(1)
         && let Some(last) = at(seq).filter(|last| *last > noted.plus_micros(CLOCKS_APART_MICROS))
     {
-        return Some((seq, format!("says it was recorded at {last}, and was there at {noted}, says the registry")));
+        return Some((
+            seq,
+            format!("says it was recorded at {last}, and was there at {noted}, says the registry"),
+        ));
     }
     let next = at(head.size).filter(|next| *next < noted.plus_micros(-CLOCKS_APART_MICROS))?;
-    Some((head.size, format!("says it was recorded at {next}, and was not there at {noted}, says the registry")))
+    Some((
+        head.size,
+        format!("says it was recorded at {next}, and was not there at {noted}, says the registry"),
+    ))
 }
 
 /// Compares the cosignatures with the policy, if it is about this log.
@@ -418,7 +435,8 @@ pub fn cosignatures(fetched: &Fetched, asked: &Asked<'_>, verified: &mut Verifie
         let text = format_args!("{count} of the policy's witnesses have cosigned it: not its quorum");
         verified.fail(STEP, Code::Quorum, None, text);
     } else if policy.wants_witnesses() {
-        verified.ok(STEP, format_args!("{count} of the policy's witnesses have cosigned it: its quorum is met"));
+        verified
+            .ok(STEP, format_args!("{count} of the policy's witnesses have cosigned it: its quorum is met"));
     } else {
         verified.not_checked(STEP, "the policy wants no witnesses");
     }

@@ -103,8 +103,12 @@ pub fn pass<E: Facts + Send>(
 /// Reads some bundles; stops at the first that cannot be read.
 fn read<E: Facts>(log: &Tiled, bundles: std::ops::Range<u64>) -> Block<E> {
     let room = usize::try_from((bundles.end - bundles.start) * BUNDLE).expect("a few thousand");
-    let mut block =
-        Block { leaves: Vec::with_capacity(room), entries: Vec::with_capacity(room), unread: None, tile: None };
+    let mut block = Block {
+        leaves: Vec::with_capacity(room),
+        entries: Vec::with_capacity(room),
+        unread: None,
+        tile: None,
+    };
     for index in bundles {
         let first = index * BUNDLE;
         let records = match log.bundle(index) {
