@@ -153,7 +153,7 @@ pub fn from_web(all: &Place, name: &ProgramName, out: &Path) -> Result<Bundled, 
 }
 
 /// The checkpoint that is published at a place. Whether it is signed by whom it should, verifying it will show.
-fn published(place: &Place) -> Result<(Vec<u8>, Checkpoint), Failure> {
+pub fn published(place: &Place) -> Result<(Vec<u8>, Checkpoint), Failure> {
     let bytes = Tiled::checkpoint(&*place.resources()).map_err(Failure::new)?;
     let bytes = bytes.ok_or_else(|| Failure::new(format_args!("{place} has no checkpoint yet")))?;
     let read = Note::parse(&bytes).and_then(|note| note.text().parse());

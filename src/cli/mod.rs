@@ -22,6 +22,7 @@ mod completions;
 mod doctor;
 mod embedded;
 mod export;
+mod import;
 mod import_csv;
 mod measure;
 mod place;
@@ -56,6 +57,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Put a program back out of a bundle, to the byte.
+    Import(import::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
     Measure(measure::Arguments),
     /// Write a program's history as it is stored: a bundle others can verify, or one entry a line.
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

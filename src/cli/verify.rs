@@ -122,8 +122,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         policy: policy.as_ref(),
         max_age: arguments.max_age.map(|age| age.0),
         now: Machine::default().wall(),
+        own: OwnKey::Refused,
     };
-    let report = verify(arguments, &asked)?;
+    let report = match verify(arguments, &asked) {
+        Ok(report) => report,
+        Err(Stop::Usage(failure)) => return Err(failure),
+        Err(Stop::Fault(code, text)) => {
+            let mut verified = Verified::of(&arguments.place, Kind::Program);
+            verified.fail("checkpoint", code, None, text);
+            Report::new(vec![verified], Vec::new())
+        }
+    };
     let mut out = std::io::stdout().lock();
     let printed = match arguments.format {
         Format::Table => out.write_all(report.table().as_bytes()),
@@ -149,6 +158,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// A server that has recorded how far a ledger has grown has published it after this time, or never will.
 const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 
+/// Why there is no log to look at.
+enum Stop {
+    /// What was asked for cannot be asked.
+    Usage(Failure),
+    /// It is not there, or not to be had.
+    Fault(Code, String),
+}
+
+impl Stop {
+    fn fault(code: Code, text: impl std::fmt::Display) -> Self {
+        Self::Fault(code, text.to_string())
+    }
+}
+
 /// Where the logs are that are to be verified.
 struct Target {
     /// `None`: nobody says.
@@ -160,13 +183,13 @@ struct Target {
 }
 
 /// Looks what a place holds. The error is of somebody who meant another place.
-fn target(arguments: &Arguments) -> Result<Target, Failure> {
+fn target(arguments: &Arguments) -> Result<Target, Stop> {
     let place = &arguments.place;
     let has_checkpoint = |place: &Place| {
         place
             .resources()
             .fetch("checkpoint", 1 << 16)
-            .map_err(|error| Failure::coded(10, error))
+            .map_err(|error| Stop::fault(Code::Unreadable, error))
             .map(|there| there.is_some())
     };
     let given = arguments.registry.clone();
@@ -205,8 +228,8 @@ fn target(arguments: &Arguments) -> Result<Target, Failure> {
             return Ok(Target { registry: Some(registry), one: Some(place.clone()), all: None });
         }
     }
-    Err(Failure::coded(
-        Code::Unreadable.exit(),
+    Err(Stop::fault(
+        Code::Unreadable,
         format_args!(
             "{place} holds no log: there is neither `checkpoint` nor `registry/checkpoint`; name a bundle, a mirror \
              (DATA/mirror/log/...), or the address of one or of a server"
@@ -222,13 +245,11 @@ struct Registry {
     is_believed: bool,
 }
 
-fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Failure> {
+fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
     let target = target(arguments)?;
     let pin = |path: &Option<PathBuf>| {
         let pin = path.as_ref().map(|path| Pin::read(path)).transpose();
-        pin.map_err(|error| {
-            Failure::coded(Code::Unreadable.exit(), format_args!("the pin cannot be read: {error}"))
-        })
+        pin.map_err(|error| Stop::fault(Code::Unreadable, format_args!("the pin cannot be read: {error}")))
     };
     let (ledger_pin, registry_pin) = (pin(&arguments.pin)?, pin(&arguments.registry_pin)?);
     let registry = target.registry.as_ref().map(|place| registry(place, asked, registry_pin.as_ref()));
@@ -249,7 +270,7 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Failure> {
             examined(one.clone(), name);
         }
         (None, Some(all)) => {
-            let known = |told: &Told| -> Result<Vec<ProgramId>, Failure> {
+            let known = |told: &Told| -> Result<Vec<ProgramId>, Stop> {
                 let every = || told.programs().map(|(id, _)| id);
                 let id = match &arguments.program {
                     None => return Ok(every().collect()),
@@ -258,12 +279,12 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Failure> {
                 };
                 let name = arguments.program.as_ref().map(ToString::to_string).unwrap_or_default();
                 let text = format!("the registry knows no program `{name}`");
-                id.map(|id| vec![id]).ok_or_else(|| Failure::coded(Code::LedgerMissing.exit(), text))
+                id.map(|id| vec![id]).ok_or_else(|| Stop::fault(Code::LedgerMissing, text))
             };
             if arguments.pin.is_some() && arguments.program.is_none() {
                 let text =
                     "--pin is of one ledger: name it with --program; --registry-pin is of the registry";
-                return Err(Failure::coded(2, text));
+                return Err(Stop::Usage(Failure::coded(2, text)));
             }
             // What a registry with a bad signature says is not followed.
             if let Some((told, _)) = told {
@@ -321,6 +342,21 @@ fn registry(place: &Place, asked: &Asked<'_>, pin: Option<&Pin>) -> Registry {
     Registry { verified, told: is_sound.then_some(told), is_believed }
 }
 
+/// In what ways a bundle fails. Without keys it is believed to be whose it says it is.
+pub fn faults_of(place: &Place, keys: &[VerifierKey]) -> Vec<report::Fault> {
+    let asked = Asked {
+        keys: keys.to_vec(),
+        policy: None,
+        max_age: None,
+        now: Machine::default().wall(),
+        own: if keys.is_empty() { OwnKey::Taken } else { OwnKey::Refused },
+    };
+    let registry = registry(&place.join("registry"), &asked, None);
+    let told = registry.told.as_ref().map(|told| (told, registry.is_believed));
+    let program = program(place, None, &asked, told, None);
+    [registry.verified.faults, program.faults].concat()
+}
+
 /// The registry's word, and whether it counts by itself.
 type Word<'a> = Option<(&'a Told, bool)>;
 
@@ -371,7 +407,7 @@ fn program(
         let Ok(Some(newer)) = examine::fetch(place, &mut verified) else { return verified };
         fetched = newer;
     }
-    if !examine::signature(&fetched, asked, told, OwnKey::Refused, &mut verified) {
+    if !examine::signature(&fetched, asked, told, asked.own, &mut verified) {
         return verified;
     }
     let origin = fetched.checkpoint.origin.to_string();

@@ -347,6 +347,7 @@ fn a_whole_ledger_that_was_deleted_is_missed_by_the_registry() {
     // Of a mirror with all ledgers: whole, with one deleted, and that one asked for.
     let bundle = Bundle::copy();
     let (all, program) = (bundle.dir.path().join("log"), INSTALLATION.origin.split('/').nth(1).unwrap());
+    fs::create_dir(&all).unwrap();
     copy_dir(&bundle.path, &all.join(program));
     fs::rename(all.join(program).join("registry"), all.join("registry")).unwrap();
     let vkey = vkey(&INSTALLATION.registry_origin);

@@ -34,6 +34,8 @@ pub struct Asked<'a> {
     pub max_age: Option<Duration>,
     /// The machine's time.
     pub now: Timestamp,
+    /// Whether the registry's word for the keys of its ledgers counts also where nobody vouches for the registry.
+    pub own: OwnKey,
 }
 
 impl Asked<'_> {
