@@ -10,4 +10,5 @@ mod harness;
 mod house;
 mod http;
 mod ledger;
+mod proof;
 mod scale;
