@@ -54,7 +54,7 @@ impl Server {
         Self { child, url }
     }
 
-    fn get(&self, path: &str, accept: &str) -> Vec<u8> {
+    pub(super) fn get(&self, path: &str, accept: &str) -> Vec<u8> {
         let client = reqwest::blocking::Client::new();
         let response = client.get(format!("{}{path}", self.url)).header("accept", accept).send().unwrap();
         assert!(response.status().is_success(), "{path}: {}", response.status());
