@@ -14,6 +14,7 @@ use super::auditable::Auditable;
 use super::keybook::Keybook;
 use super::receipt::Refusal;
 use super::vitals::Vitals;
+use super::witness::Witness;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::{Log, ReadError};
@@ -124,6 +125,7 @@ pub struct Published {
     pub(super) registry: Arc<Auditable>,
     pub(super) keybook: RwLock<Keybook>,
     pub(super) publishing: PublishingVitals,
+    pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
 }
@@ -176,6 +178,11 @@ impl Published {
     /// Looks at the public keys of every ledger. Hold it briefly.
     pub fn keybook(&self) -> RwLockReadGuard<'_, Keybook> {
         self.keybook.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is asked to cosign the registry's checkpoints, and how far each has.
+    pub fn witnesses(&self) -> &[Arc<Witness>] {
+        &self.witnesses
     }
 
     /// How publishing fares.
