@@ -9,8 +9,8 @@
 //! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
-//! | 14 | a restore: the pin is of another history |
-//! | 15 | a restore: the pin is of a later state than the backup |
+//! | 10 to 21 | a verification failed: `mentorlog verify --help` lists in what way |
+//! | 14, 15 | also a restore: the pin is of another history; of a later state than the backup |
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,20 +18,24 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod backup;
+mod bundle;
 mod client;
 mod completions;
 mod doctor;
 mod embedded;
 mod export;
+mod import;
 mod import_csv;
 mod keys;
 mod measure;
 mod metrics_history;
+mod place;
 mod progress;
 mod replay;
 mod restore;
 mod serve;
 mod source;
+mod verify;
 
 /// The table above, for `--help`.
 const EXIT_CODES: &str = "\
@@ -42,8 +46,8 @@ Exit codes:
   3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
   5  the data directory is damaged or contradicts itself; nothing was changed
-  14 a restore: the pin is of another history
-  15 a restore: the pin is of a later state than the backup";
+  10 to 21  a verification failed: see `mentorlog verify --help`; also a restore: 14, the pin is of
+     another history; 15, the pin is of a later state than the backup";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
@@ -59,14 +63,18 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Put a program back out of a bundle, to the byte.
+    Import(import::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
     Measure(measure::Arguments),
-    /// Write a program's history as it is stored, one entry a line, checked against its root.
+    /// Write a program's history as it is stored: a bundle others can verify, or one entry a line.
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
     /// Write what scrapes of a program would have shown in the past, to fill it into a Prometheus.
     MetricsHistory(metrics_history::Arguments),
+    /// Verify a bundle, a mirror or a server: signatures, every entry, the registry, earlier checkpoints.
+    Verify(verify::Arguments),
     /// Change the key a ledger signs with, or write one down for safe keeping.
     Keys(keys::Arguments),
     /// Check a data directory without changing it.
@@ -110,10 +118,12 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),

@@ -80,10 +80,12 @@ pub mod merkle;
 pub mod mirror;
 pub mod mirrored;
 pub mod note;
+pub mod policy;
 pub mod proofs;
 pub mod provable;
 pub mod read_only;
 pub mod sled;
+pub mod tiled;
 pub mod tiles;
 
 mod chunks;

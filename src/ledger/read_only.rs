@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::Record;
 
-use super::{Append, AppendError, Log, Outcome, ReadError, Syncs};
+use super::{Append, AppendError, Footprint, Log, Outcome, ReadError, Syncs};
 
 /// A log beneath which nothing changes.
 #[derive(Debug)]
@@ -31,8 +31,12 @@ impl<L: Log> Log for ReadOnly<L> {
         appends.iter().map(|_| Outcome::Unknown(AppendError::Stopped(self.why.clone()))).collect()
     }
 
-    fn syncs(&self) -> Syncs {
+    fn syncs(&self) -> Option<&Syncs> {
         self.inner.syncs()
+    }
+
+    fn footprint(&self) -> std::io::Result<Option<Footprint>> {
+        self.inner.footprint()
     }
 }
 

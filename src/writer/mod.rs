@@ -45,6 +45,7 @@ mod commit;
 
 pub mod known;
 pub mod replay;
+pub mod restore;
 pub mod vitals;
 pub mod witness;
 

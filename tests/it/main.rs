@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
+mod attacks;
 mod backup;
+mod bundles;
 mod cli;
 mod durability;
 mod faults;
