@@ -76,6 +76,17 @@ pub struct ManifestLedger {
 pub const FORMAT: &str = "mentorlog backup 1";
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    for place in std::iter::once(&arguments.out).chain(&arguments.keys_out) {
+        refuse_existing(place)?;
+    }
+    let done = backup(arguments);
+    if done.is_err() {
+        let _ = remove(&partial(&arguments.out));
+    }
+    done
+}
+
+fn backup(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { data, out, keys_out, .. } = arguments;
     if !["INSTALLATION", "sled", "tail", "mirror"].iter().any(|name| data.join(name).exists()) {
         let data = data.display();
@@ -89,9 +100,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 path.display()
             )));
         }
-    }
-    for place in std::iter::once(out).chain(keys_out) {
-        refuse_existing(place)?;
     }
     let signed = serve::signature_check(data).ok_or_else(|| {
         Failure::coded(5, format_args!("the keys in {} cannot be read", data.join("keys").display()))

@@ -50,6 +50,16 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    refuse_existing(&arguments.data)?;
+    let done = restore(arguments);
+    if done.is_err() {
+        // There are keys in it.
+        let _ = remove(&partial(&arguments.data));
+    }
+    done
+}
+
+fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { from, keys: keys_from, data, pin, new_generation } = arguments;
     if *new_generation {
         return Err(Failure::new(
@@ -57,7 +67,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
              or with --pin",
         ));
     }
-    refuse_existing(data)?;
     let manifest = std::fs::read(from.join("BACKUP"));
     let manifest =
         manifest.map_err(|error| Failure::new(format_args!("{} is no backup: {error}", from.display())))?;
