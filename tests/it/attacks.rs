@@ -278,7 +278,7 @@ fn an_edited_entry_in_the_store_is_found_by_the_doctor_with_its_position() {
     let mut changed = 0;
     for tree in db.tree_names() {
         let tree = db.open_tree(tree).unwrap();
-        for pair in tree.iter() {
+        for pair in &tree {
             let (key, value) = pair.unwrap();
             if let Some(at) = value.windows(entry.len()).position(|window| window == entry.as_bytes()) {
                 let edited = [&value[4..at], edited(&entry).as_bytes(), &value[at + entry.len()..]].concat();
