@@ -74,11 +74,19 @@ impl Keys {
 
     /// The public half of a ledger's signing key: Ed25519, seed = HKDF(signing.key, origin || key number).
     pub fn public_key(&self, origin: &str, key_number: u32) -> B64<32> {
+        B64(SigningKey::from_bytes(&self.seed(origin, key_number)).verifying_key().to_bytes())
+    }
+
+    /// The secret half of a ledger's signing key, as the 32 bytes of RFC 8032. Who has it signs in the ledger's name.
+    ///
+    /// HKDF-SHA256 of `signing.key` with the salt `mentorlog/signing/v1` and the info `origin || "\n" || key number`
+    /// in decimal: a ledger's key says nothing of another's.
+    pub fn seed(&self, origin: &str, key_number: u32) -> [u8; 32] {
         let mut seed = [0; 32];
         Hkdf::<Sha256>::new(Some(b"mentorlog/signing/v1"), &self.signing)
             .expand_multi_info(&[origin.as_bytes(), b"\n", key_number.to_string().as_bytes()], &mut seed)
             .expect("32 bytes are a valid length of HKDF-SHA256");
-        B64(SigningKey::from_bytes(&seed).verifying_key().to_bytes())
+        seed
     }
 }
 
@@ -207,5 +215,8 @@ mod tests {
             one.pair(one.participant("u2"), participant)
         );
         assert_ne!(keys.public_key("a/1", 1), keys.public_key("a/1", 2));
+        let signed = SigningKey::from_bytes(&keys.seed("a/1", 2));
+        assert_eq!(B64(signed.verifying_key().to_bytes()), keys.public_key("a/1", 2));
+        assert_ne!(keys.seed("a/1", 11), keys.seed("a/11", 1));
     }
 }

@@ -188,6 +188,11 @@ impl Extend<Hash> for Tree {
     }
 }
 
+/// The root over these hashes as the leaves of a tree.
+pub(super) fn root_over(leaves: &[Hash]) -> Hash {
+    root_of(&perfect(leaves))
+}
+
 /// The perfect subtrees that fewer than 256 equal ones combine into.
 fn perfect(nodes: &[Hash]) -> Vec<Hash> {
     let mut frontier = Frontier::new();

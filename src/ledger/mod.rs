@@ -52,8 +52,10 @@ pub mod exported;
 pub mod faulty;
 pub mod memory;
 pub mod merkle;
+pub mod mirror;
 pub mod note;
 pub mod proofs;
+pub mod provable;
 pub mod sled;
 pub mod tiles;
 
@@ -80,6 +82,10 @@ pub trait Log: Send + Sync + 'static {
     /// append are stored together or not at all; nothing is atomic across appends from the caller's side.
     /// After an [`Outcome::Unknown`] the log refuses every further append; reads go on.
     fn append(&self, appends: &[Append]) -> Vec<Outcome>;
+
+    /// Says that the first `size` entries of a ledger lie in its mirror too, synced, under a stored checkpoint.
+    /// A log that keeps a second copy of them until then may let it go.
+    fn mirrored(&self, _ledger: LedgerId, _size: u64) {}
 
     /// What making appends durable has cost since the start, for a log that syncs; else nothing.
     fn syncs(&self) -> Syncs {

@@ -44,10 +44,16 @@ pub struct TilePath {
 impl TilePath {
     /// Tiles of level `L` that a tree of `size` leaves has, in order: the full ones and the partial one, if any.
     pub fn of_level(kind: Kind, size: u64) -> impl DoubleEndedIterator<Item = Self> {
+        Self::from_index(kind, 0, size)
+    }
+
+    /// The same from tile `first` of the level on.
+    pub fn from_index(kind: Kind, first: u64, size: u64) -> impl DoubleEndedIterator<Item = Self> {
         let nodes = nodes(kind, size);
         let partial = (nodes % 256) as u16;
-        let full = (0..nodes / 256).map(move |index| Self { kind, index, width: TILE_WIDTH });
-        full.chain((partial > 0).then_some(Self { kind, index: nodes / 256, width: partial }))
+        let full = (first..nodes / 256).map(move |index| Self { kind, index, width: TILE_WIDTH });
+        let partial = (partial > 0 && first <= nodes / 256).then_some(partial);
+        full.chain(partial.map(|width| Self { kind, index: nodes / 256, width }))
     }
 
     /// Every tile and bundle of a tree of `size` leaves, entries first, then level by level.
@@ -76,7 +82,7 @@ impl TilePath {
 }
 
 /// Complete subtrees of a level's size, or entries, in a tree of `size` leaves.
-fn nodes(kind: Kind, size: u64) -> u64 {
+pub(super) fn nodes(kind: Kind, size: u64) -> u64 {
     match kind {
         Kind::Entries | Kind::Hashes(0) => size,
         Kind::Hashes(level) => size.checked_shr(8 * u32::from(level)).unwrap_or(0),
