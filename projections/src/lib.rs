@@ -21,6 +21,8 @@ pub mod retention;
 
 pub mod health;
 
+pub mod outsiders;
+
 mod counting;
 
 mod timeline;
