@@ -23,6 +23,8 @@ pub mod health;
 
 pub mod outsiders;
 
+pub mod report;
+
 mod counting;
 
 mod timeline;

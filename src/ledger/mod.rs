@@ -56,6 +56,7 @@ pub mod mirror;
 pub mod note;
 pub mod proofs;
 pub mod provable;
+pub mod reports;
 pub mod sled;
 pub mod tiles;
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, Slug};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug};
 
 use super::Context;
 use super::command::OpenProgram;
@@ -31,6 +31,18 @@ pub struct RegistryState {
     programs: BTreeMap<ProgramId, Program>,
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
+    reports: BTreeMap<ReportId, Report>,
+}
+
+/// A report that is published, or is being so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Origin of the ledger it is about.
+    pub origin: String,
+    /// Size of the ledger it rests on.
+    pub size: u64,
+    /// SHA-256 of its signed text; `None` while it is not published.
+    pub digest: Option<B64<32>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +83,12 @@ pub enum BadRegistryReference {
     /// A program's opening ends that never began, or ends twice.
     #[error("the opening of program {0} ends and was not under way")]
     NotBegun(ProgramId),
+    /// The publishing of a report begins twice.
+    #[error("the publishing of report {0} begins for the second time")]
+    ReportTwice(ReportId),
+    /// A report was published that was not being so, or was already.
+    #[error("report {0} is published and its publishing was not under way")]
+    ReportNotBegun(ReportId),
 }
 
 /// What a decision to open a program leads to, in this order.
@@ -154,6 +172,16 @@ impl RegistryState {
         begun.map(|(&program, row)| Unfinished { program, slug: &row.slug, origin: &row.origin })
     }
 
+    /// What is recorded of a report; `None` if nothing is.
+    pub fn report(&self, report: ReportId) -> Option<&Report> {
+        self.reports.get(&report)
+    }
+
+    /// Every report that is published or is being so, in the order of their ids.
+    pub fn reports(&self) -> impl Iterator<Item = (ReportId, &Report)> {
+        self.reports.iter().map(|(&id, report)| (id, report))
+    }
+
     /// Takes the entry into account. Checks that what it refers to exists, and nothing else.
     /// After an error the state is of no use.
     pub fn apply(&mut self, entry: &Entry<RegistryEvent>) -> Result<(), BadRegistryReference> {
@@ -186,11 +214,21 @@ impl RegistryState {
             RegistryEvent::OpeningAbandoned(abandoned) => {
                 self.end_opening(abandoned.program, Progress::Abandoned)?;
             }
+            RegistryEvent::ReportPublishing(publishing) => {
+                let report =
+                    Report { origin: publishing.origin.clone(), size: publishing.size, digest: None };
+                if self.reports.insert(publishing.report, report).is_some() {
+                    return Err(BadRegistryReference::ReportTwice(publishing.report));
+                }
+            }
+            RegistryEvent::ReportPublished(published) => {
+                let report = self.reports.get_mut(&published.report).filter(|report| report.digest.is_none());
+                let report = report.ok_or(BadRegistryReference::ReportNotBegun(published.report))?;
+                report.digest = Some(published.digest);
+            }
             // What these record, no rule asks for yet.
             RegistryEvent::LedgerHead(_)
             | RegistryEvent::KeyRotated(_)
-            | RegistryEvent::ReportPublishing(_)
-            | RegistryEvent::ReportPublished(_)
             | RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
             | RegistryEvent::PersonalRead(_)

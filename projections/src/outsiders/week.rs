@@ -108,10 +108,15 @@ mod tests {
             ("2016-01-03", "2015-W53", "2016-01-03"),
         ] {
             let parsed = Week::of(day.parse().unwrap());
-            assert_eq!((parsed.to_string(), parsed.last_day().to_string()), (week.to_owned(), closes.to_owned()));
+            assert_eq!(
+                (parsed.to_string(), parsed.last_day().to_string()),
+                (week.to_owned(), closes.to_owned())
+            );
             assert_eq!(week.parse(), Ok(parsed));
         }
-        for bad in ["2026-W00", "2025-W53", "2026-W1", "2026W46", "2026-46", "0000-W01", "9999-W01", "+026-W01"] {
+        for bad in
+            ["2026-W00", "2025-W53", "2026-W1", "2026W46", "2026-46", "0000-W01", "9999-W01", "+026-W01"]
+        {
             assert_eq!(bad.parse::<Week>(), Err(NotAWeek), "{bad}");
         }
     }
