@@ -1,7 +1,7 @@
 //! Durable appends through the writer, without HTTP: 1, 16, 64 and 256 concurrent callers, and batches; then a
 //! restart and a replay that decodes and re-hashes every entry.
 //!
-//! `cargo bench --bench append [-- --seconds 3 --events 1000000]`
+//! `cargo bench --bench append [-- --seconds 3 --events 1000000 --no-publish]`
 
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +21,7 @@ use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::ledger::sled::{OpenOptions, SledLog};
 use mentorlog::rules::command::Command;
+use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::replay::{Replayed, replay};
 use mentorlog::writer::{Caller, Idempotency, Running, Submission, Writer};
 use mentorlog_events::entry::Actor;
@@ -71,14 +72,15 @@ fn session(n: u64, start: Timestamp) -> Submission {
     submission("log-session", &body, Some(n))
 }
 
-fn open(data: &Path) -> (Arc<SledLog>, Writer, Running, Duration) {
+fn open(data: &Path, publish: bool) -> (Arc<SledLog>, Writer, Running, Duration) {
     let begun = Instant::now();
     let opened = SledLog::open(data, &OpenOptions::default()).unwrap();
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let keys = Keys::open(data, !opened.heads.is_empty()).unwrap();
+    let publishing = if publish { Publishing::Into { data: data.to_owned() } } else { Publishing::Off };
     let (writer, running) =
-        Writer::start(&log, opened.heads, keys, Clock::start(Machine::default())).unwrap();
+        Writer::start(&log, opened.heads, keys, Clock::start(Machine::default()), publishing).unwrap();
     (sled, writer, running, begun.elapsed())
 }
 
@@ -113,10 +115,12 @@ fn main() {
         |name: &str| arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1)).cloned();
     let lasting = Duration::from_secs_f64(value("--seconds").map_or(3.0, |text| text.parse().unwrap()));
     let wanted: u64 = value("--events").map_or(1_000_000, |text| text.parse().unwrap());
+    let publish = !arguments.iter().any(|argument| argument == "--no-publish");
+    println!("checkpoints are {}", if publish { "published" } else { "not published" });
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let data = scratch.path().join("data");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let (sled, writer, running, _) = open(&data);
+    let (sled, writer, running, _) = open(&data, publish);
     let start = writer.published().clock.now().plus_days(-3600);
     let program = runtime.block_on(prepare(&writer, start));
     let next = Arc::new(AtomicU64::new(0));
@@ -161,7 +165,7 @@ fn main() {
     running.join();
     sled.close().unwrap();
     drop(sled);
-    let (sled, writer, running, took) = open(&data);
+    let (sled, writer, running, took) = open(&data, publish);
     let size = writer.published().programs()[0].size();
     println!(
         "start with {size} entries: {:.2} s (both copies read and compared, state and read models rebuilt)",

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
@@ -87,6 +87,13 @@ impl Keys {
             .expand_multi_info(&[origin.as_bytes(), b"\n", key_number.to_string().as_bytes()], &mut seed)
             .expect("32 bytes are a valid length of HKDF-SHA256");
         seed
+    }
+}
+
+impl Keys {
+    /// A ledger's key signs a message (Ed25519, RFC 8032).
+    pub fn sign(&self, origin: &str, key_number: u32, message: &[u8]) -> [u8; 64] {
+        SigningKey::from_bytes(&self.seed(origin, key_number)).sign(message).to_bytes()
     }
 }
 

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Machine};
 use crate::http::{self, App};
 use crate::ledger::Log;
 use crate::ledger::sled::SledLog;
+use crate::writer::publisher::Publishing;
 use crate::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
 
@@ -37,8 +38,9 @@ impl Embedded {
         let log = Arc::new(opened.log);
         let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
         let clock = Clock::start(Machine::default());
-        let (writer, running) = Writer::start(&(log.clone() as Arc<dyn Log>), opened.heads, keys, clock)
-            .map_err(|error| Failure::coded(5, error))?;
+        let publishing = Publishing::Into { data: data.to_owned() };
+        let started = Writer::start(&(log.clone() as Arc<dyn Log>), opened.heads, keys, clock, publishing);
+        let (writer, running) = started.map_err(|error| Failure::coded(5, error))?;
         let app = Arc::new(App::new(writer, registry_secret));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)

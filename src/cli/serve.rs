@@ -19,6 +19,7 @@ use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
 use crate::writer::Writer;
+use crate::writer::publisher::Publishing;
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);
@@ -125,8 +126,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
-    let (writer, running) =
-        Writer::start(&log, opened.heads, keys, clock).map_err(|error| Failure::coded(5, error))?;
+    let publishing = Publishing::Into { data: arguments.data.clone() };
+    let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
+        .map_err(|error| Failure::coded(5, error))?;
     let app = Arc::new(App::new(writer.clone(), registry_secret));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();

@@ -490,8 +490,11 @@ mod tests {
             let entries = fs::read_dir(folder).unwrap();
             entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
         };
-        let partial =
-            |folder: &Path| names(folder.to_owned()).into_iter().filter(|name| name.ends_with(".p"));
+        let partial = |folder: &Path| {
+            names(folder.to_owned())
+                .into_iter()
+                .filter(|name| Path::new(name).extension().is_some_and(|end| end == "p"))
+        };
         assert_eq!(partial(&folder.join("entries")).collect::<Vec<_>>(), ["273.p"]);
         assert_eq!(names(folder.join("0")).len(), 274);
         assert_eq!(names(folder.join("1")), ["000", "001.p"].map(str::to_owned).into());

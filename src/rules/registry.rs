@@ -11,6 +11,7 @@ use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
 use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug};
+use mentorlog_events::time::Timestamp;
 
 use super::Context;
 use super::command::OpenProgram;
@@ -32,6 +33,17 @@ pub struct RegistryState {
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
     reports: BTreeMap<ReportId, Report>,
+    registry_origin: String,
+    /// What is recorded of each ledger, the registry's own included, by its origin.
+    ledgers: HashMap<String, Recorded>,
+}
+
+/// What the registry says of a ledger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Recorded {
+    key_number: u32,
+    /// Size of the newest `ledger-head`, and when it was recorded.
+    head: Option<(u64, Timestamp)>,
 }
 
 /// A report that is published, or is being so.
@@ -89,6 +101,31 @@ pub enum BadRegistryReference {
     /// A report was published that was not being so, or was already.
     #[error("report {0} is published and its publishing was not under way")]
     ReportNotBegun(ReportId),
+    /// A head, a key or a report is that of a ledger the registry does not know.
+    #[error("it is about a ledger that was never opened")]
+    UnknownOrigin,
+    /// A key has not the number after the last one's.
+    #[error("key {found} of a ledger whose next key is {expected}")]
+    KeyNumber {
+        /// The next number.
+        expected: u32,
+        /// The entry's.
+        found: u32,
+    },
+}
+
+/// What the old key of a ledger signs (Ed25519, RFC 8032) when it gives way to a new one: the `signature` of
+/// `key-rotated`. Five lines, each ended by a newline, the last one included:
+/// ```text
+/// mentorlog/key-rotation/v1
+/// <origin>
+/// <number of the old key>
+/// <number of the new key, one more>
+/// <the new Ed25519 public key, standard base64>
+/// ```
+pub fn rotation_statement(origin: &str, key_number: u32, public_key: &B64<32>) -> String {
+    let old = key_number.saturating_sub(1);
+    format!("mentorlog/key-rotation/v1\n{origin}\n{old}\n{key_number}\n{public_key}\n")
 }
 
 /// What a decision to open a program leads to, in this order.
@@ -182,6 +219,27 @@ impl RegistryState {
         self.reports.iter().map(|(&id, report)| (id, report))
     }
 
+    /// Origin of the registry's own ledger; empty before the first entry.
+    pub fn registry_origin(&self) -> &str {
+        &self.registry_origin
+    }
+
+    /// Origin of the ledger of a program that is open.
+    pub fn origin(&self, program: ProgramId) -> Option<&str> {
+        let row = self.programs.get(&program)?;
+        (row.progress == Progress::Opened).then_some(row.origin.as_str())
+    }
+
+    /// Number of the key a ledger signs with.
+    pub fn key_number(&self, origin: &str) -> Option<u32> {
+        Some(self.ledgers.get(origin)?.key_number)
+    }
+
+    /// Size of a ledger's newest `ledger-head`, and when that was recorded; `None` when there is none yet.
+    pub fn head(&self, origin: &str) -> Option<(u64, Timestamp)> {
+        self.ledgers.get(origin)?.head
+    }
+
     /// Takes the entry into account. Checks that what it refers to exists, and nothing else.
     /// After an error the state is of no use.
     pub fn apply(&mut self, entry: &Entry<RegistryEvent>) -> Result<(), BadRegistryReference> {
@@ -195,7 +253,12 @@ impl RegistryState {
             });
         }
         match &entry.event {
-            RegistryEvent::RegistryOpened(opened) => self.installation = Some(opened.installation),
+            RegistryEvent::RegistryOpened(opened) => {
+                self.installation = Some(opened.installation);
+                self.registry_origin.clone_from(&opened.origin);
+                let recorded = Recorded { key_number: opened.key_number, head: None };
+                self.ledgers.insert(opened.origin.clone(), recorded);
+            }
             RegistryEvent::ProgramOpening(opening) => {
                 if !self.is_free(opening.program) {
                     return Err(BadRegistryReference::Twice(opening.program));
@@ -210,11 +273,30 @@ impl RegistryState {
                     },
                 );
             }
-            RegistryEvent::LedgerOpened(opened) => self.end_opening(opened.program, Progress::Opened)?,
+            RegistryEvent::LedgerOpened(opened) => {
+                self.end_opening(opened.program, Progress::Opened)?;
+                let recorded = Recorded { key_number: opened.key_number, head: None };
+                self.ledgers.insert(opened.origin.clone(), recorded);
+            }
             RegistryEvent::OpeningAbandoned(abandoned) => {
                 self.end_opening(abandoned.program, Progress::Abandoned)?;
             }
+            RegistryEvent::LedgerHead(head) => {
+                let known = self.ledgers.get_mut(&head.origin).ok_or(BadRegistryReference::UnknownOrigin)?;
+                known.head = Some((head.size, entry.recorded_at));
+            }
+            RegistryEvent::KeyRotated(key) => {
+                let known = self.ledgers.get_mut(&key.origin).ok_or(BadRegistryReference::UnknownOrigin)?;
+                let (expected, found) = (known.key_number.saturating_add(1), key.key_number);
+                if found != expected {
+                    return Err(BadRegistryReference::KeyNumber { expected, found });
+                }
+                known.key_number = found;
+            }
             RegistryEvent::ReportPublishing(publishing) => {
+                if !self.ledgers.contains_key(&publishing.origin) {
+                    return Err(BadRegistryReference::UnknownOrigin);
+                }
                 let report =
                     Report { origin: publishing.origin.clone(), size: publishing.size, digest: None };
                 if self.reports.insert(publishing.report, report).is_some() {
@@ -227,9 +309,7 @@ impl RegistryState {
                 report.digest = Some(published.digest);
             }
             // What these record, no rule asks for yet.
-            RegistryEvent::LedgerHead(_)
-            | RegistryEvent::KeyRotated(_)
-            | RegistryEvent::TokenIssued(_)
+            RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)

@@ -217,6 +217,7 @@ mod tests {
     use crate::ledger::Append;
     use crate::ledger::memory::MemoryLog;
     use crate::rules::command::Command;
+    use crate::writer::publisher::Publishing;
     use crate::writer::{Writer, system};
     use mentorlog_events::entry::Actor;
 
@@ -227,7 +228,8 @@ mod tests {
         let log = Arc::new(MemoryLog::new());
         let clock = Clock::start(Machine::default());
         let (writer, running) =
-            Writer::start(&(log.clone() as Arc<dyn Log>), BTreeMap::new(), keys, clock).unwrap();
+            Writer::start(&(log.clone() as Arc<dyn Log>), BTreeMap::new(), keys, clock, Publishing::Off)
+                .unwrap();
         let body = br#"{"slug":"spring","name":"Spring","time_zone":"UTC"}"#;
         let Ok(Command::OpenProgram(open)) = Command::read("open-program", body) else { panic!("it is one") };
         let caller = crate::writer::Caller { actor: Actor::Manager, ..system() };

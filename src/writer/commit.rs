@@ -10,13 +10,15 @@ use std::time::Instant;
 
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::Event;
-use mentorlog_events::id::CommandId;
+use mentorlog_events::event::registry::RegistryEvent;
+use mentorlog_events::id::{CommandId, LedgerId};
+use mentorlog_events::time::Timestamp;
 use tokio::sync::mpsc;
 
 use super::group::{Fold, Found, Group, Reply};
-use super::published::{Head, Program, Published, lock};
+use super::published::{Head, Program, Published};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
-use super::{Answer, BatchAnswer, Message};
+use super::{Answer, BatchAnswer, Message, RotationRefusal};
 use crate::ledger::{Append, Log, Outcome};
 
 pub(super) struct Committer {
@@ -25,6 +27,8 @@ pub(super) struct Committer {
     pub in_flight: Arc<AtomicUsize>,
     pub wake: mpsc::WeakSender<Message>,
     pub decider: Thread,
+    /// Wakes the publisher; its end is the publisher's.
+    pub publish: Option<channel::SyncSender<()>>,
 }
 
 impl Committer {
@@ -48,8 +52,13 @@ impl Committer {
         let appended = self.append(&group);
         match appended {
             Ok(()) => {
+                let has_grown = !group.appends.is_empty();
                 for (append, fold) in group.appends.iter().zip(group.folds) {
                     self.publish(append, fold);
+                }
+                if let Some(publish) = self.publish.as_ref().filter(|_| has_grown) {
+                    // Full: it is awake already.
+                    let _ = publish.try_send(());
                 }
                 for reply in group.replies {
                     self.answer(reply);
@@ -102,6 +111,7 @@ impl Committer {
 
     fn publish(&self, append: &Append, fold: Fold) {
         let (size, root) = (append.expected_size + append.records.len() as u64, append.root);
+        let (head, now) = (Head { size, root }, self.published.clock.now());
         match fold {
             Fold::Program { program, entries, is_new } => {
                 {
@@ -113,11 +123,33 @@ impl Committer {
                     view.root = root;
                 }
                 program.grown.send_replace(size);
+                program.auditable.grew(head, now);
                 if is_new {
                     self.published.add(&program);
                 }
             }
-            Fold::Registry => *lock(&self.published.registry) = Head { size, root },
+            Fold::Registry { entries } => {
+                self.published.registry.grew(head, now);
+                for entry in entries {
+                    self.note_keys(&entry, now);
+                }
+            }
+        }
+    }
+
+    /// What an entry of the registry says of keys. A ledger's new key signs its present size, too.
+    fn note_keys(&self, entry: &Entry<RegistryEvent>, now: Timestamp) {
+        let mut keybook = self.published.keybook.write().unwrap_or_else(PoisonError::into_inner);
+        let changed = keybook.apply(entry).expect("the writer records keys of its own making");
+        drop(keybook);
+        match changed {
+            None => {}
+            Some(LedgerId::REGISTRY) => self.published.registry.ask(now),
+            Some(ledger) => {
+                if let Some(program) = self.published.program(&ledger.to_string()) {
+                    program.auditable.ask(now);
+                }
+            }
         }
     }
 
@@ -143,6 +175,9 @@ impl Committer {
             Reply::Open(Err(refusal), answer) => {
                 let _ = answer.send(Err(refusal));
             }
+            Reply::Rotated(rotated, answer) => {
+                let _ = answer.send(rotated);
+            }
         }
     }
 }
@@ -158,6 +193,7 @@ impl Reply {
             }
             Self::NoBatch(_, answer) => Self::NoBatch(why.clone(), answer),
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
+            Self::Rotated(_, answer) => Self::Rotated(Err(RotationRefusal::Refused(why.clone())), answer),
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 
-use mentorlog_events::entry::{CommandStamp, ENVELOPE, Entry, Facts};
+use mentorlog_events::entry::{Actor, CommandStamp, ENVELOPE, Entry, Facts};
 use mentorlog_events::event::Event;
-use mentorlog_events::event::registry::{RegistryEvent, RegistryOpened};
-use mentorlog_events::id::{CommandId, EventId, InstallationId, LedgerId, ProgramId};
+use mentorlog_events::event::registry::{KeyRotated, LedgerHead, RegistryEvent, RegistryOpened};
+use mentorlog_events::id::{B64, CommandId, EventId, InstallationId, LedgerId, ProgramId};
 use mentorlog_events::time::{Timestamp, Zone};
 use mentorlog_projections::read_models::ReadModels;
 use rand::rngs::StdRng;
@@ -18,16 +18,18 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
+use super::auditable::Auditable;
 use super::group::{Fold, Found, Group, Reply};
 use super::known::Known;
 use super::ledgers::{Ledger, Pending, Registry, seen};
 use super::published::{Head, Program, Published, View, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
-use super::{Caller, Idempotency, Message, Submission, system};
+use super::{Caller, Idempotency, Message, Rotated, RotationRefusal, Submission, system};
 use crate::keys::Keys;
 use crate::ledger::merkle::Tree;
 use crate::rules::command::{ExpireProposal, OpenProgram};
-use crate::rules::registry::{Opening, decide_open};
+use crate::rules::registry::{Opening, decide_open, rotation_statement};
+use crate::rules::rejection::Rejection;
 use crate::rules::state::State;
 use crate::rules::{Context, Ids, decide};
 
@@ -37,13 +39,16 @@ const GROUP_ENTRIES_MAX: usize = 16_384;
 /// A group of this many entries is company enough: it goes to the disk as soon as that is free.
 const COMPANY_ENTRIES: usize = 128;
 
+/// A ledger's head is recorded in the registry again after so many minutes, if the ledger has grown.
+const HEAD_MINUTES: i64 = 60;
+
 /// Signing keys start with this number.
 const FIRST_KEY: u32 = 1;
 
 /// Decides, in the order of arrival, ahead of the disk.
 pub(super) struct Decider {
     pub(super) published: Arc<Published>,
-    pub(super) keys: Keys,
+    pub(super) keys: Arc<Keys>,
     pub(super) rng: StdRng,
     pub(super) registry: Registry,
     pub(super) ledgers: HashMap<ProgramId, Ledger>,
@@ -65,6 +70,8 @@ impl Decider {
             }
             self.hand_over();
         }
+        self.hand_over();
+        self.record_heads(true);
         self.hand_over();
     }
 
@@ -91,8 +98,8 @@ impl Decider {
         for (append, fold) in group.appends.iter_mut().zip(&group.folds) {
             // The trees have taken in exactly what has been decided, and all of that is in this group or before.
             append.root = match fold {
-                Fold::Program { program, .. } => lock(&program.tree).root(),
-                Fold::Registry => self.registry.tree.root(),
+                Fold::Program { program, .. } => lock(&program.auditable.tree).root(),
+                Fold::Registry { .. } => lock(&self.published.registry.tree).root(),
             };
         }
         self.in_flight.fetch_add(1, Ordering::AcqRel);
@@ -121,7 +128,14 @@ impl Decider {
                 let found = self.consider_opening(&program, &caller, idempotency);
                 self.open.replies.push(Reply::Open(found, answer));
             }
-            Message::Tick => self.expire_proposals(),
+            Message::Tick => {
+                self.expire_proposals();
+                self.record_heads(false);
+            }
+            Message::Rotate(ledger, key_number, caller, answer) => {
+                let rotated = self.rotate(ledger, key_number, &caller);
+                self.open.replies.push(Reply::Rotated(rotated, answer));
+            }
         }
     }
 
@@ -184,7 +198,7 @@ impl Decider {
         }
         let first = ledger.size;
         let root = {
-            let mut tree = lock(&ledger.program.tree);
+            let mut tree = lock(&ledger.program.auditable.tree);
             for record in &records {
                 tree.push(record.leaf_hash());
             }
@@ -230,7 +244,7 @@ impl Decider {
             submissions.iter().map(|submission| self.consider(program, submission, false)).collect()
         };
         let ledger = self.ledgers.get(&program).ok_or(Refusal::NoSuchProgram)?;
-        Ok((found, Head { size: ledger.size, root: lock(&ledger.program.tree).root() }))
+        Ok((found, Head { size: ledger.size, root: lock(&ledger.program.auditable.tree).root() }))
     }
 
     /// All or none: what the items before a refused one did is taken back.
@@ -287,6 +301,75 @@ impl Decider {
         }
     }
 
+    /// Records in the registry how far each ledger has grown, if its last head there is an hour old or `all`.
+    ///
+    /// The registry's own growth is no reason for another entry of it.
+    fn record_heads(&mut self, all: bool) {
+        let Ok(now) = self.published.clock.to_record() else { return };
+        if self.published.stopped().is_some() {
+            return;
+        }
+        let state = &self.registry.state;
+        let due = |ledger: &Ledger| {
+            let origin = state.origin(ledger.program.id)?;
+            let is_due = state.head(origin).is_none_or(|(size, recorded_at)| {
+                size < ledger.size && (all || now >= recorded_at.plus_minutes(HEAD_MINUTES))
+            });
+            is_due.then(|| LedgerHead {
+                origin: origin.to_owned(),
+                size: ledger.size,
+                root: B64(lock(&ledger.program.auditable.tree).root()),
+            })
+        };
+        let mut heads: Vec<LedgerHead> = self.ledgers.values().filter_map(due).collect();
+        if heads.is_empty() {
+            return;
+        }
+        heads.sort_by(|one, other| one.origin.cmp(&other.origin));
+        // A group of their own, after the entries they speak of: a head is never durable before those are.
+        self.hand_over();
+        for head in heads {
+            self.register(head.into(), &system(), None, now);
+        }
+    }
+
+    /// Lets a ledger sign with its next key, `key_number`. Asked for again, it is what it is.
+    fn rotate(
+        &mut self,
+        ledger: LedgerId,
+        key_number: u32,
+        caller: &Caller,
+    ) -> Result<Rotated, RotationRefusal> {
+        let refuse = RotationRefusal::Refused;
+        if self.published.stopped().is_some() {
+            return Err(refuse(self.published.stopped_refusal()));
+        }
+        if caller.actor != Actor::Manager || caller.on_behalf_of.is_some() {
+            return Err(refuse(Rejection::ManagerOnly.into()));
+        }
+        let state = &self.registry.state;
+        let origin = match ledger {
+            LedgerId::REGISTRY => Some(state.registry_origin()),
+            program => state.origin(ProgramId(program.0)),
+        };
+        let origin = origin.ok_or(refuse(Refusal::NoSuchProgram))?.to_owned();
+        let current = state.key_number(&origin).ok_or(refuse(Refusal::NoSuchProgram))?;
+        let public_key = self.keys.public_key(&origin, key_number);
+        let rotated =
+            Rotated { origin: origin.clone(), key_number, public_key, replayed: key_number == current };
+        if rotated.replayed {
+            return Ok(rotated);
+        }
+        if current.checked_add(1) != Some(key_number) {
+            return Err(RotationRefusal::KeyNumber { current });
+        }
+        let now = self.published.clock.to_record().map_err(|deviates| refuse(deviates.into()))?;
+        let statement = rotation_statement(&origin, key_number, &public_key);
+        let signature = B64(self.keys.sign(&origin, current, statement.as_bytes()));
+        self.register(KeyRotated { origin, key_number, public_key, signature }.into(), caller, None, now);
+        Ok(rotated)
+    }
+
     /// The registry's entry 0.
     pub(super) fn open_registry(&mut self, installation: InstallationId) {
         let origin = format!("{installation}/registry/1");
@@ -327,7 +410,7 @@ impl Decider {
     ) -> CommandId {
         let registry = &mut self.registry;
         let now = now.max(registry.last_recorded);
-        let seq = registry.tree.size();
+        let seq = registry.state.size();
         let command = CommandId(version_7(now, &mut self.rng));
         let entry = Entry {
             seq,
@@ -348,14 +431,17 @@ impl Decider {
             sealed: Vec::new(),
         };
         let record = entry.seal().expect("the registry's facts are short");
-        registry.tree.push(record.leaf_hash());
+        lock(&self.published.registry.tree).push(record.leaf_hash());
         registry.state.apply(&entry).expect("what was decided fits the state it was decided on");
         registry.last_recorded = now;
         if let Some(idempotency) = idempotency {
             registry.known.insert(&idempotency.key.0, seq);
             registry.pending.push_back(Pending { seq, idempotency });
         }
-        self.open.push(LedgerId::REGISTRY, seq, &mut vec![record], || Fold::Registry);
+        let fold = || Fold::Registry { entries: Vec::new() };
+        if let Fold::Registry { entries } = self.open.push(LedgerId::REGISTRY, seq, &mut vec![record], fold) {
+            entries.push(entry);
+        }
         command
     }
 
@@ -466,7 +552,7 @@ impl Decider {
             slug,
             secret: self.keys.of_ledger(id),
             view: RwLock::new(View { models: ReadModels::new(), size: 0, root: Tree::new().root() }),
-            tree: Mutex::new(tree),
+            auditable: Arc::new(Auditable::new(id, tree, Head { size: 0, root: Tree::new().root() })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(0),
         });

@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::Event;
+use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::Record;
 use tokio::sync::oneshot;
 
 use super::published::{Head, Program};
 use super::receipt::Refusal;
-use super::{Answer, BatchAnswer, OpenAnswer};
+use super::{Answer, BatchAnswer, OpenAnswer, RotateAnswer};
 use crate::ledger::Append;
 
 /// What the committer finds out for an answer.
@@ -29,12 +30,13 @@ pub(super) enum Reply {
     /// A batch of which nothing was considered.
     NoBatch(Refusal, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(Result<(Arc<Program>, Found), Refusal>, oneshot::Sender<OpenAnswer>),
+    Rotated(RotateAnswer, oneshot::Sender<RotateAnswer>),
 }
 
 /// What of one ledger is published once its entries are durable.
 pub(super) enum Fold {
     Program { program: Arc<Program>, entries: Vec<Entry<Event>>, is_new: bool },
-    Registry,
+    Registry { entries: Vec<Entry<RegistryEvent>> },
 }
 
 /// What is committed together.
@@ -65,10 +67,15 @@ impl Group {
                 continue;
             };
             self.appends[index].records.extend(append.records);
-            if let (Fold::Program { entries, .. }, Fold::Program { entries: later, .. }) =
-                (&mut self.folds[index], fold)
-            {
-                entries.extend(later);
+            match (&mut self.folds[index], fold) {
+                (Fold::Program { entries, .. }, Fold::Program { entries: later, .. }) => {
+                    entries.extend(later)
+                }
+                (Fold::Registry { entries }, Fold::Registry { entries: later }) => entries.extend(later),
+                (Fold::Program { .. }, Fold::Registry { .. })
+                | (Fold::Registry { .. }, Fold::Program { .. }) => {
+                    unreachable!("the registry's ledger is no program's")
+                }
             }
         }
         self.replies.extend(later.replies);

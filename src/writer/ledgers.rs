@@ -12,8 +12,9 @@ use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
 use super::Idempotency;
+use super::auditable::Auditable;
 use super::known::Known;
-use super::published::{Program, View, lock};
+use super::published::{Head, Program, View, lock};
 use super::receipt::Refusal;
 use super::replay::{ReplayError, Replayed, replay};
 use crate::keys::Keys;
@@ -47,7 +48,7 @@ impl Ledger {
             state: self.state.mark(),
             size: self.size,
             last_recorded: self.last_recorded,
-            tree: lock(&self.program.tree).clone(),
+            tree: lock(&self.program.auditable.tree).clone(),
             pending: self.pending.len(),
         }
     }
@@ -63,7 +64,7 @@ impl Ledger {
         self.state.take_back(mark.state);
         self.size = mark.size;
         self.last_recorded = mark.last_recorded;
-        *lock(&self.program.tree) = mark.tree;
+        *lock(&self.program.auditable.tree) = mark.tree;
         self.pending.truncate(mark.pending);
         self.held = None;
     }
@@ -102,7 +103,7 @@ impl Ledger {
             slug,
             secret: keys.of_ledger(id),
             view: RwLock::new(View { models, size, root }),
-            tree: Mutex::new(tree),
+            auditable: Arc::new(Auditable::new(id, tree, Head { size, root })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(size),
         });
@@ -150,7 +151,6 @@ pub(super) struct Registry {
     pub(super) state: RegistryState,
     pub(super) known: Known,
     pub(super) last_recorded: Timestamp,
-    pub(super) tree: Tree,
     pub(super) pending: VecDeque<Pending>,
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! handlers --queue--> decide (rules, in memory, ahead of the disk) --groups--> commit (log, read models, answers)
+//!                                                                                  `--wakes--> publish (checkpoints)
 //! ```
 //! While one group is being committed the next one is decided: the sync hides behind the work.
 //! An append that failed, or of which nothing is known, stops writing for good. Reads go on at the last
@@ -11,7 +12,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
@@ -29,7 +30,10 @@ use crate::ledger::merkle::Tree;
 use crate::rules::command::{Command, OpenProgram};
 use crate::rules::registry::RegistryState;
 
+pub mod auditable;
+pub mod keybook;
 pub mod published;
+pub mod publisher;
 pub mod receipt;
 
 mod decide;
@@ -43,11 +47,14 @@ pub mod known;
 pub mod replay;
 pub mod vitals;
 
+use auditable::Auditable;
 use decide::{Decider, RandomBytes, seeded};
 use group::Group;
+use keybook::Keybook;
 use known::Known;
 use ledgers::{Ledger, Registry, contradiction, remember};
-use published::{Directory, Head, Published};
+use published::{Directory, Head, Published, PublishingVitals};
+use publisher::{BadMirror, Publisher, Publishing};
 use receipt::{Receipt, Refusal};
 use replay::{ReplayError, Replayed, replay};
 use vitals::Vitals;
@@ -105,11 +112,42 @@ pub struct BatchAnswer {
 /// The answer to opening a program: which one it is, and the receipt of its entry 0.
 pub type OpenAnswer = Result<(ProgramId, Receipt), Refusal>;
 
+/// A ledger signs with this key from now on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotated {
+    /// The ledger's origin.
+    pub origin: String,
+    /// Number of the key.
+    pub key_number: u32,
+    /// The Ed25519 public key.
+    pub public_key: B64<32>,
+    /// It was so before; nothing was appended this time.
+    pub replayed: bool,
+}
+
+/// Why a ledger signs with the key it signed with before. Nothing was appended unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RotationRefusal {
+    /// The number asked for is neither that of the key nor the next one.
+    #[error("the ledger signs with key {current}: ask for the next number, one more")]
+    KeyNumber {
+        /// Number of the key the ledger signs with.
+        current: u32,
+    },
+    /// As any command.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// The answer to a rotation.
+pub type RotateAnswer = Result<Rotated, RotationRefusal>;
+
 enum Message {
     One(ProgramId, Submission, Instant, oneshot::Sender<Answer>),
     Batch(ProgramId, Vec<Submission>, bool, Instant, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(OpenProgram, Caller, Option<Idempotency>, oneshot::Sender<OpenAnswer>),
-    /// Time has passed: proposals may have expired.
+    Rotate(LedgerId, u32, Caller, oneshot::Sender<RotateAnswer>),
+    /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
     Committed,
@@ -124,6 +162,9 @@ pub enum StartError {
     /// The registry could not be written.
     #[error("the registry could not be written: {0}")]
     Append(String),
+    /// What was published and what is there contradict each other.
+    #[error(transparent)]
+    Mirror(#[from] BadMirror),
 }
 
 /// The way in: hands submissions to the writer and waits for its answers. Cheap to clone.
@@ -133,10 +174,12 @@ pub struct Writer {
     published: Arc<Published>,
 }
 
-/// The writer's threads. Ends when every [`Writer`] is dropped and what waits has been answered.
+/// The writer's threads. Ends when every [`Writer`] is dropped, what waits has been answered, and all of it is under a
+/// published checkpoint.
 pub struct Running {
     decider: JoinHandle<()>,
     committer: JoinHandle<()>,
+    publisher: Option<JoinHandle<()>>,
 }
 
 impl Running {
@@ -145,19 +188,25 @@ impl Running {
         // A panic of either has stopped writing and has been logged where it happened.
         let _ = self.decider.join();
         let _ = self.committer.join();
+        if let Some(publisher) = self.publisher {
+            let _ = publisher.join();
+        }
     }
 }
 
 impl Writer {
     /// Rebuilds everything from the log and starts the writer.
     ///
+    /// What was published before must be how the log begins, else nothing is started.
     /// `trees` are the Merkle trees of the ledgers as the log verified them when it was opened.
     pub fn start(
         log: &Arc<dyn Log>,
         mut trees: BTreeMap<LedgerId, Tree>,
         keys: Keys,
         clock: Clock,
+        publishing: Publishing,
     ) -> Result<(Self, Running), StartError> {
+        let keys = Arc::new(keys);
         let begun = Instant::now();
         let vitals = Vitals::default();
         let mut rng = seeded();
@@ -165,6 +214,7 @@ impl Writer {
         let mut replayed = registry_tree.size();
         let mut registry = RegistryState::new();
         let mut registry_known = Known::default();
+        let mut keybook = Keybook::default();
         let mut openings = HashMap::new();
         let mut installation = None;
         let mut newest = Timestamp::MIN;
@@ -187,7 +237,10 @@ impl Writer {
                     }
                     _ => remember(&mut registry_known, entry.command, entry.seq),
                 }
-                registry.apply(&entry).map_err(|error| contradiction(LedgerId::REGISTRY, entry.seq, &error))
+                let contradicts =
+                    |error: &dyn std::fmt::Display| contradiction(LedgerId::REGISTRY, entry.seq, error);
+                keybook.apply(&entry).map_err(|error| contradicts(&error))?;
+                registry.apply(&entry).map_err(|error| contradicts(&error))
             },
         )?;
         let registry_recorded = newest;
@@ -234,10 +287,13 @@ impl Writer {
             vitals,
             installation,
             directory: RwLock::new(directory),
-            registry: Mutex::new(head),
+            registry: Arc::new(Auditable::new(LedgerId::REGISTRY, registry_tree, head)),
+            keybook: RwLock::new(keybook),
+            publishing: PublishingVitals::default(),
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),
         });
+        let publisher = Publisher::start(publishing, &published, &keys)?;
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let (groups, handed_over) = channel::channel();
         let mut decider = Decider {
@@ -248,7 +304,6 @@ impl Writer {
                 state: registry,
                 known: registry_known,
                 last_recorded: registry_recorded,
-                tree: registry_tree,
                 pending: VecDeque::new(),
             },
             ledgers,
@@ -269,9 +324,11 @@ impl Writer {
             in_flight,
             wake,
             decider: deciding.thread().clone(),
+            publish: publisher.as_ref().map(|(wake, _)| wake.clone()),
         };
         let committing = spawn("commit", &published, move || committer.run());
-        let running = Running { decider: deciding, committer: committing };
+        let publisher = publisher.map(|(_, thread)| thread);
+        let running = Running { decider: deciding, committer: committing, publisher };
         Ok((Self { queue, published }, running))
     }
 
@@ -315,7 +372,15 @@ impl Writer {
         answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
-    /// Lets the writer record what passing time alone has brought about: expired proposals.
+    /// Lets a ledger, of a program or the registry's, sign with its next key, whose number is `key_number`.
+    pub async fn rotate_key(&self, ledger: LedgerId, key_number: u32, caller: Caller) -> RotateAnswer {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Rotate(ledger, key_number, caller, answer))?;
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered().into()))
+    }
+
+    /// Lets the writer record what passing time alone has brought about: expired proposals, and heads of ledgers
+    /// in the registry.
     pub fn tick(&self) {
         // A full queue means that the writer is busy; the next tick will do.
         let _ = self.send(Message::Tick);
@@ -353,7 +418,7 @@ fn spawn(name: &str, published: &Arc<Published>, body: impl FnOnce() + Send + 's
             let _guard = guard;
             body();
         })
-        .expect("the operating system starts two threads")
+        .expect("the operating system starts a few threads")
 }
 
 /// The software itself.

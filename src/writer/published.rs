@@ -2,7 +2,7 @@
 //! Never shows what is not durable.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
@@ -10,11 +10,12 @@ use mentorlog_events::record::{Hash, Record};
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
+use super::auditable::Auditable;
+use super::keybook::Keybook;
 use super::receipt::Refusal;
 use super::vitals::Vitals;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
-use crate::ledger::merkle::Tree;
 use crate::ledger::{Log, ReadError};
 
 /// What readers see of one program at one moment.
@@ -36,7 +37,8 @@ pub struct Program {
     /// Its secret.
     pub secret: LedgerSecret,
     pub(super) view: RwLock<View>,
-    pub(super) tree: Mutex<Tree>,
+    /// Its ledger as auditors see it.
+    pub auditable: Arc<Auditable>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
 }
@@ -79,7 +81,7 @@ impl Program {
             seq: first + recent.leaves.len() as u64,
             detail: "the ledger ends here".into(),
         })?;
-        lock(&self.tree).root_at(size, |_| Ok(leaves.to_vec()))
+        lock(&self.auditable.tree).root_at(size, |_| Ok(leaves.to_vec()))
     }
 }
 
@@ -119,9 +121,22 @@ pub struct Published {
     /// The installation.
     pub installation: InstallationId,
     pub(super) directory: RwLock<Directory>,
-    pub(super) registry: Mutex<Head>,
+    pub(super) registry: Arc<Auditable>,
+    pub(super) keybook: RwLock<Keybook>,
+    pub(super) publishing: PublishingVitals,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
+}
+
+/// How publishing fares, in atomics that a scrape may read at any time.
+#[derive(Debug, Default)]
+pub struct PublishingVitals {
+    /// Whether checkpoints are published at all.
+    pub on: AtomicBool,
+    /// Checkpoints published since the start.
+    pub checkpoints: AtomicU64,
+    /// Attempts that failed since the start.
+    pub failures: AtomicU64,
 }
 
 /// Size and root of a ledger.
@@ -150,7 +165,22 @@ impl Published {
 
     /// Size and root of the registry.
     pub fn registry(&self) -> Head {
-        *lock(&self.registry)
+        self.registry.durable()
+    }
+
+    /// The registry's ledger as auditors see it.
+    pub fn registry_auditable(&self) -> &Arc<Auditable> {
+        &self.registry
+    }
+
+    /// Looks at the public keys of every ledger. Hold it briefly.
+    pub fn keybook(&self) -> RwLockReadGuard<'_, Keybook> {
+        self.keybook.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How publishing fares.
+    pub fn publishing(&self) -> &PublishingVitals {
+        &self.publishing
     }
 
     /// Why writing has stopped, if it has.
@@ -191,6 +221,7 @@ mod tests {
     use crate::keys::Keys;
     use crate::ledger::Append;
     use crate::ledger::memory::MemoryLog;
+    use crate::ledger::merkle::Tree;
 
     #[test]
     fn every_earlier_root_is_found_in_whatever_order_it_is_asked_for() {
@@ -212,7 +243,7 @@ mod tests {
             slug: "spring".parse().unwrap(),
             secret: Keys::ephemeral().of_ledger(ledger),
             view: RwLock::new(View { models: ReadModels::new(), size: SIZE, root: tree.root() }),
-            tree: Mutex::new(tree),
+            auditable: Arc::new(Auditable::new(ledger, tree.clone(), Head { size: SIZE, root: tree.root() })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(SIZE),
         };

@@ -17,6 +17,7 @@ use mentorlog::ledger::sled::{OpenOptions, SledLog};
 use mentorlog::ledger::{Append, Log, Outcome, ReadError};
 use mentorlog::rules::command::{Command, OpenProgram};
 use mentorlog::rules::rejection::Rejection;
+use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::receipt::{Receipt, Refusal};
 use mentorlog::writer::{Answer, Caller, Idempotency, QUEUE_MAX, Running, Submission, Writer};
 use mentorlog_events::entry::{Actor, Entry};
@@ -137,7 +138,8 @@ impl Ground {
 
     fn start_at(&self, log: Arc<impl Log>, heads: BTreeMap<LedgerId, Tree>, source: impl Source) -> Life<'_> {
         let log: Arc<dyn Log> = log;
-        let (writer, running) = Writer::start(&log, heads, self.keys(), Clock::start(source)).unwrap();
+        let (writer, running) =
+            Writer::start(&log, heads, self.keys(), Clock::start(source), Publishing::Off).unwrap();
         Life { ground: self, writer, running }
     }
 

@@ -17,6 +17,7 @@ use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::writer::published::Published;
+use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
@@ -290,7 +291,8 @@ impl Service {
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
-        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source)).unwrap();
+        let publishing = Publishing::Into { data: data.to_owned() };
+        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
         Self::over(writer, running, secret)
     }
 

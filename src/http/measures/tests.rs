@@ -16,6 +16,7 @@ use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::memory::MemoryLog;
 use crate::writer::Writer;
+use crate::writer::publisher::Publishing;
 
 /// Seconds since the epoch, for both clocks.
 #[derive(Clone)]
@@ -43,7 +44,8 @@ impl Service {
         let heads = log.heads();
         let log: Arc<dyn Log> = Arc::new(log);
         let secret = keys.of_ledger(LedgerId::REGISTRY);
-        let (writer, _running) = Writer::start(&log, heads, keys, Clock::start(now.clone())).unwrap();
+        let (writer, _running) =
+            Writer::start(&log, heads, keys, Clock::start(now.clone()), Publishing::Off).unwrap();
         Self { router: router(Arc::new(App::new(writer, secret))), now }
     }
 

@@ -1,0 +1,115 @@
+//! A ledger as auditors see it: its tree, how far it is durable, and the checkpoint that was published last.
+//! Never shows a checkpoint that is not stored.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+use bytes::Bytes;
+use mentorlog_events::id::LedgerId;
+use mentorlog_events::time::Timestamp;
+
+use super::published::{Head, lock};
+use crate::ledger::Log;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::merkle::Tree;
+use crate::ledger::note::Note;
+use crate::ledger::provable::Provable;
+
+/// A published checkpoint.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// What it says.
+    pub checkpoint: Checkpoint,
+    /// With the lines under it.
+    pub note: Note,
+    /// The note to the byte, as it is stored and served.
+    pub bytes: Bytes,
+    /// When it was published, by the writer's clock; of one that was found at a start, when that was.
+    pub at: Timestamp,
+}
+
+impl Signed {
+    /// A checkpoint and the note that says it.
+    pub(super) fn new(checkpoint: Checkpoint, note: Note, at: Timestamp) -> Self {
+        let bytes = Bytes::from(note.to_string());
+        Self { checkpoint, note, bytes, at }
+    }
+}
+
+/// One ledger, of a program or the registry's.
+pub struct Auditable {
+    /// Which ledger.
+    pub ledger: LedgerId,
+    /// As decided: ahead of what is durable by at most the groups in flight.
+    pub(super) tree: Mutex<Tree>,
+    growth: Mutex<Growth>,
+    signed: RwLock<Option<Arc<Signed>>>,
+    refused: OnceLock<String>,
+}
+
+struct Growth {
+    durable: Head,
+    /// Since when something durable waits to be published; `None`: nothing does.
+    waiting_since: Option<Timestamp>,
+}
+
+impl Auditable {
+    pub(super) fn new(ledger: LedgerId, tree: Tree, durable: Head) -> Self {
+        Self {
+            ledger,
+            tree: Mutex::new(tree),
+            growth: Mutex::new(Growth { durable, waiting_since: None }),
+            signed: RwLock::new(None),
+            refused: OnceLock::new(),
+        }
+    }
+
+    /// What is durable.
+    pub fn durable(&self) -> Head {
+        lock(&self.growth).durable
+    }
+
+    /// The ledger at a size that is durable; larger ones are cut to what is.
+    pub fn provable<'a>(&'a self, log: &'a dyn Log, size: u64) -> Provable<'a> {
+        let size = size.min(self.durable().size);
+        Provable { log, ledger: self.ledger, tree: &self.tree, size }
+    }
+
+    /// The checkpoint that was published last; `None` before the first.
+    pub fn signed(&self) -> Option<Arc<Signed>> {
+        self.signed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Since when something durable waits to be published; `None` when nothing does.
+    pub fn waiting_since(&self) -> Option<Timestamp> {
+        lock(&self.growth).waiting_since
+    }
+
+    /// Why nothing more is published of this ledger, if so: what was published and what is there contradict each other.
+    pub fn refused(&self) -> Option<&str> {
+        self.refused.get().map(String::as_str)
+    }
+
+    /// More is durable.
+    pub(super) fn grew(&self, durable: Head, now: Timestamp) {
+        let mut growth = lock(&self.growth);
+        growth.durable = durable;
+        growth.waiting_since.get_or_insert(now);
+    }
+
+    /// Its checkpoint is to be published again, grown or not.
+    pub(super) fn ask(&self, now: Timestamp) {
+        lock(&self.growth).waiting_since.get_or_insert(now);
+    }
+
+    /// A checkpoint is stored. `read_at`: when the size it is of was looked up; what came since waits since then.
+    pub(super) fn show(&self, signed: Signed, read_at: Timestamp) {
+        let mut growth = lock(&self.growth);
+        growth.waiting_since = (growth.durable.size > signed.checkpoint.size).then_some(read_at);
+        drop(growth);
+        *self.signed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signed));
+    }
+
+    pub(super) fn refuse(&self, why: &str) {
+        let _ = self.refused.set(why.to_owned());
+    }
+}

@@ -1,0 +1,324 @@
+//! Publishes what is durable: tiles into the mirror, then the signed checkpoint, then for everybody to see.
+//! Never signs what is not durable, nor anything that does not continue the checkpoint stored last.
+//!
+//! One thread, beside the one that commits. It is woken when something has grown and begins a round at most every
+//! half second, the ledger that has waited longest first. So every checkpoint follows its growth within a second as
+//! long as a round takes less than half of one; with more growing ledgers they take turns, and the metric
+//! `mentorlog_checkpoint_lag_seconds` says how far behind each is.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc as channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mentorlog_events::id::LedgerId;
+use mentorlog_events::time::Timestamp;
+
+use super::auditable::{Auditable, Signed};
+use super::keybook::LedgerKey;
+use super::published::{Published, lock};
+use crate::keys::Keys;
+use crate::ledger::ReadError;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::mirror::{Mirror, MirrorError};
+use crate::ledger::note::{KeyName, Note, NoteError, SignatureLine, Signer};
+
+/// A round begins at the earliest so long after the one before it.
+const ROUND: Duration = Duration::from_millis(500);
+
+/// What failed is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Whether checkpoints are published, and where to.
+pub enum Publishing {
+    /// Nothing is signed. For measuring what publishing costs, and for logs that do not outlive their process.
+    Off,
+    /// Into the mirror of this data directory.
+    Into {
+        /// The data directory.
+        data: PathBuf,
+    },
+}
+
+/// What was published and what is there contradict each other: the log is shorter than what was signed, or another.
+/// Nothing was appended and nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum BadMirror {
+    /// The log ends before the last published checkpoint.
+    #[error(
+        "ledger {ledger}: a checkpoint of {signed} entries was published, and the log has {size}: seq {size} and later \
+         are lost here; rebuild them from the mirror, or restore a newer backup"
+    )]
+    Behind {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Size of the checkpoint.
+        signed: u64,
+        /// Size of the log.
+        size: u64,
+    },
+    /// The log is not the one of which the last published checkpoint is.
+    #[error(
+        "ledger {ledger}: the checkpoint that was published of its first {signed} entries has another root than they \
+         have: one of seq 0 to {} is not what it was", signed.saturating_sub(1)
+    )]
+    Fork {
+        /// The ledger.
+        ledger: LedgerId,
+        /// Size of the checkpoint.
+        signed: u64,
+    },
+    /// A ledger was published, and the log does not know it.
+    #[error(
+        "ledger {0}: a checkpoint of it was published, and the log does not hold it: seq 0 and later are lost here"
+    )]
+    Unknown(LedgerId),
+    /// The mirror cannot be read.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+}
+
+/// The mirror and what is stored there: for whoever adds to it.
+struct Shelf {
+    published: Arc<Published>,
+    keys: Arc<Keys>,
+    mirror: Mirror,
+    stored: Mutex<Stored>,
+}
+
+/// The stored note of each ledger, to the byte, and the size it is of.
+type Stored = HashMap<LedgerId, (Bytes, u64)>;
+
+/// The thread that publishes.
+pub(super) struct Publisher {
+    shelf: Arc<Shelf>,
+    wake: channel::Receiver<()>,
+}
+
+impl Publisher {
+    /// Compares what is stored with the log, shows it, and starts the thread. It ends with the sender: after one more
+    /// round.
+    pub(super) fn start(
+        publishing: Publishing,
+        published: &Arc<Published>,
+        keys: &Arc<Keys>,
+    ) -> Result<Option<(channel::SyncSender<()>, JoinHandle<()>)>, BadMirror> {
+        let data = match publishing {
+            Publishing::Off => return Ok(None),
+            Publishing::Into { data } => data,
+        };
+        published.publishing.on.store(true, Ordering::Relaxed);
+        let shelf = Arc::new(Shelf {
+            published: published.clone(),
+            keys: keys.clone(),
+            mirror: Mirror::new(&data),
+            stored: Mutex::default(),
+        });
+        let is_behind = shelf.take_up()?;
+        let (waker, wake) = channel::sync_channel(1);
+        if is_behind {
+            let _ = waker.try_send(());
+        }
+        let publisher = Self { shelf, wake };
+        let thread = thread::Builder::new().name("publish".to_owned()).spawn(move || publisher.run());
+        Ok(Some((waker, thread.expect("the operating system starts a few threads"))))
+    }
+
+    fn run(self) {
+        let (mut is_last, mut is_done, mut begun) = (false, true, None::<Instant>);
+        while !is_last {
+            is_last = if is_done {
+                self.wake.recv().is_err()
+            } else {
+                self.ends_before(Instant::now() + AGAIN, true)
+            };
+            if let Some(begun) = begun.filter(|_| !is_last) {
+                is_last = self.ends_before(begun + ROUND, false);
+            }
+            begun = Some(Instant::now());
+            is_done = self.shelf.round();
+        }
+    }
+
+    /// Waits until then, or until something grows if that matters; whether the end came first.
+    fn ends_before(&self, until: Instant, or_growth: bool) -> bool {
+        loop {
+            match self.wake.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                // Whatever it was, it will be in the round that follows.
+                Ok(()) if or_growth => return false,
+                Ok(()) => {}
+                Err(channel::RecvTimeoutError::Timeout) => return false,
+                Err(channel::RecvTimeoutError::Disconnected) => return true,
+            }
+        }
+    }
+}
+
+impl Shelf {
+    /// Every ledger, the registry first.
+    fn ledgers(&self) -> Vec<Arc<Auditable>> {
+        let programs = self.published.programs();
+        let programs = programs.iter().map(|program| program.auditable.clone());
+        std::iter::once(self.published.registry.clone()).chain(programs).collect()
+    }
+
+    /// Compares every stored checkpoint with the log, and shows it. Whether something has to be published.
+    fn take_up(&self) -> Result<bool, BadMirror> {
+        let mut found = self.mirror.ledgers()?;
+        let now = self.published.clock.now();
+        let mut is_behind = false;
+        for ledger in self.ledgers() {
+            self.mirror.tidy(ledger.ledger)?;
+            if found.remove(&ledger.ledger)
+                && let Some(signed) = self.stored_checkpoint(&ledger, now)?
+            {
+                Self::show(&mut lock(&self.stored), &ledger, signed, now);
+            }
+            let durable = ledger.durable().size;
+            let current = ledger.signed().is_some_and(|signed| {
+                signed.checkpoint.size == durable && self.is_signed_by_its_keys(ledger.ledger, &signed, now)
+            });
+            if durable > 0 && !current {
+                ledger.ask(now);
+                is_behind = true;
+            }
+        }
+        match found.first() {
+            Some(unknown) => Err(BadMirror::Unknown(*unknown)),
+            None => Ok(is_behind),
+        }
+    }
+
+    /// The stored checkpoint of a ledger, if it can be believed; it is then how the log begins.
+    fn stored_checkpoint(&self, ledger: &Auditable, now: Timestamp) -> Result<Option<Signed>, BadMirror> {
+        let Some(bytes) = self.mirror.checkpoint(ledger.ledger)? else { return Ok(None) };
+        let read = self.verified(ledger.ledger, &bytes);
+        let (checkpoint, note) = match read {
+            Ok(read) => read,
+            Err(error) => {
+                // Nothing in it can be held against the log, and everything it could have said can be said again.
+                let aside = self.mirror.set_aside(ledger.ledger)?;
+                let (ledger, aside) = (ledger.ledger, aside.display());
+                tracing::warn!(%ledger, %error, %aside, "the stored checkpoint cannot be read: it is made anew");
+                return Ok(None);
+            }
+        };
+        let size = ledger.durable().size;
+        if checkpoint.size > size {
+            return Err(BadMirror::Behind { ledger: ledger.ledger, signed: checkpoint.size, size });
+        }
+        let root = ledger.provable(&*self.published.log, size).root_at(checkpoint.size)?;
+        if root != Some(checkpoint.root) {
+            return Err(BadMirror::Fork { ledger: ledger.ledger, signed: checkpoint.size });
+        }
+        Ok(Some(Signed::new(checkpoint, note, now)))
+    }
+
+    fn verified(&self, ledger: LedgerId, bytes: &[u8]) -> Result<(Checkpoint, Note), NoteError> {
+        let keybook = self.published.keybook();
+        let keys = keybook.of(ledger).into_iter().flat_map(|keys| &keys.keys).map(|key| &key.vkey);
+        Checkpoint::verified(bytes, keys).map(|(checkpoint, note, _)| (checkpoint, note))
+    }
+
+    /// Whether every key that would sign it now has.
+    fn is_signed_by_its_keys(&self, ledger: LedgerId, signed: &Signed, now: Timestamp) -> bool {
+        let has_line = |id| signed.note.signatures().iter().any(|line| line.id == id);
+        let keybook = self.published.keybook();
+        keybook.of(ledger).is_some_and(|keys| keys.signing(now).all(|key| has_line(key.vkey.id())))
+    }
+
+    /// Publishes everything that waits, what waits longest first. Whether nothing is left that failed.
+    fn round(&self) -> bool {
+        let waiting = |ledger: Arc<Auditable>| Some((ledger.waiting_since()?, ledger));
+        let mut due: Vec<_> = self.ledgers().into_iter().filter_map(waiting).collect();
+        due.retain(|(_, ledger)| ledger.refused().is_none());
+        due.sort_by_key(|(since, _)| *since);
+        let mut is_done = true;
+        for (_, ledger) in due {
+            // A defect met in one ledger is no reason to leave the others unpublished.
+            let outcome = catch_unwind(AssertUnwindSafe(|| self.publish(&ledger)));
+            let vitals = &self.published.publishing;
+            let (id, why, is_final) = match outcome {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => (ledger.ledger, error.to_string(), error.is_final()),
+                Err(_) => (ledger.ledger, "publishing it panicked".to_owned(), true),
+            };
+            vitals.failures.fetch_add(1, Ordering::Relaxed);
+            if is_final {
+                tracing::error!(ledger = %id, why, "no checkpoint of this ledger is published any more");
+                ledger.refuse(&why);
+            } else {
+                tracing::warn!(ledger = %id, why, "a checkpoint could not be published; it is tried again");
+                is_done = false;
+            }
+        }
+        is_done
+    }
+
+    /// Tiles on the disk, then the checkpoint in its place, then shown.
+    fn publish(&self, ledger: &Auditable) -> Result<(), MirrorError> {
+        let read_at = self.published.clock.now();
+        let head = ledger.durable();
+        let provable = ledger.provable(&*self.published.log, head.size);
+        let from = lock(&self.stored).get(&ledger.ledger).map_or(0, |(_, size)| *size);
+        let Some((origin, signers)) = self.signers(ledger.ledger, read_at) else {
+            // Its opening is not complete; when it is, that asks for a checkpoint.
+            return Ok(());
+        };
+        self.mirror.grow(&provable, from, &head.root)?;
+        let checkpoint = Checkpoint::new(origin, head.size, head.root);
+        let text = checkpoint.to_string();
+        let mut note = checkpoint.signed(signers.iter().map(|signer| signer.sign(&text, 0)).collect());
+        {
+            let mut stored = lock(&self.stored);
+            if let Some(earlier) = ledger.signed().filter(|earlier| earlier.note.text() == text) {
+                // The same words: whoever has vouched for them does so still.
+                let known = |line: &&SignatureLine| signers.iter().any(|s| s.public().name() == &line.name);
+                note.add(earlier.note.signatures().iter().filter(|line| !known(line)).cloned());
+            }
+            self.store(&mut stored, ledger, Signed::new(checkpoint, note, read_at), read_at)?;
+        }
+        self.published.publishing.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.mirror.drop_partials(ledger.ledger, from, head.size)?;
+        self.published.log.mirrored(ledger.ledger, head.size);
+        Ok(())
+    }
+
+    /// The name and the keys that sign a ledger's checkpoint now, the newest first; `None` before it is opened.
+    fn signers(&self, ledger: LedgerId, now: Timestamp) -> Option<(KeyName, Vec<Signer>)> {
+        let keybook = self.published.keybook();
+        let keys = keybook.of(ledger)?;
+        let signer = |key: &LedgerKey| {
+            Signer::new(keys.origin.clone(), &self.keys.seed(keys.origin.as_str(), key.number))
+        };
+        Some((keys.origin.clone(), keys.signing(now).map(signer).collect()))
+    }
+
+    /// Compare and swap on the disk, and only then for everybody to see.
+    fn store(
+        &self,
+        stored: &mut Stored,
+        ledger: &Auditable,
+        signed: Signed,
+        read_at: Timestamp,
+    ) -> Result<(), MirrorError> {
+        let provable = ledger.provable(&*self.published.log, u64::MAX);
+        let last = stored.get(&ledger.ledger).map(|(bytes, _)| &bytes[..]);
+        self.mirror.store(&provable, last, (&signed.checkpoint, &signed.note))?;
+        Self::show(stored, ledger, signed, read_at);
+        Ok(())
+    }
+
+    fn show(stored: &mut Stored, ledger: &Auditable, signed: Signed, read_at: Timestamp) {
+        stored.insert(ledger.ledger, (signed.bytes.clone(), signed.checkpoint.size));
+        ledger.show(signed, read_at);
+    }
+}
