@@ -43,6 +43,9 @@ const MEASURES: [(&str, u32); 8] = [
     ("withholding", 1),
 ];
 
+/// Most days of a table of lives: a signed note has at most 64 KiB.
+const LIFE_TABLE_MAX: usize = 1000;
+
 /// What a report is of, and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ground {
@@ -182,7 +185,8 @@ struct Lasted<'a> {
     withheld: bool,
     median: Option<u32>,
     cohorts: &'a [Cohort],
-    /// `[day, at risk, events, censored]` of each day on which pairs stopped; `null` where it is withheld.
+    /// `[day, at risk, events, censored]` of each day on which pairs stopped. `null` where it is withheld: of a
+    /// program that is not archived, where a count is of few people, and beyond 1,000 days.
     life_table: Option<Vec<[u64; 4]>>,
 }
 
@@ -223,9 +227,11 @@ fn shares(shares: &Shares) -> [(&'static str, Share); 8] {
 /// Makes the report of a week. `models` hold the first `ground.size` entries of the ledger and no more, and `close` is
 /// theirs.
 pub fn report(ground: &Ground, close: &WeekClose, models: &ReadModels) -> Report {
-    let table = models.pair_life_table(close.as_of, close.k_anonymity).filter(|_| !close.retention.withheld);
+    let table = models.final_pair_life_table(close.as_of, close.k_anonymity);
+    let days = table.filter(|_| !close.retention.withheld).map(|table| table.days());
     let row = |day: LifeDay| [u64::from(day.day), day.at_risk, day.events, day.censored];
-    let life_table = table.map(|table| table.days().into_iter().map(row).collect());
+    let life_table = days.filter(|days| days.len() <= LIFE_TABLE_MAX);
+    let life_table = life_table.map(|days| days.into_iter().map(row).collect());
     let integers = |share: Share| Integers { numerator: share.numerator, denominator: share.denominator };
     let body = Body {
         report: ground.report,

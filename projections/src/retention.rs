@@ -537,9 +537,14 @@ impl ReadModels {
         ratio
     }
 
-    /// How long pairs lasted by record, as counts by day. `None` if on any day the pairs that ended, or those last
-    /// seen, are 1 to `k - 1` people: of such a table nothing is shown, for each of its counts follows from the others.
-    pub(crate) fn pair_life_table(&self, as_of: Day, k: u16) -> Option<LifeTable> {
+    /// How long pairs lasted by record, as counts by day, once nothing of it can change: when the program is archived.
+    ///
+    /// `None` before that: the tables of two weeks would show the one pair that ended between them. `None` too if on
+    /// any day the pairs that ended, or those last seen, are 1 to `k - 1` people: each count follows from the others.
+    pub(crate) fn final_pair_life_table(&self, as_of: Day, k: u16) -> Option<LifeTable> {
+        self.program
+            .as_ref()
+            .filter(|program| program.state == ProgramState::Archived && program.since <= as_of)?;
         let mut table = LifeTable::default();
         let mut people: BTreeMap<(u32, bool), BTreeSet<Row>> = BTreeMap::new();
         for lived in self.pairs_by_record(self.watched_until(as_of)) {
