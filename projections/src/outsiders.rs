@@ -3,16 +3,26 @@
 //!
 //! PLACEHOLDER
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use mentorlog_events::id::Slug;
 use mentorlog_events::time::Day;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::retention::Restricted;
+use crate::pairs::PairState;
+use crate::read_models::ReadModels;
+use crate::retention::{self, Restricted};
+use crate::statistics::ratio::Ratio;
 
+mod counts;
 mod week;
+mod withholding;
 
+use counts::{Class, Counts, HORIZONS};
 pub use week::{NotAWeek, Week};
+use withholding::{Cell, Fewest, Quiet, Whole};
 
 /// Counts by name, in a fixed order; `None` is withheld.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,4 +163,306 @@ pub struct WeekClose {
     pub cohorts: Vec<Cohort>,
     /// How long they last.
     pub retention: Retention,
+}
+
+/// Where people stand.
+const PARTICIPANTS: [&str; 5] = ["enrolled", "on-break", "left", "departed", "erased"];
+
+/// Bands of balance of pairs in which both taught.
+const BANDS: [&str; 3] = ["below-0.5", "0.5-to-0.8", "0.8-and-over"];
+
+/// The weeks of a program that have closed, and what of them the next one has to know.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Weeks {
+    closed: BTreeMap<Week, Arc<WeekClose>>,
+    shown: Shown,
+    /// The week of the first entry.
+    first: Option<Week>,
+    /// The week of the newest entry: it is not in `closed` yet.
+    current: Option<Week>,
+}
+
+/// What was last shown of tables that only grow.
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    minutes: Quiet,
+    classes: Whole<Class>,
+    classes_shown: [Quiet; 4],
+    flows: [Whole<(usize, usize)>; 4],
+}
+
+impl ReadModels {
+    /// What outsiders may see of a week: what the ledger knew at its close. `None` of weeks before the program was
+    /// opened. The caller asks only for weeks that are over: see [`Week::closed_before`].
+    ///
+    /// At once for weeks before that of the newest entry; later ones cost a pass over pairs and people.
+    pub fn week_close(&self, week: Week) -> Option<Arc<WeekClose>> {
+        if let Some(close) = self.weeks.closed.get(&week) {
+            return Some(close.clone());
+        }
+        let current = self.weeks.current.filter(|current| *current <= week)?;
+        // Weeks without an entry change nothing of what the next one has to know.
+        debug_assert!(self.weeks.first.is_some_and(|first| first <= current));
+        self.close(week, &mut self.weeks.shown.clone()).map(Arc::new)
+    }
+
+    /// Closes the weeks that are over when an entry of `day` is recorded, before it is folded.
+    pub(crate) fn close_weeks_before(&mut self, day: Day) {
+        let week = Week::of(day);
+        match self.weeks.current {
+            None => (self.weeks.first, self.weeks.current) = (Some(week), Some(week)),
+            Some(current) if current < week => {
+                let mut shown = std::mem::take(&mut self.weeks.shown);
+                let mut over = current;
+                while over < week {
+                    if let Some(close) = self.close(over, &mut shown) {
+                        self.weeks.closed.insert(over, Arc::new(close));
+                    }
+                    over = over.next();
+                }
+                (self.weeks.shown, self.weeks.current) = (shown, Some(week));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// The close of a week at which everything that is recorded was.
+    fn close(&self, week: Week, shown: &mut Shown) -> Option<WeekClose> {
+        let as_of = week.last_day();
+        let policy = self.measures_on(as_of)?;
+        let fewest = Fewest::new(policy.measures.k_anonymity);
+        let counts = self.counts(as_of, policy);
+
+        let minutes = shown.minutes.show(fewest, counts.minutes);
+        let classes = shown.classes(fewest, minutes, &counts);
+        let (figures, pairs_by_balance) = figures(fewest, &counts, minutes, classes);
+        let (pairs, proposals, stalled_pairs) = pairs(fewest, &counts);
+        let enrolled = figures.dual_role_share.denominator;
+        let [confirmed, live] =
+            [figures.confirmation_ratio.numerator, figures.confirmation_ratio.denominator];
+        let unconfirmed = live.zip(confirmed).map(|(live, confirmed)| live - confirmed);
+        let taught = fewest.moving_share(counts.teachers, counts.not_teachers);
+        let gini_shown = minutes.is_some() && enrolled.is_some() && taught.is_some();
+        let standing = fewest.standing(counts.participants, 0, fewest.most_people());
+        let cohorts = cohorts(fewest, &counts);
+        let mut close = WeekClose {
+            week,
+            as_of,
+            size: self.size,
+            policy_seq: policy.seq,
+            k_anonymity: policy.measures.k_anonymity,
+            withheld: u64::from(!gini_shown),
+            participants: Cells(PARTICIPANTS.into_iter().zip(standing).collect()),
+            pairs,
+            stalled_pairs,
+            proposals,
+            sessions: Cells(vec![
+                ("logged", unconfirmed),
+                ("confirmed", confirmed),
+                ("disputed", fewest.alone(counts.disputed)),
+                ("voided", fewest.alone(counts.voided)),
+            ]),
+            sessions_by_evidence: Cells(vec![("confirmed", confirmed), ("unconfirmed", unconfirmed)]),
+            figures,
+            teaching_gini: counts.gini.value().filter(|_| gini_shown),
+            exchange_minutes: self.exchange_minutes(fewest, shown, classes, policy, &counts),
+            pairs_by_balance,
+            retention: self.lasting(fewest, as_of, &cohorts, &counts),
+            cohorts,
+        };
+        close.withheld += close.missing();
+        Some(close)
+    }
+
+    fn exchange_minutes(
+        &self,
+        fewest: Fewest,
+        shown: &mut Shown,
+        classes: bool,
+        policy: &crate::program::MeasuresFrom,
+        counts: &Counts,
+    ) -> Vec<Flow> {
+        let unknown: Option<Slug> = "unknown".parse().ok();
+        // Every band of the policy, whether anybody is of it or not: which are in use says who is there.
+        let bands: Vec<&Slug> = policy.measures.bands.iter().map(|band| &band.name).collect();
+        let names = || bands.iter().copied().chain(&unknown);
+        let place = |name: &Slug| bands.iter().position(|band| *band == name);
+        let open = Class::ALL.map(|class| {
+            let of_class = counts.flows.iter().filter(|(_, of, _)| *of == class);
+            let cells: Vec<_> = of_class.map(|(key, _, cell)| (*key, *cell)).collect();
+            shown.flows[class as usize].show(fewest, classes, &cells)
+        });
+        let minutes = |from: &Slug, to: &Slug| {
+            let key = (self.generations.find(from)? as usize, self.generations.find(to)? as usize);
+            counts.flows.iter().find(|(known, _, _)| *known == key).map(|(_, _, cell)| cell.value)
+        };
+        names()
+            .flat_map(|from| names().map(move |to| (from, to)))
+            .map(|(from, to)| {
+                let class = Class::of(place(from), place(to));
+                let shown = open[class as usize].then(|| minutes(from, to).unwrap_or(0));
+                Flow { from: from.clone(), to: to.clone(), minutes: shown }
+            })
+            .collect()
+    }
+
+    fn lasting(&self, fewest: Fewest, as_of: Day, cohorts: &[Cohort], counts: &Counts) -> Retention {
+        let asked = retention::Asked { at: HORIZONS.to_vec(), ..retention::Asked::as_of(as_of) };
+        let all = self.retention(&asked).ok().and_then(|retention| retention.strata.into_iter().next());
+        let lives = counts.ended.value + counts.goes_on.value;
+        let withheld = fewest.fixed_share(counts.ended, counts.goes_on).is_none();
+        let open = all.as_ref().filter(|_| lives > 0 && !withheld);
+        Retention {
+            withheld,
+            at: cohorts
+                .iter()
+                .enumerate()
+                .map(|(at, cohort)| {
+                    let watched = cohort.retained.is_some() && cohort.started != Some(0);
+                    let point = all.as_ref().filter(|_| watched).and_then(|all| all.at.get(at));
+                    Lasting { day: cohort.horizon, survival: point.and_then(|point| point.survival) }
+                })
+                .collect(),
+            median: open.and_then(|all| all.median),
+            rmst: Restricted {
+                tau: asked.tau,
+                value: open.and_then(|all| all.rmst.value),
+                // With it the number of lives could be guessed.
+                se: None,
+            },
+        }
+    }
+}
+
+impl Shown {
+    /// Whether the minutes within, forward, reverse and unknown are shown, which add up to all.
+    fn classes(&mut self, fewest: Fewest, minutes: Option<u64>, counts: &Counts) -> bool {
+        let cells: Vec<(Class, Cell)> = Class::ALL.into_iter().zip(counts.classes).collect();
+        // Each is the total of the cells within it, so none may move by little.
+        let mut quiet = self.classes_shown;
+        let moved = quiet.iter_mut().zip(&cells).all(|(quiet, (_, cell))| quiet.show(fewest, *cell).is_some());
+        let open = self.classes.show(fewest, minutes.is_some() && moved, &cells);
+        if open {
+            self.classes_shown = quiet;
+        }
+        open
+    }
+}
+
+impl Share {
+    fn of(numerator: Option<u64>, denominator: Option<u64>) -> Self {
+        let ratio = numerator.zip(denominator).map(|(one, all)| Ratio::new(one, all));
+        Self { value: ratio.and_then(Ratio::value), numerator, denominator, version: 1 }
+    }
+}
+
+fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool) -> (Shares, Cells) {
+    let returned = minutes.and_then(|_| fewest.moving_share(counts.returned, counts.unreturned));
+    // What came back from others is the difference of the two.
+    let passed_on = returned
+        .and_then(|_| fewest.alone(counts.indirect))
+        .and_then(|_| fewest.moving_share(counts.passed_on, counts.not_passed_on));
+    let exchanging = fewest.alone(counts.exchanging);
+    let two_way = exchanging.and_then(|_| fewest.moving_share(counts.two_way, counts.one_way));
+    let enrolled = fewest.alone(counts.enrolled);
+    let dual_role = enrolled.and_then(|_| fewest.moving_share(counts.dual_role, counts.not_dual_role));
+    let [same, forward, reverse, _] = counts.classes.map(|cell| classes.then_some(cell.value));
+    let cross = forward.zip(reverse).map(|(forward, reverse)| forward + reverse);
+    let known = cross.zip(same).map(|(cross, same)| cross + same);
+    let quarters = fewest.alone(counts.quarters);
+    let valued =
+        quarters.and_then(|_| fewest.moving_share(counts.quarters_returned, counts.quarters_unreturned));
+    let live = fewest.alone(counts.live);
+    let confirmed = live.and_then(|_| fewest.moving_share(counts.confirmed, counts.unconfirmed));
+
+    let bands = two_way.map_or([None; 3], |_| fewest.standing(counts.bands, 2, fewest.most_pairs()));
+    let one_way = exchanging.zip(two_way).map(|(all, two_way)| all - two_way);
+    let by_balance = std::iter::once(("one-way", one_way)).chain(BANDS.into_iter().zip(bands));
+    let shares = Shares {
+        weighted_reciprocity: Share::of(returned, minutes),
+        generalised_reciprocity: Share::of(passed_on, minutes),
+        two_way_pair_share: Share::of(two_way, exchanging),
+        dual_role_share: Share::of(dual_role, enrolled),
+        cross_generation_share: Share::of(cross, known),
+        reverse_share: Share::of(reverse, cross),
+        value_reciprocity: Share::of(valued, quarters),
+        confirmation_ratio: Share::of(confirmed, live),
+    };
+    (shares, Cells(by_balance.collect()))
+}
+
+fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
+    let of = |state: PairState| counts.pairs[state as usize];
+    let started = [PairState::Active, PairState::Paused, PairState::Ended];
+    let standing = fewest.standing(started.map(of), 0, fewest.most_pairs());
+    let shown = |state: PairState| {
+        let at = started.iter().position(|started| *started == state);
+        at.map_or_else(|| fewest.alone(of(state)), |at| standing[at])
+    };
+    let states = PairState::ALL.into_iter().map(|state| (state.as_str(), shown(state)));
+    // The pairs that ever started, less these, are the imported ones.
+    let accepted = fewest.alone(counts.imported).and_then(|_| fewest.alone(counts.accepted));
+    let proposals = vec![
+        ("waiting", shown(PairState::Proposed)),
+        ("accepted", accepted),
+        ("declined", shown(PairState::Declined)),
+        ("withdrawn", shown(PairState::Withdrawn)),
+        ("expired", shown(PairState::Expired)),
+        ("invalidated", shown(PairState::Invalidated)),
+    ];
+    // Beside a withheld number of active pairs it would bound that from below.
+    let stalled = shown(PairState::Active)
+        .and_then(|_| fewest.alone(counts.not_stalled))
+        .and_then(|_| fewest.alone(counts.stalled));
+    (Cells(states.collect()), Cells(proposals), stalled)
+}
+
+fn cohorts(fewest: Fewest, counts: &Counts) -> Vec<Cohort> {
+    let cohort = |(horizon, survived): (u32, counts::Survived)| {
+        let started = fewest.alone(survived.started);
+        let retained = started.and_then(|_| fewest.fixed_share(survived.retained, survived.lost));
+        Cohort { horizon, started, retained }
+    };
+    HORIZONS.into_iter().zip(counts.cohorts).map(cohort).collect()
+}
+
+impl WeekClose {
+    /// Counts that are withheld, and the median and mean if they are.
+    fn missing(&self) -> u64 {
+        let Shares {
+            weighted_reciprocity,
+            generalised_reciprocity,
+            two_way_pair_share,
+            dual_role_share,
+            cross_generation_share,
+            reverse_share,
+            value_reciprocity,
+            confirmation_ratio,
+        } = self.figures;
+        let shares = [
+            weighted_reciprocity,
+            generalised_reciprocity,
+            two_way_pair_share,
+            dual_role_share,
+            cross_generation_share,
+            reverse_share,
+            value_reciprocity,
+            confirmation_ratio,
+        ];
+        let tables = [
+            &self.participants,
+            &self.pairs,
+            &self.proposals,
+            &self.sessions,
+            &self.sessions_by_evidence,
+            &self.pairs_by_balance,
+        ];
+        let counts = tables.into_iter().flat_map(|cells| cells.0.iter().map(|(_, count)| *count));
+        let counts = counts
+            .chain(shares.into_iter().flat_map(|share| [share.numerator, share.denominator]))
+            .chain(self.exchange_minutes.iter().map(|flow| flow.minutes))
+            .chain(self.cohorts.iter().flat_map(|cohort| [cohort.started, cohort.retained]))
+            .chain([self.stalled_pairs]);
+        counts.filter(Option::is_none).count() as u64 + u64::from(self.retention.withheld)
+    }
 }

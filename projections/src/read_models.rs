@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::counting::{Side, Turn};
 use crate::exchanges::{Condition, Confirmed, Exchange, Session, SessionState, Teller, Told};
 use crate::goals::{Goal, GoalCounts, GoalState, NoShow, Round};
+use crate::outsiders::Weeks;
 use crate::pairs::{InRound, Pair, PairSessions, PairState, Terms};
 use crate::participants::{OwnPairs, Participant, ParticipantState, Profile};
 use crate::program::{MeasuresFrom, Program, ProgramState, Totals};
@@ -74,6 +75,7 @@ pub struct ReadModels {
     pub(crate) lessons: Lessons,
     /// No session was ever told of a later day.
     pub(crate) latest_day: Option<Day>,
+    pub(crate) weeks: Weeks,
 }
 
 /// Where and when an event stands.
@@ -97,6 +99,7 @@ impl ReadModels {
 
     /// Folds the next entry of the ledger. Entries come in order, each once.
     pub fn apply(&mut self, entry: &Entry<Event>) {
+        self.close_weeks_before(entry.day);
         let seq = Seq::try_from(entry.seq).unwrap_or(Seq::MAX);
         let at = At { seq, time: entry.recorded_at, day: entry.day };
         // `None` is an event that refers to something unknown.

@@ -347,10 +347,10 @@ pub struct Retention {
 
 /// One life with its place on the calendar.
 #[derive(Debug, Clone, Copy)]
-struct Lived {
-    row: Row,
-    start: Day,
-    life: Life,
+pub(crate) struct Lived {
+    pub(crate) row: Row,
+    pub(crate) start: Day,
+    pub(crate) life: Life,
 }
 
 /// Lives of one group and what was watched of them.
@@ -508,7 +508,7 @@ impl ReadModels {
     }
 
     /// Nothing more can happen in an archived program.
-    fn watched_until(&self, as_of: Day) -> Day {
+    pub(crate) fn watched_until(&self, as_of: Day) -> Day {
         let archived = self.program.as_ref().filter(|program| program.state == ProgramState::Archived);
         archived.map_or(as_of, |program| program.since.min(as_of))
     }
@@ -557,7 +557,7 @@ impl ReadModels {
         enough.then_some(table)
     }
 
-    fn pairs_by_record(&self, watched: Day) -> Vec<Lived> {
+    pub(crate) fn pairs_by_record(&self, watched: Day) -> Vec<Lived> {
         let mut lives = Vec::new();
         for (row, pair) in (0..).zip(self.pairs.iter()) {
             let Some((_, start)) = pair.start().filter(|(_, start)| *start <= watched && pair.counts())

@@ -22,6 +22,7 @@ use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod measures;
+pub mod outsiders;
 pub mod problem;
 pub mod reads;
 pub mod request;
@@ -123,6 +124,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
         .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
         .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
+        .route("/v1/programs/{program}/published-figures", route(READ, get(outsiders::published_figures)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)

@@ -612,6 +612,7 @@ impl Decider {
             auditable: Arc::new(Auditable::new(id, tree, Head { size: 0, root: Tree::new().root() })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(0),
+            closed: Mutex::default(),
         });
         let mut known = Known::default();
         let mut pending = VecDeque::new();

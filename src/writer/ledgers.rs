@@ -106,6 +106,7 @@ impl Ledger {
             auditable: Arc::new(Auditable::new(id, tree, Head { size, root })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(size),
+            closed: Mutex::default(),
         });
         Ok(Self { program, state, known, size, last_recorded, pending: VecDeque::new(), held: None })
     }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
+use mentorlog_events::time::Timestamp;
+use mentorlog_projections::outsiders::{Week, WeekClose};
 use mentorlog_projections::read_models::ReadModels;
 use tokio::sync::watch;
 
@@ -42,7 +44,12 @@ pub struct Program {
     pub auditable: Arc<Auditable>,
     pub(super) recent_leaves: Mutex<RecentLeaves>,
     pub(super) grown: watch::Sender<u64>,
+    pub(super) closed: Mutex<Option<Arc<WeekClose>>>,
 }
+
+/// Minutes after which a week counts as closed. What was decided before midnight may be folded after it; it is not
+/// waited for this long.
+const CLOSING_MINUTES: i64 = 1;
 
 impl Program {
     /// Looks at the program as it is now. Hold it briefly: publishing waits for it.
@@ -58,6 +65,25 @@ impl Program {
     /// Tells the size whenever it grows.
     pub fn growth(&self) -> watch::Receiver<u64> {
         self.grown.subscribe()
+    }
+
+    /// The last week that is over at `now`; `None` of a program without entries.
+    pub fn closed_week(&self, now: Timestamp) -> Option<Week> {
+        self.view().models.day(now.plus_minutes(-CLOSING_MINUTES)).map(Week::closed_before)
+    }
+
+    /// What outsiders may see: the last week that is over at `now`. `None` while none is since the program was
+    /// opened. Computed at most once a week: a pass over pairs and people, at once from then on.
+    pub fn week_close(&self, now: Timestamp) -> Option<Arc<WeekClose>> {
+        let week = self.closed_week(now)?;
+        let mut closed = lock(&self.closed);
+        let view = self.view();
+        if let Some(close) = closed.as_ref().filter(|close| close.week == week && close.size == view.size) {
+            return Some(close.clone());
+        }
+        let close = view.models.week_close(week)?;
+        *closed = Some(close.clone());
+        Some(close)
     }
 
     /// The root the ledger had at `size`, at most the present one. Reads at most 256 entries, and none of them
@@ -249,6 +275,7 @@ mod tests {
             auditable: Arc::new(Auditable::new(ledger, tree.clone(), Head { size: SIZE, root: tree.root() })),
             recent_leaves: Mutex::default(),
             grown: watch::Sender::new(SIZE),
+            closed: Mutex::default(),
         };
         // 271 and 701 have no common factor: every size once, and never the next one.
         for size in (0..=SIZE).chain((0..=SIZE).map(|n| n * 271 % (SIZE + 1))).chain((0..=SIZE).rev()) {
