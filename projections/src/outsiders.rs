@@ -340,7 +340,8 @@ impl Shown {
         let cells: Vec<(Class, Cell)> = Class::ALL.into_iter().zip(counts.classes).collect();
         // Each is the total of the cells within it, so none may move by little.
         let mut quiet = self.classes_shown;
-        let moved = quiet.iter_mut().zip(&cells).all(|(quiet, (_, cell))| quiet.show(fewest, *cell).is_some());
+        let moved =
+            quiet.iter_mut().zip(&cells).all(|(quiet, (_, cell))| quiet.show(fewest, *cell).is_some());
         let open = self.classes.show(fewest, minutes.is_some() && moved, &cells);
         if open {
             self.classes_shown = quiet;

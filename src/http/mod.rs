@@ -25,6 +25,7 @@ pub mod measures;
 pub mod outsiders;
 pub mod problem;
 pub mod reads;
+pub mod reports;
 pub mod request;
 pub mod server;
 
@@ -125,6 +126,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
         .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
         .route("/v1/programs/{program}/published-figures", route(READ, get(outsiders::published_figures)))
+        .route("/v1/programs/{program}/reports", route(BOTH, get(reports::list).post(reports::publish)))
+        .route("/v1/reports/{digest}", route(READ, get(reports::report)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .fallback(nothing_here)

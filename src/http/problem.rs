@@ -74,6 +74,10 @@ codes! {
     EntryTooLong = "entry-too-long" 422 "The command says too much at once";
     /// A batch has no items, or too many, or repeats a key.
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
+    /// There is no report of that week, or none yet.
+    ImpossibleReport = "impossible-report" 422 "There can be no such report";
+    /// Nothing is published by a service that keeps nothing on a disk.
+    NotPublishing = "not-publishing" 501 "This service publishes nothing";
     /// The software met a defect of its own.
     Internal = "internal" 500 "The service failed";
     /// An entry or an earlier answer cannot be read back from the log.

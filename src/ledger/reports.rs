@@ -2,8 +2,7 @@
 //! Never changes a file that holds what its name says, and never knows what a report means.
 //!
 //! ```text
-//! <data>/reports/<digest>        the note, to the byte; digest = SHA-256 of its text, 64 lower-case hex digits
-//! <data>/reports/<digest>.json   the readable rendering that was made with it; nothing vouches for that
+//! <data>/reports/<digest>   the note, to the byte; digest = SHA-256 of its text, 64 lower-case hex digits
 //! ```
 
 use std::fmt;
@@ -19,9 +18,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::files::{sync_dir, write_whole};
 use super::note::{NOTE_BYTES_MAX, Note};
-
-/// Longest rendering that is read.
-const RENDERING_BYTES_MAX: u64 = 1 << 20;
 
 /// SHA-256 of the text of a note. Signatures are not in it: a report signed by another key is the same report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,59 +77,42 @@ impl Shelf {
         Self { folder: data.join("reports"), writing: Mutex::default() }
     }
 
-    /// Puts a report there, synced. A note that is there and whole stays, with its rendering; anything else under
-    /// these names is replaced. After an error the report may be there or not, but never a part under its name.
-    pub fn put(&self, note: &Note, rendering: &[u8]) -> io::Result<Digest> {
+    /// Puts a report there, synced. A note that is there and whole stays; anything else under its name is replaced.
+    /// After an error the report may be there or not, but never a part under its name.
+    pub fn put(&self, note: &Note) -> io::Result<Digest> {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let digest = Digest::of(note.text());
-        let (path, readable) = self.paths(digest);
         if self.note(digest)?.is_some() {
-            if !readable.exists() {
-                write_whole(&readable, rendering)?;
-            }
             return Ok(digest);
         }
         if !self.folder.exists() {
             fs::create_dir(&self.folder)?;
             self.folder.parent().map_or(Ok(()), sync_dir)?;
         }
-        // The note last: who finds it finds both.
-        write_whole(&readable, rendering)?;
-        write_whole(&path, note.to_string().as_bytes())?;
+        write_whole(&self.path(digest), note.to_string().as_bytes())?;
         Ok(digest)
     }
 
     /// The note of a report, to the byte. `None` if it is not there, or if what is there has another digest.
     pub fn note(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
-        let bytes = read(&self.paths(digest).0, NOTE_BYTES_MAX as u64)?;
-        let is_it = |bytes: &Vec<u8>| {
-            Note::parse(bytes)
-                .is_ok_and(|note| Digest::of(note.text()) == digest && note.to_string().as_bytes() == bytes)
-        };
-        Ok(bytes.filter(is_it))
+        let bytes = read(&self.path(digest), NOTE_BYTES_MAX as u64)?;
+        Ok(bytes.filter(|bytes| {
+            let note = Note::parse(bytes);
+            note.is_ok_and(|note| Digest::of(note.text()) == digest && note.to_string().as_bytes() == bytes)
+        }))
     }
 
-    /// The rendering that was made with it; `None` if it is not there. Nothing was checked.
-    pub fn rendering(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
-        read(&self.paths(digest).1, RENDERING_BYTES_MAX)
-    }
-
-    /// Copies a report's two files into a folder, which is made if need be, and syncs them. `false` if the report is
-    /// not there whole; nothing was written then.
+    /// Copies a report into a folder, which is made if need be; the copy is synced. `false` if the report is not there
+    /// whole: nothing was written then.
     pub fn copy(&self, digest: Digest, into: &Path) -> io::Result<bool> {
         let Some(note) = self.note(digest)? else { return Ok(false) };
         fs::create_dir_all(into)?;
-        let copied = Self { folder: into.to_owned(), writing: Mutex::default() };
-        let (path, readable) = copied.paths(digest);
-        if let Some(rendering) = self.rendering(digest)? {
-            write_whole(&readable, &rendering)?;
-        }
-        write_whole(&path, &note)?;
+        write_whole(&into.join(digest.to_string()), &note)?;
         Ok(true)
     }
 
-    fn paths(&self, digest: Digest) -> (PathBuf, PathBuf) {
-        (self.folder.join(digest.to_string()), self.folder.join(format!("{digest}.json")))
+    fn path(&self, digest: Digest) -> PathBuf {
+        self.folder.join(digest.to_string())
     }
 }
 
@@ -164,23 +143,22 @@ mod tests {
         let first = note("a report\n", 1);
         let digest = Digest::of("a report\n");
         assert_eq!(shelf.note(digest).unwrap(), None);
-        assert_eq!(shelf.put(&first, b"{}").unwrap(), digest);
+        assert_eq!(shelf.put(&first).unwrap(), digest);
         // Signed by another key it is the same report.
-        assert_eq!(shelf.put(&note("a report\n", 2), b"{\"other\":1}").unwrap(), digest);
+        assert_eq!(shelf.put(&note("a report\n", 2)).unwrap(), digest);
         assert_eq!(shelf.note(digest).unwrap().unwrap(), first.to_string().as_bytes());
-        assert_eq!(shelf.rendering(digest).unwrap().unwrap(), b"{}");
         let file = data.path().join("reports").join(digest.to_string());
         for damaged in [first.to_string().replace("report", "rapport"), String::new(), "x".repeat(1 << 17)] {
             fs::write(&file, damaged).unwrap();
             assert_eq!(shelf.note(digest).unwrap(), None);
-            shelf.put(&first, b"{}").unwrap();
+            shelf.put(&first).unwrap();
             assert_eq!(shelf.note(digest).unwrap().unwrap(), first.to_string().as_bytes());
         }
         let copies = data.path().join("bundle").join("reports");
         assert!(shelf.copy(digest, &copies).unwrap());
         assert!(!shelf.copy(Digest::of("another\n"), &copies).unwrap());
         assert_eq!(fs::read(copies.join(digest.to_string())).unwrap(), first.to_string().as_bytes());
-        assert_eq!(fs::read_dir(&copies).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(&copies).unwrap().count(), 1);
     }
 
     #[test]

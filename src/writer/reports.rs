@@ -5,7 +5,7 @@
 //! `report-published` is. What a stop cut short, the next start finishes: the id of a report says what it is of, so
 //! the intent alone is enough to make it again, to the byte. The same week is never published twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use mentorlog_events::entry::{Entry, Envelope};
@@ -16,8 +16,8 @@ use mentorlog_events::record::Hash;
 use mentorlog_events::time::{Day, Timestamp};
 use mentorlog_projections::outsiders::Week;
 use mentorlog_projections::read_models::ReadModels;
-use mentorlog_projections::report::{self, Decimal, Ground, Report};
-use serde::Serialize;
+use mentorlog_projections::report::{self, Decimal, Ground, Report, Stated};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -28,8 +28,9 @@ use super::receipt::Refusal;
 use super::replay::{ReplayError, Replayed, replay};
 use super::{Caller, Message, Writer};
 use crate::keys::Keys;
-use crate::ledger::note::{Note, Signer};
-use crate::ledger::reports::{Digest, Shelf};
+use crate::ledger::note::{Note, Signer, VerifierKey};
+pub use crate::ledger::reports::Digest;
+use crate::ledger::reports::Shelf;
 use crate::ledger::{Log, ReadError};
 
 /// The id of the report of a week: a UUID of our own making (RFC 9562 section 5.8) out of the first 16 bytes of
@@ -125,17 +126,14 @@ impl Reports {
         self.recorded.write().unwrap_or_else(PoisonError::into_inner).apply(entry);
     }
 
-    /// A published report, as its note and its rendering. `None` if the registry does not record it. Reads files.
-    pub fn find(&self, digest: Digest) -> Result<Option<Kept>, ReportRefusal> {
+    /// The note of a published report, to the byte. `None` if the registry does not record it. Reads a file.
+    pub fn find(&self, digest: Digest) -> Result<Option<Vec<u8>>, ReportRefusal> {
         if !self.recorded.read().unwrap_or_else(PoisonError::into_inner).is_published(digest) {
             return Ok(None);
         }
         let shelf = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
         let note = shelf.note(digest).map_err(|error| ReportRefusal::Unreadable(error.to_string()))?;
-        let note = note.ok_or(ReportRefusal::Lost(digest))?;
-        let rendering =
-            shelf.rendering(digest).map_err(|error| ReportRefusal::Unreadable(error.to_string()))?;
-        Ok(Some(Kept { note, rendering }))
+        note.map(Some).ok_or(ReportRefusal::Lost(digest))
     }
 
     fn sign(&self, keys: &LedgerKeys, text: &str) -> Note {
@@ -143,15 +141,6 @@ impl Reports {
         let signer = Signer::new(keys.origin.clone(), &self.keys.seed(keys.origin.as_str(), newest.number));
         Note::signed(text.to_owned(), vec![signer.sign(text, 0)]).expect("a report's text is a note's")
     }
-}
-
-/// A published report as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// The signed note, to the byte.
-    pub note: Vec<u8>,
-    /// The readable rendering; `None` if its file is gone.
-    pub rendering: Option<Vec<u8>>,
 }
 
 /// A report is published.
@@ -307,7 +296,7 @@ impl Writer {
         if let Some((digest, _)) = row.and_then(|row| row.published) {
             let known = published.clone();
             let found = blocking(move || known.reports.find(digest)).await;
-            if matches!(found, Ok(Some(Kept { rendering: Some(_), .. }))) {
+            if matches!(found, Ok(Some(_))) {
                 return Ok(Publication { report, digest, is_new: false });
             }
         }
@@ -316,7 +305,7 @@ impl Writer {
         let made = blocking(move || signed(&making, &of, &keys, week, size)).await?;
         let begin = Step::Begin(ReportPublishing { report, origin, size });
         let before = self.report_step(begin, caller.clone()).await?;
-        let digest = Digest::of(made.note.text());
+        let digest = Digest::of(made.text());
         if let Some(other) = before.map(Digest::from).filter(|other| *other != digest) {
             return Err(ReportRefusal::Lost(other));
         }
@@ -341,29 +330,16 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(ReportRefusal::Unreadable("making it panicked".to_owned())))
 }
 
-/// A report that was made and signed.
-pub(super) struct Made {
-    note: Note,
-    decimals: Vec<Decimal>,
-}
-
-impl Made {
-    pub(super) fn digest(&self) -> Digest {
-        Digest::of(self.note.text())
-    }
-}
-
 impl Reports {
     /// Whether reports can be published here.
     pub fn is_on(&self) -> bool {
         self.shelf.is_some()
     }
 
-    /// Writes a report to its files.
-    pub(super) fn keep(&self, made: &Made) -> Result<(), ReportRefusal> {
+    /// Writes a report to its file.
+    fn keep(&self, note: &Note) -> Result<Digest, ReportRefusal> {
         let shelf = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
-        let kept = shelf.put(&made.note, &rendering(&made.note, &made.decimals));
-        kept.map(|_| ()).map_err(|error| ReportRefusal::Unreadable(error.to_string()))
+        shelf.put(note).map_err(|error| ReportRefusal::Unreadable(error.to_string()))
     }
 }
 
@@ -374,7 +350,7 @@ fn signed(
     keys: &LedgerKeys,
     week: Week,
     size: u64,
-) -> Result<Made, ReportRefusal> {
+) -> Result<Note, ReportRefusal> {
     if !published.reports.is_on() {
         return Err(ReportRefusal::Off);
     }
@@ -387,8 +363,7 @@ fn signed(
         Unmade::BeforeOpening(week) => ReportRefusal::BeforeOpening(week),
         Unmade::NotTheClose { .. } | Unmade::Replay(_) | Unmade::Log(_) => unreadable(&error),
     })?;
-    let note = published.reports.sign(keys, &report.text);
-    Ok(Made { note, decimals: report.decimals })
+    Ok(published.reports.sign(keys, &report.text))
 }
 
 /// Finishes the making of a report of which only the intent is recorded. The error says why it is left as it is.
@@ -407,8 +382,7 @@ pub(super) fn resume(
     let week = weeks.filter(|week| id(origin, *week) == report).next();
     let week = week.ok_or("it is of no week that this version of the software knows")?;
     let made = signed(published, &program, keys, week, size).map_err(|error| error.to_string())?;
-    published.reports.keep(&made).map_err(|error| error.to_string())?;
-    Ok(made.digest())
+    published.reports.keep(&made).map_err(|error| error.to_string())
 }
 
 /// The weeks at whose close a ledger had `size` entries.
@@ -426,4 +400,213 @@ fn closing_at(
         days.next().flatten().unwrap_or_else(|| mentorlog_events::time::Zone::UTC.day(now.plus_days(1)));
     let weeks = std::iter::successors(first, |week| Some(week.next()));
     Ok(weeks.take_while(move |week| week.last_day() < end))
+}
+
+// ------------------------------------------------------------------------------------------------- checking
+
+/// What a report is held against.
+pub struct Against<'a> {
+    /// Where the entries are, already verified against a signed root.
+    pub log: &'a dyn Log,
+    /// The program.
+    pub program: ProgramId,
+    /// Its ledger's origin.
+    pub origin: &'a str,
+    /// The root the ledger had at a size; `None` beyond its end.
+    pub root_at: &'a dyn Fn(u64) -> Option<Hash>,
+    /// Every key that has ever signed for the ledger.
+    pub keys: &'a [VerifierKey],
+    /// What the registry records; `None` where there is none to be believed.
+    pub recorded: Option<&'a Recorded>,
+}
+
+/// What came of one step of checking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    /// It holds.
+    Ok(String),
+    /// It does not: the report is not to be believed.
+    Wrong(String),
+    /// It could not be looked at.
+    NotChecked(String),
+}
+
+/// Most differences that are named.
+const DIFFERENCES_MAX: usize = 5;
+
+/// A rendering as somebody has it.
+#[derive(Deserialize)]
+struct Rendered {
+    digest: String,
+    body: Value,
+    decimals: BTreeMap<String, Option<f64>>,
+    note: String,
+}
+
+/// Checks a report, given as its note or as its rendering, against the history: who signed it, whether it is about
+/// this ledger, whether its body is made again to the byte, whether its decimals agree, whether the registry records
+/// it. Every step by its name, in order; what follows a step that leaves nothing to look at is not taken.
+pub fn check(bytes: &[u8], against: &Against<'_>) -> Vec<(&'static str, Checked)> {
+    let mut steps = Vec::new();
+    let wrong = |error: &dyn std::fmt::Display| Checked::Wrong(error.to_string());
+    let rendered: Option<Rendered> = match bytes.first() {
+        Some(b'{') => match serde_json::from_slice(bytes) {
+            Ok(rendered) => Some(rendered),
+            Err(error) => return vec![("report", wrong(&format_args!("it cannot be read: {error}")))],
+        },
+        _ => None,
+    };
+    let note = rendered.as_ref().map_or(bytes, |rendered| rendered.note.as_bytes());
+    let note = match Note::parse(note) {
+        Ok(note) => note,
+        Err(error) => return vec![("report", wrong(&error))],
+    };
+    let read = Stated::read(note.text()).and_then(|stated| Ok((stated.week()?, stated)));
+    let (week, stated) = match read {
+        Ok(read) => read,
+        Err(error) => return vec![("report", wrong(&error))],
+    };
+    let digest = Digest::of(note.text());
+    steps.push(("report", Checked::Ok(format!("{digest}, of {week}, on the first {} entries", stated.size))));
+    steps.push((
+        "report-key",
+        match note.verify(against.keys) {
+            Ok(vouched) => Checked::Ok(format!("signed by {}", vouched[0].name)),
+            Err(error) => wrong(&error),
+        },
+    ));
+    steps.push(("report-root", root(&stated, week, against)));
+    if matches!(steps.last(), Some((_, Checked::Wrong(_)))) {
+        return steps;
+    }
+    let ground = Ground {
+        report: stated.report,
+        program: stated.program,
+        origin: stated.origin.clone(),
+        size: stated.size,
+        root: stated.root.0,
+    };
+    let made = match make(against.log, &ground, week) {
+        Ok(made) => made,
+        Err(error) => {
+            steps.push(("report-body", wrong(&error)));
+            return steps;
+        }
+    };
+    steps.push(("report-body", compared(note.text(), &made.text)));
+    let decimals = rendered.map(|rendered| readable(&rendered, digest, note.text(), &made.decimals));
+    let none = || Checked::NotChecked("a note holds none".to_owned());
+    steps.push(("report-decimals", decimals.unwrap_or_else(none)));
+    steps.push(("report-registry", registered(&stated, digest, against.recorded)));
+    steps
+}
+
+fn root(stated: &Stated, week: Week, against: &Against<'_>) -> Checked {
+    if stated.origin != against.origin || stated.program != against.program {
+        return Checked::Wrong(format!(
+            "it is about {}, and this ledger is {}",
+            stated.origin, against.origin
+        ));
+    }
+    if stated.report != id(&stated.origin, week) {
+        return Checked::Wrong(format!("{} is not the id of the report of {week}", stated.report));
+    }
+    match (against.root_at)(stated.size) {
+        None => Checked::Wrong(format!("it rests on {} entries, and there are fewer", stated.size)),
+        Some(root) if root == stated.root.0 => {
+            Checked::Ok(format!("the ledger had that root at {} entries", stated.size))
+        }
+        Some(root) => {
+            let root = B64(root);
+            Checked::Wrong(format!("at {} entries the ledger had another root, {root}", stated.size))
+        }
+    }
+}
+
+fn compared(text: &str, made: &str) -> Checked {
+    if text == made {
+        return Checked::Ok("made again from the entries, the same to the byte".to_owned());
+    }
+    let value = |text| report::body(text).ok().and_then(|body| serde_json::from_str::<Value>(body).ok());
+    let mut found = Vec::new();
+    differences(&value(text).unwrap_or_default(), &value(made).unwrap_or_default(), "", &mut found);
+    if found.is_empty() {
+        found.push("the same figures in other bytes".to_owned());
+    }
+    Checked::Wrong(found.join("; "))
+}
+
+/// Where two documents differ, as pointers with what stands there; the first few.
+fn differences(said: &Value, made: &Value, at: &str, found: &mut Vec<String>) {
+    if said == made || found.len() >= DIFFERENCES_MAX {
+        return;
+    }
+    match (said, made) {
+        (Value::Object(said), Value::Object(made)) => {
+            let names: BTreeSet<&String> = said.keys().chain(made.keys()).collect();
+            for name in names {
+                let (said, made) = (said.get(name), made.get(name));
+                match (said, made) {
+                    (Some(said), Some(made)) => differences(said, made, &format!("{at}/{name}"), found),
+                    _ => found.push(format!("{at}/{name} stands in one of the two only")),
+                }
+            }
+        }
+        (Value::Array(said), Value::Array(made)) if said.len() == made.len() => {
+            for (n, (said, made)) in said.iter().zip(made).enumerate() {
+                differences(said, made, &format!("{at}/{n}"), found);
+            }
+        }
+        _ => found.push(format!("{at} is {said}, and the entries give {made}")),
+    }
+    found.truncate(DIFFERENCES_MAX);
+}
+
+fn readable(rendered: &Rendered, digest: Digest, text: &str, made: &[Decimal]) -> Checked {
+    if rendered.digest != digest.to_string() {
+        return Checked::Wrong(format!(
+            "the rendering names the digest {}, and it is {digest}",
+            rendered.digest
+        ));
+    }
+    let signed: Option<Value> = report::body(text).ok().and_then(|body| serde_json::from_str(body).ok());
+    let mut found = Vec::new();
+    differences(&rendered.body, &signed.unwrap_or_default(), "", &mut found);
+    if !found.is_empty() {
+        let found = found.join("; ").replace("the entries give", "signed is");
+        return Checked::Wrong(format!("the rendering's body is not the signed one: {found}"));
+    }
+    let names: BTreeSet<&str> = made.iter().map(|decimal| decimal.name.as_str()).collect();
+    if let Some(other) = rendered.decimals.keys().find(|name| !names.contains(name.as_str())) {
+        return Checked::Wrong(format!("`{other}` is no decimal of a report"));
+    }
+    let show = |value: Option<f64>| value.map_or_else(|| "withheld".to_owned(), |value| value.to_string());
+    for decimal in made {
+        let Some(said) = rendered.decimals.get(&decimal.name).copied() else {
+            return Checked::Wrong(format!("`{}` is missing", decimal.name));
+        };
+        if !decimal.agrees(said) {
+            let (name, said, made) = (&decimal.name, show(said), show(decimal.value));
+            return Checked::Wrong(format!("`{name}` is {said}, and the entries give {made}"));
+        }
+    }
+    Checked::Ok(format!("{} derived again, and they agree", made.len()))
+}
+
+fn registered(stated: &Stated, digest: Digest, recorded: Option<&Recorded>) -> Checked {
+    let Some(recorded) = recorded else {
+        return Checked::NotChecked("no registry was found that could be read".to_owned());
+    };
+    match recorded.row(stated.report) {
+        Some(Row { published: Some((known, at)), .. }) if *known == digest => {
+            Checked::Ok(format!("the registry recorded it as published at {at}"))
+        }
+        Some(Row { published: Some((other, _)), .. }) => {
+            Checked::Wrong(format!("the registry recorded another report of that week, {other}"))
+        }
+        Some(Row { published: None, .. }) => {
+            Checked::Wrong("the registry recorded only that it was about to be published".to_owned())
+        }
+        None => Checked::Wrong("the registry does not know it".to_owned()),
+    }
 }

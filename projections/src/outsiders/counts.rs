@@ -359,8 +359,7 @@ impl ReadModels {
             }
         }
         let cells = flows.cells();
-        counts.flows =
-            cells.map(|(key, cell)| (key, Class::of(ages[key.0], ages[key.1]), cell)).collect();
+        counts.flows = cells.map(|(key, cell)| (key, Class::of(ages[key.0], ages[key.1]), cell)).collect();
         people
     }
 
