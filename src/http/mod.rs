@@ -24,6 +24,7 @@ pub mod commands;
 pub mod measures;
 pub mod outsiders;
 pub mod problem;
+pub mod proofs;
 pub mod reads;
 pub mod reports;
 pub mod request;
@@ -130,6 +131,15 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/reports/{digest}", route(READ, get(reports::report)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
+        .route("/v1/programs/{program}/proofs/inclusion", route(READ, get(proofs::inclusion)))
+        .route("/v1/programs/{program}/proofs/consistency", route(READ, get(proofs::consistency)))
+        .route("/v1/programs/{program}/rotate-key", route(WRITE, post(proofs::rotate)))
+        .route("/v1/registry/proofs/inclusion", route(READ, get(proofs::registry_inclusion)))
+        .route("/v1/registry/proofs/consistency", route(READ, get(proofs::registry_consistency)))
+        .route("/v1/registry/rotate-key", route(WRITE, post(proofs::rotate_registry)))
+        .route("/v1/keys", route(READ, get(proofs::keys)))
+        .route("/log/{program}/checkpoint", route(READ, get(proofs::checkpoint)))
+        .route("/log/{program}/tile/{*tile}", route(READ, get(proofs::tile)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)

@@ -56,6 +56,8 @@ codes! {
     UnknownCommand = "unknown-command" 404 "There is no such command";
     /// There is no such thing in the program.
     NotFound = "not-found" 404 "There is no such thing";
+    /// No checkpoint of the ledger is published yet.
+    NotPublished = "not-published" 404 "Nothing of this ledger is published yet";
     /// The path does not take this method.
     MethodNotAllowed = "method-not-allowed" 405 "The path does not take this method";
     /// None of the formats the caller accepts can be given.
@@ -64,6 +66,8 @@ codes! {
     BodyTimeout = "body-timeout" 408 "The body did not arrive in time";
     /// An item of an atomic batch was refused.
     NotDone = "not-done" 409 "Another item of the atomic batch was refused";
+    /// A ledger's key has another number than the one a rotation was asked from.
+    KeyNumber = "key-number" 409 "The ledger signs with another key";
     /// The body is longer than allowed.
     TooLarge = "too-large" 413 "The body is too large";
     /// The body is not JSON.

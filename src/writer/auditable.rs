@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use bytes::Bytes;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
+use tokio::sync::watch;
 
 use super::published::{Head, lock};
 use crate::ledger::Log;
@@ -43,6 +44,8 @@ pub struct Auditable {
     pub(super) tree: Mutex<Tree>,
     growth: Mutex<Growth>,
     signed: RwLock<Option<Arc<Signed>>>,
+    /// Size of the checkpoint that is shown.
+    shown: watch::Sender<u64>,
     refused: OnceLock<String>,
 }
 
@@ -59,6 +62,7 @@ impl Auditable {
             tree: Mutex::new(tree),
             growth: Mutex::new(Growth { durable, waiting_since: None }),
             signed: RwLock::new(None),
+            shown: watch::Sender::new(0),
             refused: OnceLock::new(),
         }
     }
@@ -77,6 +81,11 @@ impl Auditable {
     /// The checkpoint that was published last; `None` before the first.
     pub fn signed(&self) -> Option<Arc<Signed>> {
         self.signed.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Tells the size of the published checkpoint whenever one is; 0 before the first.
+    pub fn checkpoints(&self) -> watch::Receiver<u64> {
+        self.shown.subscribe()
     }
 
     /// Since when something durable waits to be published; `None` when nothing does.
@@ -106,7 +115,9 @@ impl Auditable {
         let mut growth = lock(&self.growth);
         growth.waiting_since = (growth.durable.size > signed.checkpoint.size).then_some(read_at);
         drop(growth);
+        let size = signed.checkpoint.size;
         *self.signed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signed));
+        self.shown.send_replace(size);
     }
 
     pub(super) fn refuse(&self, why: &str) {

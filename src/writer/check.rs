@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use ed25519_dalek::{Signature, VerifyingKey};
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{B64, LedgerId, ProgramId, Slug};
@@ -12,7 +13,7 @@ use super::replay::{ReplayError, Replayed, replay};
 use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
-use crate::rules::registry::RegistryState;
+use crate::rules::registry::{RegistryState, rotation_statement};
 use crate::rules::state::State;
 
 /// Something in a history that does not hold together.
@@ -59,7 +60,8 @@ impl Checked {
 #[derive(Default)]
 struct Told {
     origin: Option<String>,
-    key: Option<(u32, B64<32>)>,
+    /// Its keys, oldest first.
+    keys: Vec<(u32, B64<32>)>,
     /// Sizes and roots it had.
     heads: Vec<(u64, Hash)>,
 }
@@ -87,7 +89,7 @@ pub fn check(
             match &entry.event {
                 RegistryEvent::RegistryOpened(opened) => {
                     let mine = told.entry(LedgerId::REGISTRY).or_default();
-                    mine.key = Some((opened.key_number, opened.public_key));
+                    mine.keys.push((opened.key_number, opened.public_key));
                     mine.origin = Some(opened.origin.clone());
                     origins.insert(opened.origin.clone(), LedgerId::REGISTRY);
                 }
@@ -102,7 +104,7 @@ pub fn check(
                         let text = "the ledger was opened with another origin than its opening began with";
                         checked.fault(opened.program, None, text);
                     }
-                    mine.key = Some((opened.key_number, opened.public_key));
+                    mine.keys.push((opened.key_number, opened.public_key));
                 }
                 RegistryEvent::LedgerHead(head) => match origins.get(&head.origin) {
                     Some(ledger) => told.entry(*ledger).or_default().heads.push((head.size, head.root.0)),
@@ -110,9 +112,25 @@ pub fn check(
                         checked.fault(LedgerId::REGISTRY, Some(entry.seq), "the head of an unknown ledger");
                     }
                 },
+                RegistryEvent::KeyRotated(key) => {
+                    let mine = origins.get(&key.origin).and_then(|ledger| told.get_mut(ledger));
+                    let old = mine.as_ref().and_then(|mine| mine.keys.last());
+                    let statement = rotation_statement(&key.origin, key.key_number, &key.public_key);
+                    let signed =
+                        old.and_then(|(_, old)| VerifyingKey::from_bytes(&old.0).ok()).is_some_and(|old| {
+                            let signature = Signature::from_bytes(&key.signature.0);
+                            old.verify_strict(statement.as_bytes(), &signature).is_ok()
+                        });
+                    if !signed {
+                        let text = "a key was rotated without the old key's word for it";
+                        checked.fault(LedgerId::REGISTRY, Some(entry.seq), text);
+                    }
+                    if let Some(mine) = mine {
+                        mine.keys.push((key.key_number, key.public_key));
+                    }
+                }
                 // What these say concerns no ledger's entries.
                 RegistryEvent::OpeningAbandoned(_)
-                | RegistryEvent::KeyRotated(_)
                 | RegistryEvent::ReportPublishing(_)
                 | RegistryEvent::ReportPublished(_)
                 | RegistryEvent::TokenIssued(_)
@@ -141,8 +159,8 @@ pub fn check(
     }
     for (&ledger, tree) in trees {
         let mine = told.remove(&ledger).unwrap_or_default();
-        if let (Some(keys), Some(origin), Some((number, public))) = (keys, &mine.origin, mine.key)
-            && keys.public_key(origin, number) != public
+        if let (Some(keys), Some(origin)) = (keys, &mine.origin)
+            && mine.keys.iter().any(|(number, public)| keys.public_key(origin, *number) != *public)
         {
             checked.fault(ledger, None, "keys/signing.key is not the key this ledger was opened with");
         }
@@ -287,6 +305,12 @@ mod tests {
         let entry = String::from_utf8(edited[&program][0].bytes().to_vec()).unwrap();
         let entry = entry.replace("\"slug\":\"spring\"", "\"slug\":\"autumn\"");
         edited.insert(program, vec![Record::stored(entry.into())]);
-        assert_eq!(faults(&edited, None), ["the registry knows the program by another slug"]);
+        assert_eq!(
+            faults(&edited, None),
+            [
+                "at size 1 it had another root, says the registry",
+                "the registry knows the program by another slug"
+            ]
+        );
     }
 }

@@ -26,13 +26,16 @@ use crate::keys::Keys;
 use crate::ledger::ReadError;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::mirror::{Mirror, MirrorError};
-use crate::ledger::note::{KeyName, Note, NoteError, SignatureLine, Signer};
+use crate::ledger::note::{KeyName, Note, NoteError, SignatureLine, Signer, Unverified, VerifierKey};
 
 /// A round begins at the earliest so long after the one before it.
 const ROUND: Duration = Duration::from_millis(500);
 
 /// What failed is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// A checkpoint signed by so many keys after the last one the registry knows is still known as our own.
+const UNKNOWN_KEYS: u32 = 16;
 
 /// Whether checkpoints are published, and where to.
 pub enum Publishing {
@@ -200,6 +203,13 @@ impl Shelf {
     /// The stored checkpoint of a ledger, if it can be believed; it is then how the log begins.
     fn stored_checkpoint(&self, ledger: &Auditable, now: Timestamp) -> Result<Option<Signed>, BadMirror> {
         let Some(bytes) = self.mirror.checkpoint(ledger.ledger)? else { return Ok(None) };
+        let size = ledger.durable().size;
+        if size == 0 {
+            // There is nothing it could be made anew from.
+            let signed = Note::parse(&bytes).ok().and_then(|note| note.text().parse::<Checkpoint>().ok());
+            let signed = signed.ok_or(BadMirror::Unknown(ledger.ledger))?.size;
+            return Err(BadMirror::Behind { ledger: ledger.ledger, signed, size });
+        }
         let read = self.verified(ledger.ledger, &bytes);
         let (checkpoint, note) = match read {
             Ok(read) => read,
@@ -211,7 +221,6 @@ impl Shelf {
                 return Ok(None);
             }
         };
-        let size = ledger.durable().size;
         if checkpoint.size > size {
             return Err(BadMirror::Behind { ledger: ledger.ledger, signed: checkpoint.size, size });
         }
@@ -222,10 +231,23 @@ impl Shelf {
         Ok(Some(Signed::new(checkpoint, note, now)))
     }
 
+    /// Reads a note that a key of ours has signed, also one that the registry does not know (any more): a registry
+    /// that lost its end must not make a checkpoint unreadable that says so.
     fn verified(&self, ledger: LedgerId, bytes: &[u8]) -> Result<(Checkpoint, Note), NoteError> {
         let keybook = self.published.keybook();
-        let keys = keybook.of(ledger).into_iter().flat_map(|keys| &keys.keys).map(|key| &key.vkey);
-        Checkpoint::verified(bytes, keys).map(|(checkpoint, note, _)| (checkpoint, note))
+        let known: Vec<&VerifierKey> =
+            keybook.of(ledger).into_iter().flat_map(|keys| &keys.keys).map(|key| &key.vkey).collect();
+        let read = match Checkpoint::verified(bytes, known.iter().copied()) {
+            Err(NoteError::Unverified(Unverified::Nobody)) => {
+                let origin = Note::parse(bytes)?.text().parse::<Checkpoint>()?.origin;
+                let newest = u32::try_from(known.len()).unwrap_or(u32::MAX);
+                let of = |number| Signer::new(origin.clone(), &self.keys.seed(origin.as_str(), number));
+                let ours: Vec<Signer> = (1..=newest.saturating_add(UNKNOWN_KEYS)).map(of).collect();
+                Checkpoint::verified(bytes, ours.iter().map(Signer::public))
+            }
+            read => read,
+        };
+        read.map(|(checkpoint, note, _)| (checkpoint, note))
     }
 
     /// Whether every key that would sign it now has.

@@ -207,7 +207,7 @@ fn read_answer(stream: &mut impl BufRead, is_head: bool) -> io::Result<Answer> {
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
     let mut answer = Answer { status, headers, body: Vec::new() };
-    if is_head || status == 204 {
+    if is_head || matches!(status, 204 | 304) {
         return Ok(answer);
     }
     if answer.header("transfer-encoding") == Some("chunked") {

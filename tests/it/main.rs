@@ -10,4 +10,5 @@ mod house;
 mod http;
 mod ledger;
 mod reports;
+mod proof;
 mod scale;
