@@ -1,7 +1,46 @@
 //! What outsiders may see of a program: figures at the close of a week, with whatever rests on few people withheld.
-//! Never shows a cell of 1 to k - 1 people, nor lets one be computed from what is shown.
+//! Never shows a count of 1 to k - 1 people, nor lets one be computed from what is shown.
 //!
-//! PLACEHOLDER
+//! # What is shown
+//!
+//! One publication a week, of fixed cells: what the ledger knew when Sunday closed in the program's zone (entries
+//! recorded by then), as of that Sunday. It is a function of these entries alone: the same for every
+//! reader, at every time, after every restart, and nothing that is recorded later changes it. A count rests on
+//! distinct people: of participants themselves; of pairs, sessions and minutes those in the pairs concerned;
+//! `k` is `k_anonymity` of the measure policy in force. 1 withholds nothing.
+//!
+//! # Against whom
+//!
+//! A reader who has every publication there ever was, knows these rules and `k`, and adds and subtracts. The
+//! reader is granted that recorded history is never taken back: what only grows, such as minutes or ended
+//! pairs, never falls. Every count of 1 to k - 1 people that is withheld then still has at least two values that
+//! fit everything published. Each rule in [`withholding`] says why, and its tests try every history of a few
+//! weeks and cells against it; weakened, each of them fails there.
+//!
+//! What it takes is more than hiding small cells and one more beside them. Where a total is known week by week, a
+//! cell that was 0 and is withheld has just become the growth of the total, and one that is shown as k was k - 1 the
+//! week before. So a table falls under one of five rules:
+//!
+//! | counts | rule |
+//! |---|---|
+//! | proposed, declined, withdrawn, expired, invalidated pairs; disputed and voided sessions; any whole | alone: no sum of them is known |
+//! | participants; active, paused and ended pairs; bands of balance | standing: a reserve that moves both ways is withheld too, or all |
+//! | returned minutes, two-way pairs, dual roles, confirmed sessions | moving share: the rest may become the part |
+//! | retained pairs | fixed share: withheld until part and rest both rest on more than k |
+//! | minutes by class and generation | whole: all or nothing, and only while the total moves by 0 or at least k |
+//!
+//! A figure made of others is shown only with them: all minutes are those within, to older, to younger and
+//! with unknown generations, and each of these is the sum of its generations; generalised reciprocity
+//! less weighted is indirect; stalled pairs are active ones.
+//!
+//! # What it does not do
+//!
+//! It does not hide that somebody is there: totals of k people and more are exact, and that one of them has grown by one
+//! is the growth of a large count, not a small cell. It does not help against readers of the ledger itself, nor
+//! against several programs with the same people, nor against a `k` that is lowered later: what is withheld
+//! then is judged by the new one, but past weeks stand as they were.
+//! Retention is shown without numbers of lives and errors; the matrix of generations without margins; evidence
+//! without its finer grades, which split counts that are shown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -310,7 +349,7 @@ impl ReadModels {
         let asked = retention::Asked { at: HORIZONS.to_vec(), ..retention::Asked::as_of(as_of) };
         let all = self.retention(&asked).ok().and_then(|retention| retention.strata.into_iter().next());
         let lives = counts.ended.value + counts.goes_on.value;
-        let withheld = fewest.fixed_share(counts.ended, counts.goes_on).is_none();
+        let withheld = fewest.in_pairs().fixed_share(counts.ended, counts.goes_on).is_none();
         let open = all.as_ref().filter(|_| lives > 0 && !withheld);
         Retention {
             withheld,
@@ -363,8 +402,9 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
     let passed_on = returned
         .and_then(|_| fewest.alone(counts.indirect))
         .and_then(|_| fewest.moving_share(counts.passed_on, counts.not_passed_on));
-    let exchanging = fewest.alone(counts.exchanging);
-    let two_way = exchanging.and_then(|_| fewest.moving_share(counts.two_way, counts.one_way));
+    let in_pairs = fewest.in_pairs();
+    let exchanging = in_pairs.alone(counts.exchanging);
+    let two_way = exchanging.and_then(|_| in_pairs.moving_share(counts.two_way, counts.one_way));
     let enrolled = fewest.alone(counts.enrolled);
     let dual_role = enrolled.and_then(|_| fewest.moving_share(counts.dual_role, counts.not_dual_role));
     let [same, forward, reverse, _] = counts.classes.map(|cell| classes.then_some(cell.value));
@@ -376,7 +416,7 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
     let live = fewest.alone(counts.live);
     let confirmed = live.and_then(|_| fewest.moving_share(counts.confirmed, counts.unconfirmed));
 
-    let bands = two_way.map_or([None; 3], |_| fewest.standing(counts.bands, 2, fewest.most_pairs()));
+    let bands = two_way.map_or([None; 3], |_| in_pairs.standing(counts.bands, 2, in_pairs.most_pairs()));
     let one_way = exchanging.zip(two_way).map(|(all, two_way)| all - two_way);
     let by_balance = std::iter::once(("one-way", one_way)).chain(BANDS.into_iter().zip(bands));
     let shares = Shares {
@@ -393,6 +433,7 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
 }
 
 fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
+    let fewest = fewest.in_pairs();
     let of = |state: PairState| counts.pairs[state as usize];
     let started = [PairState::Active, PairState::Paused, PairState::Ended];
     let standing = fewest.standing(started.map(of), 0, fewest.most_pairs());
@@ -419,6 +460,7 @@ fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
 }
 
 fn cohorts(fewest: Fewest, counts: &Counts) -> Vec<Cohort> {
+    let fewest = fewest.in_pairs();
     let cohort = |(horizon, survived): (u32, counts::Survived)| {
         let started = fewest.alone(survived.started);
         let retained = started.and_then(|_| fewest.fixed_share(survived.retained, survived.lost));

@@ -393,10 +393,7 @@ impl ReadModels {
                 ParticipantState::Departed => 3,
                 ParticipantState::Erased => 4,
             };
-            let one = |cell: &mut Cell, when: bool| {
-                cell.value += u64::from(when);
-                cell.people += u64::from(when);
-            };
+            let one = |cell: &mut Cell, when: bool| *cell = Cell::of_people(cell.value + u64::from(when));
             one(&mut counts.participants[state], true);
             one(&mut counts.enrolled, true);
             let dual = taught > 0 && learned > 0;

@@ -36,14 +36,20 @@ impl Fewest {
         })
     }
 
-    /// Whether a count rests on too few: 1 to k - 1.
+    /// The same for counts of pairs. 3 is taken as 4: fewer than three people in pairs are always one pair.
+    pub(crate) fn in_pairs(self) -> Self {
+        Self(if self.0 == 1 { 1 } else { self.0.max(4) })
+    }
+
+    /// Whether a count rests on too few people: 1 to k - 1. Counts of 1 and 2 are taken for such: where 2 were
+    /// shown, what was withheld before can only have been 1.
     const fn is_small(self, cell: Cell) -> bool {
-        cell.people > 0 && cell.people < self.0
+        self.0 > 1 && cell.people > 0 && (cell.people < self.0 || cell.value < 3)
     }
 
     /// More than k: see [`Fewest::fixed_share`].
     const fn is_ample(self, cell: Cell) -> bool {
-        self.0 == 1 || cell.people > self.0
+        self.0 == 1 || (cell.people > self.0 && cell.value > 3)
     }
 
     /// A count that stands alone: no sum it is a part of is shown, nor can be computed.

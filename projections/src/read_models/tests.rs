@@ -13,6 +13,7 @@ use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
 mod measures;
+mod outsiders;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));

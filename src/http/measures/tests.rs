@@ -307,3 +307,98 @@ async fn a_pair_and_a_person_show_how_mutual_it_was() {
     let person = service.figures(&format!("spring/participants/{}", id(CLEO))).await;
     assert_eq!(person["balance"], json!({ "value": 0.0, "numerator": 0, "denominator": 45, "version": 1 }));
 }
+
+/// Six pairs of twelve people who all met in the week of 2024-01-08; in the next one a participant left.
+async fn a_week() -> Service {
+    let service = Service::start("2024-01-08T09:00:00Z");
+    service.open().await;
+    for n in 0..12_u32 {
+        let generation = if n % 2 == 0 { "boomer" } else { "gen-z" };
+        let body = json!({ "participant": id(0x100 + n), "generation": generation, "sought": ["rust"] });
+        service.command("import-participant", body).await;
+    }
+    for n in 0..6 {
+        let started_at = "2024-01-08T08:00:00Z";
+        let (a, b) = (id(0x100 + 2 * n), id(0x101 + 2 * n));
+        let body = json!({ "pair": id(0x200 + n), "a": a, "b": b, "started_at": started_at });
+        service.command("import-pair", body).await;
+        service.command("import-session", session(0x300 + n, 0x200 + n, "2024-01-08", 0x100 + 2 * n, 30)).await;
+    }
+    service
+}
+
+#[tokio::test]
+async fn outsiders_see_a_week_when_it_is_over_and_the_same_for_ever() {
+    let path = "spring/published-figures";
+    let service = a_week().await;
+    let answer = service.figures(path).await;
+    assert!(answer["published"].is_null(), "no week is over");
+    assert_eq!(answer["next_close"], "2024-01-14");
+
+    service.at("2024-01-14T23:59:59Z");
+    assert_eq!(service.figures(path).await, answer, "Sunday is not over");
+    service.at("2024-01-15T00:02:00Z");
+    let first = service.figures(path).await;
+    assert_eq!(first["published"]["week"], "2024-W02");
+    // What is recorded later, also of days in that week, changes nothing about it.
+    let (size, _) = service.command("import-session", session(0x400, 0x200, "2024-01-12", 0x100, 30)).await;
+    let (_, root) = service.command("leave-program", json!({ "participant": id(0x100) })).await;
+    assert_eq!(service.figures(path).await, first);
+    assert_eq!(first["published"]["size"], size - 1);
+    service.at("2024-01-22T09:00:00Z");
+    let second = service.figures(path).await;
+    assert_eq!((&second["published"]["week"], &second["published"]["root"]), (&json!("2024-W03"), &json!(root)));
+    let again = service.figures("spring/published-figures?week=2024-W02").await;
+    assert_eq!(again["published"], first["published"]);
+    assert_eq!(service.figures("spring/published-figures?week=2024-W03").await, second);
+
+    // One person has left and one pair has ended: neither can be computed from what is left.
+    let participants = &second["published"]["participants"];
+    assert_eq!((&participants["left"], &participants["enrolled"]), (&json!(null), &json!(null)));
+    assert_eq!(second["published"]["figures"]["dual_role_share"]["denominator"], 12);
+    assert!(second["published"]["pairs"]["ended"].is_null() && second["published"]["pairs"]["active"].is_null());
+
+    let mut redacted = redacted_root(second);
+    redacted["program"] = "a program".into();
+    insta::assert_json_snapshot!("published-figures", redacted);
+}
+
+fn redacted_root(mut answer: Value) -> Value {
+    assert_eq!(answer["published"]["root"].as_str().unwrap().len(), 44);
+    answer["published"]["root"] = "a root".into();
+    answer
+}
+
+#[tokio::test]
+async fn outsiders_ask_for_weeks_and_nothing_else() {
+    let service = a_week().await;
+    service.at("2024-01-22T09:00:00Z");
+    for (query, parameter) in [
+        ("week=2024-W04", "week"),
+        ("week=2024-W01", "week"),
+        ("week=2024-03", "week"),
+        ("week=2024-W54", "week"),
+        ("as_of=2024-01-10", "as_of"),
+        ("known_at=5", "known_at"),
+        ("explain=true", "explain"),
+        ("by=generation", "by"),
+    ] {
+        let (status, problem) = service.get(&format!("spring/published-figures?{query}")).await;
+        assert_eq!((status, &problem["code"]), (400, &json!("malformed-parameter")), "{query}: {problem}");
+        assert_eq!(problem["parameter"], parameter, "{query}: {problem}");
+    }
+    assert_eq!(service.get("winter/published-figures").await.0, 404);
+}
+
+#[tokio::test]
+async fn an_empty_program_has_null_figures_for_outsiders_too() {
+    let service = Service::start("2024-01-08T09:00:00Z");
+    service.open().await;
+    service.at("2024-03-01T09:00:00Z");
+    let answer = service.figures("spring/published-figures").await;
+    assert_eq!(answer["published"]["as_of"], "2024-02-25");
+    for (name, figure) in answer["published"]["figures"].as_object().unwrap() {
+        assert!(figure["value"].is_null(), "{name}");
+        assert_eq!((&figure["numerator"], &figure["denominator"]), (&json!(0), &json!(0)), "{name}: nothing to withhold");
+    }
+}
