@@ -1,4 +1,4 @@
-//! `mentorlog export`: a program's history as it is stored, one entry a line.
+//! `mentorlog export`: a program's history as it is stored, as a bundle to be verified or one entry a line.
 //! Never hands over a history without having hashed it: seq by seq, up to the root.
 
 use std::fs::File;
@@ -15,7 +15,9 @@ use mentorlog_events::record::{ENTRY_BYTES_MAX, Hash, leaf_hash};
 use tokio::runtime::Runtime;
 
 use super::Failure;
+use super::bundle;
 use super::client::{Connection, Server};
+use super::place::Place;
 use super::progress::Progress;
 use super::source::{ProgramName, Source, Stored, Where, damaged, runtime};
 use crate::ledger::Log;
@@ -31,12 +33,67 @@ pub struct Arguments {
     program: ProgramName,
     #[command(flatten)]
     place: Where,
-    /// The file to write, complete or not at all; `-` is standard output.
+    /// What to write, complete or not at all. A name makes a directory, a bundle; a name that ends in `.ndjson`
+    /// makes a file of entries, one a line, and `-` writes those to standard output.
     #[arg(long, default_value = "-")]
     out: PathBuf,
+    /// What to write, whatever its name.
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// A directory: the signed log and the registry's as static files, keys, instructions.
+    Bundle,
+    /// The entries, one a line.
+    Ndjson,
+}
+
+impl Format {
+    fn of(out: &Path) -> Self {
+        let lines = out.extension().is_some_and(|extension| extension == "ndjson" || extension == "jsonl");
+        if lines || out == Path::new("-") { Self::Ndjson } else { Self::Bundle }
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match arguments.format.unwrap_or_else(|| Format::of(&arguments.out)) {
+        Format::Bundle => run_bundle(arguments),
+        Format::Ndjson => run_lines(arguments),
+    }
+}
+
+fn run_bundle(arguments: &Arguments) -> Result<(), Failure> {
+    let out = &arguments.out;
+    if out == Path::new("-") {
+        return Err(Failure::coded(2, "a bundle is a directory: name one with --out"));
+    }
+    let is_free = std::fs::read_dir(out).map_or(!out.exists(), |mut entries| entries.next().is_none());
+    if !is_free {
+        return Err(Failure::new(format_args!(
+            "{} is there already: a bundle is made anew, never added to (`--format ndjson` writes a file)",
+            out.display()
+        )));
+    }
+    // The runtime is gone before files are fetched: that brings runtimes of its own.
+    let source = arguments.place.find(&runtime()?);
+    let name = &arguments.program;
+    let bundled = match source {
+        Source::Server(server) => bundle::from_web(&Place::Web(server, "/log".into()), name, out)?,
+        Source::Data(data) => {
+            Stored::open(&data)?.and_close(|stored| bundle::from_data(&data, stored, name, out))?
+        }
+    };
+    let (size, root) = (bundled.size, B64(bundled.root));
+    eprintln!(
+        "mentorlog: {size} entries of `{name}`, root {root}; how to check them: {}",
+        out.join("VERIFY.md").display()
+    );
+    Ok(())
+}
+
+fn run_lines(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     let mut out = Out::create(&arguments.out)?;
     let (size, root) = match arguments.place.find(&runtime) {

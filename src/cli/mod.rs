@@ -9,23 +9,28 @@
 //! | 3 | an import or a measurement finished, but some rows were rejected; each is named on stderr |
 //! | 4 | the data directory is in use by another process |
 //! | 5 | the data directory is damaged or contradicts itself; nothing was changed |
+//! | 10 to 21 | a verification failed: `mentorlog verify --help` lists in what way |
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod bundle;
 mod client;
 mod completions;
 mod doctor;
 mod embedded;
 mod export;
+mod import;
 mod import_csv;
 mod measure;
+mod place;
 mod progress;
 mod replay;
 mod serve;
 mod source;
+mod verify;
 
 /// The table above, for `--help`.
 const EXIT_CODES: &str = "\
@@ -35,7 +40,8 @@ Exit codes:
   2  the command line cannot be read
   3  an import or a measurement finished, but some rows were rejected; each is named on stderr
   4  the data directory is in use by another process
-  5  the data directory is damaged or contradicts itself; nothing was changed";
+  5  the data directory is damaged or contradicts itself; nothing was changed
+  10 to 21  a verification failed: see `mentorlog verify --help`";
 
 /// Records two-way mentoring in an append-only ledger, measures it, and proves what it reports.
 #[derive(Parser)]
@@ -51,12 +57,16 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Put a program back out of a bundle, to the byte.
+    Import(import::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
     Measure(measure::Arguments),
-    /// Write a program's history as it is stored, one entry a line, checked against its root.
+    /// Write a program's history as it is stored: a bundle others can verify, or one entry a line.
     Export(export::Arguments),
     /// Fold a program's history, every entry hashed, and write the read models it adds up to.
     Replay(replay::Arguments),
+    /// Verify a bundle, a mirror or a server: signatures, every entry, the registry, earlier checkpoints.
+    Verify(verify::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -94,9 +104,11 @@ pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),

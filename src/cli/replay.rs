@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Instant;
 
@@ -15,13 +15,16 @@ use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
 
 use super::Failure;
+use super::bundle;
 use super::export::{Out, from_server};
+use super::place::Place;
 use super::progress::Progress;
 use super::source::{ProgramName, Source, Stored, Where, damaged, runtime};
 use crate::http::reads::write_read_models;
 use crate::ledger::Log;
 use crate::ledger::exported::Exported;
 use crate::ledger::merkle::Frontier;
+use crate::ledger::tiled::Tiled;
 use crate::writer::replay::{Replayed, replay};
 
 #[derive(clap::Args)]
@@ -31,9 +34,10 @@ pub struct Arguments {
     program: Option<ProgramName>,
     #[command(flatten)]
     place: Where,
-    /// An exported history to read instead.
-    #[arg(long, value_name = "NDJSON", conflicts_with = "data")]
-    file: Option<PathBuf>,
+    /// An exported history to read instead: a file of entries, one a line, or a bundle or mirror, in a directory or
+    /// at the address of any web server.
+    #[arg(long, value_name = "NDJSON|DIR|URL", conflicts_with = "data")]
+    file: Option<Place>,
     /// The last entry to take: its seq, or an instant (RFC 3339) at or before which it was recorded.
     #[arg(long, value_name = "SEQ|TIME")]
     until: Option<Until>,
@@ -63,28 +67,11 @@ impl FromStr for Until {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let out = Out::create(&arguments.out)?;
-    if let Some(path) = &arguments.file {
-        let open = || -> std::io::Result<(LedgerId, ProgramName, Exported)> {
-            let file = File::open(path)?;
-            let (ledger, slug) = opened_in(&file)?;
-            Ok((ledger, slug, Exported::open(ledger, file)?))
+    if let Some(place) = &arguments.file {
+        return match place {
+            Place::Folder(path) if !path.is_dir() => replay_file(arguments, path, out),
+            place => replay_tiles(arguments, place, out),
         };
-        let (ledger, slug, log) = open().map_err(|error| {
-            Failure::new(format_args!(
-                "{} cannot be read: {error}; give a file that `mentorlog export` wrote",
-                path.display()
-            ))
-        })?;
-        let is_it = |name: &ProgramName| match name {
-            ProgramName::Id(id) => LedgerId::from(*id) == ledger,
-            ProgramName::Slug(_) => *name == slug,
-        };
-        if let Some(name) = arguments.program.as_ref().filter(|name| !is_it(name)) {
-            let path = path.display();
-            return Err(Failure::new(format_args!("{path} is the history of `{slug}`, not of `{name}`")));
-        }
-        let size = until(&log, ledger, log.size(), arguments.until)?;
-        return fold(&log, ledger, size, None, out);
     }
     let name = arguments.program.as_ref().ok_or_else(|| Failure::coded(2, "give --program or --file"))?;
     let runtime = runtime()?;
@@ -115,6 +102,54 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 tree.root_at(size, leaves).map_err(|error: crate::ledger::ReadError| damaged(error))?;
             fold(&stored.log, ledger, size, root, out)
         }),
+    }
+}
+
+/// Replays a file of entries.
+fn replay_file(arguments: &Arguments, path: &Path, out: Out) -> Result<(), Failure> {
+    let open = || -> std::io::Result<(LedgerId, ProgramName, Exported)> {
+        let file = File::open(path)?;
+        let (ledger, slug) = opened_in(&file)?;
+        Ok((ledger, slug, Exported::open(ledger, file)?))
+    };
+    let (ledger, slug, log) = open().map_err(|error| {
+        Failure::new(format_args!(
+            "{} cannot be read: {error}; give a file that `mentorlog export` wrote",
+            path.display()
+        ))
+    })?;
+    is_meant(arguments, ledger, &slug, &path.display())?;
+    let size = until(&log, ledger, log.size(), arguments.until)?;
+    fold(&log, ledger, size, None, out)
+}
+
+/// Replays the files of a log. Their root is compared with the checkpoint's; who signed it, `verify` says.
+fn replay_tiles(arguments: &Arguments, place: &Place, out: Out) -> Result<(), Failure> {
+    let (_, checkpoint) = bundle::published(place)?;
+    let any = LedgerId::REGISTRY;
+    let (program, slug) = bundle::program_of(&Tiled::new(place.resources(), any, checkpoint.size), any)?;
+    let ledger = LedgerId::from(program);
+    is_meant(arguments, ledger, &ProgramName::Slug(slug), place)?;
+    let log = Tiled::new(place.resources(), ledger, checkpoint.size);
+    let size = until(&log, ledger, checkpoint.size, arguments.until)?;
+    let root = (size == checkpoint.size).then_some(checkpoint.root);
+    fold(&log, ledger, size, root, out)
+}
+
+/// Whether it is the program that was named, if one was.
+fn is_meant(
+    arguments: &Arguments,
+    ledger: LedgerId,
+    slug: &ProgramName,
+    place: &dyn std::fmt::Display,
+) -> Result<(), Failure> {
+    let is_it = |name: &ProgramName| match name {
+        ProgramName::Id(id) => LedgerId::from(*id) == ledger,
+        ProgramName::Slug(_) => name == slug,
+    };
+    match arguments.program.as_ref().filter(|name| !is_it(name)) {
+        None => Ok(()),
+        Some(name) => Err(Failure::new(format_args!("{place} is the history of `{slug}`, not of `{name}`"))),
     }
 }
 

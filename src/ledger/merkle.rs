@@ -57,6 +57,11 @@ impl Frontier {
     pub fn root(&self) -> Hash {
         root_of(&self.nodes)
     }
+
+    /// The roots of the perfect subtrees it consists of, largest first.
+    pub(super) fn nodes(&self) -> &[Hash] {
+        &self.nodes
+    }
 }
 
 impl Extend<Hash> for Frontier {

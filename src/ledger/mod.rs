@@ -54,10 +54,12 @@ pub mod memory;
 pub mod merkle;
 pub mod mirror;
 pub mod note;
+pub mod policy;
 pub mod proofs;
 pub mod provable;
 pub mod reports;
 pub mod sled;
+pub mod tiled;
 pub mod tiles;
 
 mod chunks;

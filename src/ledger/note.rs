@@ -127,6 +127,13 @@ impl VerifierKey {
         self.key.to_bytes()
     }
 
+    /// Whether this key has signed these bytes, which are no note. Only a log's key signs such, and never what
+    /// begins like a checkpoint.
+    pub fn has_signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = Signature::from_bytes(signature);
+        self.kind == KeyKind::Ed25519 && self.key.verify_strict(message, &signature).is_ok()
+    }
+
     /// Whether the line is this key's word for the text, and if so when it gave it.
     fn check(&self, text: &str, line: &SignatureLine) -> Option<Vouched> {
         let (message, signature, time) = match self.kind {

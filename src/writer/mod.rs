@@ -47,6 +47,7 @@ mod commit;
 
 pub mod known;
 pub mod replay;
+pub mod restore;
 pub mod vitals;
 
 use auditable::Auditable;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The program, deaf to the environment of whoever runs the tests.
-fn mentorlog(arguments: &[&str]) -> Command {
+pub(super) fn mentorlog(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
     command.args(arguments);
     for name in ["MENTORLOG_SERVER", "MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_WORKERS"] {
@@ -18,7 +18,7 @@ fn mentorlog(arguments: &[&str]) -> Command {
 }
 
 /// Runs the program and expects an exit code.
-fn run(arguments: &[&str], code: i32) -> Output {
+pub(super) fn run(arguments: &[&str], code: i32) -> Output {
     let output = mentorlog(arguments).output().unwrap();
     assert_eq!(
         output.status.code(),
@@ -30,18 +30,18 @@ fn run(arguments: &[&str], code: i32) -> Output {
     output
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(super) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 /// A server on a data directory; it gets a SIGTERM when it is dropped.
-struct Server {
+pub(super) struct Server {
     child: Child,
-    url: String,
+    pub(super) url: String,
 }
 
 impl Server {
-    fn start(data: &Path) -> Self {
+    pub(super) fn start(data: &Path) -> Self {
         let mut child = mentorlog(&["serve", "--listen", "127.0.0.1:0", "--data", data.to_str().unwrap()])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -61,7 +61,7 @@ impl Server {
         response.bytes().unwrap().to_vec()
     }
 
-    fn json(&self, path: &str) -> Value {
+    pub(super) fn json(&self, path: &str) -> Value {
         serde_json::from_slice(&self.get(path, "application/json")).unwrap()
     }
 
@@ -69,7 +69,7 @@ impl Server {
         self.json("/v1/programs/spring")["size"].as_u64().unwrap()
     }
 
-    fn stop(mut self) {
+    pub(super) fn stop(mut self) {
         self.end();
     }
 
@@ -387,7 +387,7 @@ fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     all
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub(super) fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
