@@ -28,6 +28,7 @@ mod measure;
 mod place;
 mod progress;
 mod replay;
+mod report;
 mod serve;
 mod source;
 mod verify;
@@ -57,6 +58,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Publish the signed report of a week, or fetch it again.
+    Report(report::Arguments),
     /// Put a program back out of a bundle, to the byte.
     Import(import::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
@@ -105,6 +108,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

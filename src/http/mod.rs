@@ -139,6 +139,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/registry/rotate-key", route(WRITE, post(proofs::rotate_registry)))
         .route("/v1/keys", route(READ, get(proofs::keys)))
         .route("/log/{program}/checkpoint", route(READ, get(proofs::checkpoint)))
+        .route("/log/{program}/reports/{digest}", route(READ, get(reports::beside_the_log)))
         .route("/log/{program}/tile/{*tile}", route(READ, get(proofs::tile)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))

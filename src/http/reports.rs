@@ -86,10 +86,35 @@ pub async fn report(
     if !wants_note {
         return rendered(&app, digest).await;
     }
-    let mut response = blocking(move || note(&app.published, digest)).await?.into_response();
+    Ok(as_text(blocking(move || note(&app.published, digest)).await?))
+}
+
+fn as_text(note: Vec<u8>) -> Response {
+    let mut response = note.into_response();
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
-    Ok(response)
+    response
+}
+
+/// `GET /log/{program}/reports/{digest}`: the signed note to the byte, where it lies in a bundle.
+pub async fn beside_the_log(
+    State(app): State<Arc<App>>,
+    Path((name, digest)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
+    Parameters::read(uri.query())?.finish()?;
+    let program = find(&app, &name)?;
+    let digest: Digest = digest
+        .parse()
+        .map_err(|error| Problem::new(Code::NotFound, format_args!("`{digest}` is {error}")))?;
+    let bytes = blocking(move || {
+        let bytes = note(&app.published, digest)?;
+        let (_, stated) = stated(&bytes)?;
+        let missing =
+            || Problem::new(Code::NotFound, format_args!("the report {digest} is of another program"));
+        if stated.program == program.id { Ok(bytes) } else { Err(missing()) }
+    });
+    Ok(as_text(bytes.await?))
 }
 
 /// A published report, in a list.

@@ -207,28 +207,44 @@ pub enum Unmade {
     Log(#[from] ReadError),
 }
 
-/// Makes the report of a week out of the first `ground.size` entries of the program's ledger, which are all that were
-/// recorded by the close of the week. Reads all of them and the one after.
-pub fn make(log: &dyn Log, ground: &Ground, week: Week) -> Result<Report, Unmade> {
-    let ledger = LedgerId::from(ground.program);
-    let not_the_close = Unmade::NotTheClose { size: ground.size, week };
-    if log
-        .read(ledger, ground.size, 1)?
-        .first()
-        .is_some_and(|next| day_of(next.bytes()) <= Some(week.last_day()))
-    {
-        return Err(not_the_close);
+/// Makes reports of one program out of its entries. Those asked for in the order of their sizes cost one pass together.
+pub struct Maker<'a> {
+    log: &'a dyn Log,
+    program: ProgramId,
+    models: ReadModels,
+    size: u64,
+}
+
+impl<'a> Maker<'a> {
+    /// Nothing was read yet.
+    pub fn new(log: &'a dyn Log, program: ProgramId) -> Self {
+        Self { log, program, models: ReadModels::new(), size: 0 }
     }
-    let mut models = ReadModels::new();
-    replay::<Event>(log, ledger, 0..ground.size, false, |Replayed { entry, .. }| {
-        models.apply(&entry);
-        Ok(())
-    })?;
-    let close = models.week_close(week).ok_or(Unmade::BeforeOpening(week))?;
-    if close.size != ground.size {
-        return Err(not_the_close);
+
+    /// Makes the report of a week out of the first `ground.size` entries of the ledger, which are all that were
+    /// recorded by the close of the week. Reads them, and the one after.
+    pub fn make(&mut self, ground: &Ground, week: Week) -> Result<Report, Unmade> {
+        let ledger = LedgerId::from(self.program);
+        let not_the_close = Unmade::NotTheClose { size: ground.size, week };
+        let next = self.log.read(ledger, ground.size, 1)?;
+        if next.first().is_some_and(|next| day_of(next.bytes()) <= Some(week.last_day())) {
+            return Err(not_the_close);
+        }
+        if ground.size < self.size {
+            *self = Self::new(self.log, self.program);
+        }
+        let (models, size) = (&mut self.models, &mut self.size);
+        replay::<Event>(self.log, ledger, *size..ground.size, false, |Replayed { entry, .. }| {
+            models.apply(&entry);
+            *size = entry.seq + 1;
+            Ok(())
+        })?;
+        let close = self.models.week_close(week).ok_or(Unmade::BeforeOpening(week))?;
+        if close.size != ground.size {
+            return Err(not_the_close);
+        }
+        Ok(report::report(ground, &close, &self.models))
     }
-    Ok(report::report(ground, &close, &models))
 }
 
 fn day_of(entry: &[u8]) -> Option<Day> {
@@ -359,10 +375,11 @@ fn signed(
     let root = root.ok_or_else(|| unreadable(&"the ledger is shorter than it was"))?;
     let origin = keys.origin.to_string();
     let ground = Ground { report: id(&origin, week), program: program.id, origin, size, root };
-    let report = make(&*published.log, &ground, week).map_err(|error| match error {
-        Unmade::BeforeOpening(week) => ReportRefusal::BeforeOpening(week),
-        Unmade::NotTheClose { .. } | Unmade::Replay(_) | Unmade::Log(_) => unreadable(&error),
-    })?;
+    let report =
+        Maker::new(&*published.log, program.id).make(&ground, week).map_err(|error| match error {
+            Unmade::BeforeOpening(week) => ReportRefusal::BeforeOpening(week),
+            Unmade::NotTheClose { .. } | Unmade::Replay(_) | Unmade::Log(_) => unreadable(&error),
+        })?;
     Ok(published.reports.sign(keys, &report.text))
 }
 
@@ -406,8 +423,6 @@ fn closing_at(
 
 /// What a report is held against.
 pub struct Against<'a> {
-    /// Where the entries are, already verified against a signed root.
-    pub log: &'a dyn Log,
     /// The program.
     pub program: ProgramId,
     /// Its ledger's origin.
@@ -434,6 +449,12 @@ pub enum Checked {
 /// Most differences that are named.
 const DIFFERENCES_MAX: usize = 5;
 
+/// The note of a report that is given as its note or as its rendering. Nothing was checked.
+pub fn note_in(bytes: &[u8]) -> Option<Note> {
+    let rendered = || serde_json::from_slice::<Rendered>(bytes).ok();
+    Note::parse(bytes).ok().or_else(|| Note::parse(rendered()?.note.as_bytes()).ok())
+}
+
 /// A rendering as somebody has it.
 #[derive(Deserialize)]
 struct Rendered {
@@ -446,7 +467,9 @@ struct Rendered {
 /// Checks a report, given as its note or as its rendering, against the history: who signed it, whether it is about
 /// this ledger, whether its body is made again to the byte, whether its decimals agree, whether the registry records
 /// it. Every step by its name, in order; what follows a step that leaves nothing to look at is not taken.
-pub fn check(bytes: &[u8], against: &Against<'_>) -> Vec<(&'static str, Checked)> {
+///
+/// `maker` reads the entries, which must have been verified against a signed root.
+pub fn check(bytes: &[u8], against: &Against<'_>, maker: &mut Maker<'_>) -> Vec<(&'static str, Checked)> {
     let mut steps = Vec::new();
     let wrong = |error: &dyn std::fmt::Display| Checked::Wrong(error.to_string());
     let rendered: Option<Rendered> = match bytes.first() {
@@ -486,7 +509,7 @@ pub fn check(bytes: &[u8], against: &Against<'_>) -> Vec<(&'static str, Checked)
         size: stated.size,
         root: stated.root.0,
     };
-    let made = match make(against.log, &ground, week) {
+    let made = match maker.make(&ground, week) {
         Ok(made) => made,
         Err(error) => {
             steps.push(("report-body", wrong(&error)));
@@ -496,8 +519,8 @@ pub fn check(bytes: &[u8], against: &Against<'_>) -> Vec<(&'static str, Checked)
     steps.push(("report-body", compared(note.text(), &made.text)));
     let decimals = rendered.map(|rendered| readable(&rendered, digest, note.text(), &made.decimals));
     let none = || Checked::NotChecked("a note holds none".to_owned());
-    steps.push(("report-decimals", decimals.unwrap_or_else(none)));
-    steps.push(("report-registry", registered(&stated, digest, against.recorded)));
+    steps.push(("report-view", decimals.unwrap_or_else(none)));
+    steps.push(("report-entry", registered(&stated, digest, against.recorded)));
     steps
 }
 

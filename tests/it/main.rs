@@ -10,6 +10,6 @@ mod harness;
 mod house;
 mod http;
 mod ledger;
-mod reports;
 mod proof;
+mod reports;
 mod scale;

@@ -11,7 +11,8 @@ use mentorlog::ledger::faulty::{Fault, FaultyLog};
 use mentorlog::ledger::memory::MemoryLog;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::ledger::note::{Note, Signer, VerifierKey};
-use mentorlog::writer::reports::{Against, Checked, Digest, Recorded, check};
+use mentorlog::ledger::sled::{OpenOptions, SledLog};
+use mentorlog::writer::reports::{Against, Checked, Digest, Maker, Recorded, check};
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{LedgerId, ProgramId};
@@ -19,6 +20,7 @@ use mentorlog_events::record::Hash;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cli::{run, text};
 use crate::harness::{Answer, Client, Machine, NDJSON, Service, until};
 
 const PROGRAM: &str = "00000000-0000-4000-8000-000000000001";
@@ -240,21 +242,21 @@ fn checked(told: &Told, bytes: &[u8], is_recorded: bool) -> BTreeMap<&'static st
     events.iter().filter(|_| is_recorded).for_each(|entry| recorded.apply(entry));
     let (origin, key) = origin_and_key(&events);
     let against = Against {
-        log: &*told.log,
         program,
         origin: &origin,
         root_at: &|size| roots.get(usize::try_from(size).ok()?).copied(),
         keys: &[key],
         recorded: Some(&recorded),
     };
-    let steps = check(bytes, &against).into_iter().map(|(step, checked)| {
-        let word = match checked {
-            Checked::Ok(_) => "ok".to_owned(),
-            Checked::NotChecked(_) => "-".to_owned(),
-            Checked::Wrong(why) => why,
-        };
-        (step, word)
-    });
+    let steps =
+        check(bytes, &against, &mut Maker::new(&*told.log, program)).into_iter().map(|(step, checked)| {
+            let word = match checked {
+                Checked::Ok(_) => "ok".to_owned(),
+                Checked::NotChecked(_) => "-".to_owned(),
+                Checked::Wrong(why) => why,
+            };
+            (step, word)
+        });
     steps.collect()
 }
 
@@ -283,9 +285,9 @@ fn a_faked_report_is_found_out_even_when_it_is_signed_with_the_real_key() {
     let note = report["note"].as_str().unwrap().to_owned();
     let good = checked(&told, note.as_bytes(), true);
     assert_eq!(all_but(&good), []);
-    assert_eq!((good["report-decimals"].as_str(), good["report-registry"].as_str()), ("-", "ok"));
+    assert_eq!((good["report-view"].as_str(), good["report-entry"].as_str()), ("-", "ok"));
     let good = checked(&told, &answer.body, true);
-    assert_eq!((all_but(&good), good["report-decimals"].as_str()), (vec![], "ok"));
+    assert_eq!((all_but(&good), good["report-view"].as_str()), (vec![], "ok"));
 
     // Somebody who has the ledger's key signs another text.
     let keys = Keys::open(told.data.path(), true).unwrap();
@@ -341,7 +343,7 @@ fn a_faked_report_is_found_out_even_when_it_is_signed_with_the_real_key() {
         assert!(steps[step].contains(why), "{to}: {steps:?}");
         assert_eq!(steps["report-key"], "ok", "{to}");
         // Whatever else: the registry recorded another text.
-        let recorded = steps.get("report-registry").map_or("-", String::as_str);
+        let recorded = steps.get("report-entry").map_or("-", String::as_str);
         assert!(
             recorded == "-" || recorded.starts_with("the registry recorded another report"),
             "{recorded}"
@@ -355,7 +357,7 @@ fn a_faked_report_is_found_out_even_when_it_is_signed_with_the_real_key() {
     let edited = note.replace("\"denominator\":15", "\"denominator\":16");
     assert_ne!(checked(&told, edited.as_bytes(), true)["report-key"], "ok");
     // Signed and right, and never published.
-    assert_eq!(checked(&told, note.as_bytes(), false)["report-registry"], "the registry does not know it");
+    assert_eq!(checked(&told, note.as_bytes(), false)["report-entry"], "the registry does not know it");
 
     // A rendering says more than is signed.
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Value), &'a str);
@@ -392,12 +394,12 @@ fn a_faked_report_is_found_out_even_when_it_is_signed_with_the_real_key() {
         let mut edited = report.clone();
         edit(&mut edited);
         let steps = checked(&told, edited.to_string().as_bytes(), true);
-        assert!(steps["report-decimals"].contains(why), "{what}: {steps:?}");
+        assert!(steps["report-view"].contains(why), "{what}: {steps:?}");
         assert_eq!(steps["report-body"], "ok", "{what}");
     }
     let mut close = report.clone();
     close["decimals"]["survival.180"] = json!(exact - 5e-13);
-    assert_eq!(checked(&told, close.to_string().as_bytes(), true)["report-decimals"], "ok");
+    assert_eq!(checked(&told, close.to_string().as_bytes(), true)["report-view"], "ok");
     for nothing in ["", "{}", "{\"note\":1", "text\n\n\u{2014} a AAAAAAAA\n"] {
         assert!(checked(&told, nothing.as_bytes(), true)["report"].len() > 4, "{nothing}");
     }
@@ -472,4 +474,160 @@ fn publishing_that_broke_off_at_the_file_is_finished_when_there_is_room() {
     // Asking again finds it, and so it is when the answer to a first asking was lost.
     assert_eq!(client.post(REPORTS, &json!({})).status, 200);
     assert_eq!(about(&told), 2);
+}
+
+// ------------------------------------------------------------------------------------------ the command line
+
+/// A data directory on a disk, served by this process, whose last week is over by the machine's own clock.
+struct Installed {
+    dir: TempDir,
+    service: Service,
+    log: Arc<SledLog>,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let machine = Machine::new();
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        // Eight days ago: later commands of processes of their own find the week over.
+        machine.jump(i64::try_from(now - 8 * DAY).unwrap() - Machine::START_SECONDS);
+        let opened = SledLog::open(&data, &OpenOptions::default()).unwrap();
+        let log = Arc::new(opened.log);
+        let service = start(&log, opened.heads, &data, &machine);
+        assert!(fill(&mut service.client()));
+        machine.advance(8 * DAY);
+        Self { dir, service, log }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn server(&self) -> String {
+        format!("http://{}", self.service.address)
+    }
+
+    /// Ends the service: the data directory is free for others.
+    fn stop(self) -> TempDir {
+        self.service.stop();
+        self.log.close().unwrap();
+        self.dir
+    }
+
+    fn vkeys(&self) -> (String, String) {
+        let keys = self.service.client().get("/v1/keys").json();
+        let keys = keys["keys"].as_array().unwrap().clone();
+        let of = |registry: bool| {
+            let key = keys.iter().find(|key| (key["program"] == json!(PROGRAM)) != registry).unwrap();
+            key["vkey"].as_str().unwrap().to_owned()
+        };
+        (of(true), of(false))
+    }
+}
+
+#[test]
+fn a_report_goes_out_by_the_command_line_and_is_verified_against_a_bundle_a_mirror_and_the_server() {
+    let installed = Installed::new();
+    let (json_file, note_file) = (installed.path("report.json"), installed.path("report.note"));
+    let (server, bundle) = (installed.server(), installed.path("bundle"));
+    let at = ["report", "--program", "spring", "--server", &server];
+    let told = run(&[&at[..], &["--out", &json_file]].concat(), 0);
+    assert!(text(&told.stderr).contains("on the first 67 entries"), "{}", text(&told.stderr));
+    run(&[&at[..], &["--out", &note_file, "--format", "note"]].concat(), 0);
+    let refused = run(&[&at[..], &["--week", "2037-W01"]].concat(), 1);
+    assert!(text(&refused.stderr).contains("is not over"), "{}", text(&refused.stderr));
+    let (registry, ledger) = installed.vkeys();
+    // Published: the registry's checkpoint holds both entries.
+    until("the checkpoint of the registry", || {
+        let size = installed.service.published.registry().size;
+        let checkpoint = installed.service.client().get("/log/registry/checkpoint");
+        checkpoint.text().lines().nth(1).is_some_and(|signed| signed == size.to_string()).then_some(())
+    });
+    run(&["export", "--program", "spring", "--server", &server, "--out", &bundle], 0);
+    let digest =
+        std::fs::read_dir(installed.dir.path().join("bundle/reports")).unwrap().next().unwrap().unwrap();
+    assert_eq!(std::fs::read(digest.path()).unwrap(), std::fs::read(&note_file).unwrap());
+    let steps = |output: &std::process::Output| -> Vec<(String, String)> {
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let logs = document["logs"].as_array().unwrap().clone();
+        let steps = logs.iter().flat_map(|log| log["steps"].as_array().unwrap().clone());
+        let word = |value: &Value| value.as_str().unwrap().to_owned();
+        let steps = steps.map(|step| (word(&step["step"]), word(&step["outcome"])));
+        steps.filter(|(step, _)| step.starts_with("report")).collect()
+    };
+    let expected = |view: &str| {
+        let steps = ["report", "report-key", "report-root", "report-body", "report-view", "report-entry"];
+        let outcome = |step: &str| if step == "report-view" { view.to_owned() } else { "ok".to_owned() };
+        steps.map(|step| (step.to_owned(), outcome(step))).to_vec()
+    };
+    let verify = |place: &str, vkey: &str, file: &str| {
+        steps(&run(&["verify", place, "--vkey", vkey, "--report", file, "--format", "json"], 0))
+    };
+    // Beside the log it is looked at without being named, then again as it was given.
+    assert_eq!(verify(&bundle, &registry, &json_file), [expected("not-checked"), expected("ok")].concat());
+    assert_eq!(
+        verify(&bundle, &ledger, &note_file),
+        [expected("not-checked"), expected("not-checked")].concat()
+    );
+    assert_eq!(verify(&server, &registry, &json_file), [expected("not-checked"), expected("ok")].concat());
+    let mirror = installed.path("data");
+    let found = verify(&mirror, &registry, &json_file);
+    assert_eq!(found[0], ("reports".to_owned(), "not-checked".to_owned()), "a mirror holds no reports");
+    assert_eq!(found[1..], expected("ok"));
+
+    // Out of a directory that no server uses it is the same.
+    let first = std::fs::read(&note_file).unwrap();
+    let dir = installed.stop();
+    let (data, again) = (dir.path().join("data"), dir.path().join("again"));
+    let (data, again) = (data.to_str().unwrap(), again.to_str().unwrap());
+    run(&["report", "--program", "spring", "--data", data, "--out", again, "--format", "note"], 0);
+    assert_eq!(std::fs::read(again).unwrap(), first);
+    let other = dir.path().join("other");
+    run(&["export", "--program", "spring", "--data", data, "--out", other.to_str().unwrap()], 0);
+    assert_eq!(std::fs::read(other.join("reports").join(digest.file_name())).unwrap(), first);
+}
+
+#[test]
+fn a_faked_report_has_an_exit_code_of_its_own() {
+    let installed = Installed::new();
+    let (file, bundle, server) =
+        (installed.path("report.json"), installed.path("bundle"), installed.server());
+    run(&["report", "--program", "spring", "--server", &server, "--out", &file], 0);
+    let (registry, _) = installed.vkeys();
+    let dir = installed.stop();
+    let data = dir.path().join("data");
+    run(&["export", "--program", "spring", "--data", data.to_str().unwrap(), "--out", &bundle], 0);
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let verify = |bytes: &[u8], code: i32| {
+        let file = dir.path().join("held");
+        std::fs::write(&file, bytes).unwrap();
+        let output = run(&["verify", &bundle, "--vkey", &registry, "--report", file.to_str().unwrap()], code);
+        text(&output.stderr).to_owned()
+    };
+    verify(report.to_string().as_bytes(), 0);
+    // A figure, signed again with the ledger's own key.
+    let note = Note::parse(report["note"].as_str().unwrap().as_bytes()).unwrap();
+    let faked =
+        note.text().replace("\"numerator\":9,\"denominator\":15", "\"numerator\":14,\"denominator\":15");
+    assert_ne!(faked, note.text());
+    let origin = report["body"]["origin"].as_str().unwrap();
+    let keys = Keys::open(&data, true).unwrap();
+    let signer = Signer::new(origin.parse().unwrap(), &keys.seed(origin, 1));
+    let faked = Note::signed(faked.clone(), vec![signer.sign(&faked, 0)]).unwrap().to_string();
+    let why = verify(faked.as_bytes(), 19);
+    assert!(why.contains("NOT verified (report): /figures/two_way_pair_share/numerator is 14"), "{why}");
+    // A decimal of the rendering, which nobody signed.
+    let mut rosier = report.clone();
+    rosier["decimals"]["two_way_pair_share"] = json!(0.93);
+    let why = verify(rosier.to_string().as_bytes(), 19);
+    assert!(why.contains("`two_way_pair_share` is 0.93, and the entries give 0.6"), "{why}");
+    assert!(verify(b"all is well", 19).contains("is not a report"));
+    // The faked one in the place of the real one, or under its own name.
+    let reports = dir.path().join("bundle/reports");
+    let digest = report["digest"].as_str().unwrap();
+    std::fs::write(reports.join(digest), &faked).unwrap();
+    let output = run(&["verify", &bundle, "--vkey", &registry], 19);
+    assert!(text(&output.stderr).contains("holds another text"), "{}", text(&output.stderr));
 }

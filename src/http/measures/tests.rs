@@ -322,7 +322,9 @@ async fn a_week() -> Service {
         let (a, b) = (id(0x100 + 2 * n), id(0x101 + 2 * n));
         let body = json!({ "pair": id(0x200 + n), "a": a, "b": b, "started_at": started_at });
         service.command("import-pair", body).await;
-        service.command("import-session", session(0x300 + n, 0x200 + n, "2024-01-08", 0x100 + 2 * n, 30)).await;
+        service
+            .command("import-session", session(0x300 + n, 0x200 + n, "2024-01-08", 0x100 + 2 * n, 30))
+            .await;
     }
     service
 }
@@ -347,7 +349,10 @@ async fn outsiders_see_a_week_when_it_is_over_and_the_same_for_ever() {
     assert_eq!(first["published"]["size"], size - 1);
     service.at("2024-01-22T09:00:00Z");
     let second = service.figures(path).await;
-    assert_eq!((&second["published"]["week"], &second["published"]["root"]), (&json!("2024-W03"), &json!(root)));
+    assert_eq!(
+        (&second["published"]["week"], &second["published"]["root"]),
+        (&json!("2024-W03"), &json!(root))
+    );
     let again = service.figures("spring/published-figures?week=2024-W02").await;
     assert_eq!(again["published"], first["published"]);
     assert_eq!(service.figures("spring/published-figures?week=2024-W03").await, second);
@@ -356,7 +361,9 @@ async fn outsiders_see_a_week_when_it_is_over_and_the_same_for_ever() {
     let participants = &second["published"]["participants"];
     assert_eq!((&participants["left"], &participants["enrolled"]), (&json!(null), &json!(null)));
     assert_eq!(second["published"]["figures"]["dual_role_share"]["denominator"], 12);
-    assert!(second["published"]["pairs"]["ended"].is_null() && second["published"]["pairs"]["active"].is_null());
+    assert!(
+        second["published"]["pairs"]["ended"].is_null() && second["published"]["pairs"]["active"].is_null()
+    );
 
     let mut redacted = redacted_root(second);
     redacted["program"] = "a program".into();
@@ -399,6 +406,10 @@ async fn an_empty_program_has_null_figures_for_outsiders_too() {
     assert_eq!(answer["published"]["as_of"], "2024-02-25");
     for (name, figure) in answer["published"]["figures"].as_object().unwrap() {
         assert!(figure["value"].is_null(), "{name}");
-        assert_eq!((&figure["numerator"], &figure["denominator"]), (&json!(0), &json!(0)), "{name}: nothing to withhold");
+        assert_eq!(
+            (&figure["numerator"], &figure["denominator"]),
+            (&json!(0), &json!(0)),
+            "{name}: nothing to withhold"
+        );
     }
 }

@@ -13,7 +13,10 @@ struct Told {
 }
 
 /// The first small count, by its place in the history, on which everything that looks alike agrees.
-fn given_away(fewest: Fewest, histories: impl Iterator<Item = Told>) -> Option<(Vec<Option<u64>>, usize, u64)> {
+fn given_away(
+    fewest: Fewest,
+    histories: impl Iterator<Item = Told>,
+) -> Option<(Vec<Option<u64>>, usize, u64)> {
     #[derive(Clone, Copy)]
     struct Known {
         least: u64,
@@ -151,7 +154,8 @@ fn histories<const N: usize>(
         before == after || (before.value < after.value && before.people <= after.people)
     };
     let follows = |before: &Table<N>, after: &Table<N>| {
-        grown(before.total, after.total) && (0..N).all(|at| !grows[at] || grown(before.cells[at], after.cells[at]))
+        grown(before.total, after.total)
+            && (0..N).all(|at| !grows[at] || grown(before.cells[at], after.cells[at]))
     };
     let mut chains: Vec<Vec<usize>> = (0..tables.len()).map(|at| vec![at]).collect();
     for _ in 1..weeks {
@@ -338,17 +342,17 @@ fn found_in_whole(
     for _ in 0..cells {
         let with = |table: &Vec<Vec<Cell>>, chain: &Vec<Cell>| [&table[..], &[chain.clone()]].concat();
         // Whole totals, or the attacker would find what only our bound excludes.
-        let fits = |table: &Vec<Vec<Cell>>| table.iter().map(|cell| cell[weeks - 1].value).sum::<u64>() <= most;
+        let fits =
+            |table: &Vec<Vec<Cell>>| table.iter().map(|cell| cell[weeks - 1].value).sum::<u64>() <= most;
         tables = tables
             .iter()
             .flat_map(|table| chains.iter().map(|chain| with(table, chain)))
             .filter(fits)
             .collect();
     }
-    let told = tables.into_iter().map(|table| Told {
-        shown: whole(fewest, &table, quiet, two_grown),
-        cells: table.concat(),
-    });
+    let told = tables
+        .into_iter()
+        .map(|table| Told { shown: whole(fewest, &table, quiet, two_grown), cells: table.concat() });
     given_away(fewest, told)
 }
 
@@ -363,5 +367,8 @@ fn a_table_that_only_grows_gives_no_small_cell_away() {
 #[test]
 fn the_attacker_wins_where_a_total_moves_by_little_or_only_one_cell_has_grown() {
     assert!(found_in_whole([2, 2], 8, [false, true]).is_some(), "the total moved by one minute");
-    assert!(found_in_whole([3, 2], 10, [true, false]).is_some(), "all the growth is that of the cell shown again");
+    assert!(
+        found_in_whole([3, 2], 10, [true, false]).is_some(),
+        "all the growth is that of the cell shown again"
+    );
 }

@@ -162,7 +162,8 @@ fn everything(models: &ReadModels, close: &WeekClose) {
     let asked = retention::Asked::as_of(close.as_of);
     let ours = models.retention(&asked).unwrap();
     for (at, cohort) in close.cohorts.iter().enumerate() {
-        let of = |count: fn(&Figure) -> u64| ours.cohorts.iter().map(|c| count(&c.at[at].retained)).sum::<u64>();
+        let of =
+            |count: fn(&Figure) -> u64| ours.cohorts.iter().map(|c| count(&c.at[at].retained)).sum::<u64>();
         let expected = (Some(of(|figure| figure.denominator)), Some(of(|figure| figure.numerator)));
         assert_eq!((cohort.started, cohort.retained), expected, "{} days", cohort.horizon);
     }
