@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use mentorlog::clock::Source as _;
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::faulty::{Fault, FaultyLog};
@@ -29,7 +30,7 @@ const DAY: u64 = 86_400;
 
 /// Thirty people in fifteen pairs: nine taught both ways and go on, six one way only and ended; the odd ones are the
 /// older.
-fn history() -> String {
+fn history(ended_at: &str) -> String {
     let mut lines = String::new();
     let mut add = |command: &str, data: Value| {
         lines.push_str(&json!({ "command": command, "data": data }).to_string());
@@ -56,7 +57,7 @@ fn history() -> String {
             json!({ "between": [a, b], "occurred_at": occurred_at, "minutes": 60, "exchanges": exchanges });
         add("import-session", session);
         if pair >= 9 {
-            let end = json!({ "pair": id, "reason": "goals-met", "occurred_at": "2026-08-30T08:00:00Z" });
+            let end = json!({ "pair": id, "reason": "goals-met", "occurred_at": ended_at });
             add("end-pair", end);
         }
     }
@@ -69,12 +70,17 @@ fn start(log: &Arc<impl Log>, heads: BTreeMap<LedgerId, Tree>, data: &Path, mach
 
 /// Opens the program and fills it, on Monday 2026-09-21; false if writing stopped on the way.
 fn fill(client: &mut Client) -> bool {
+    fill_until(client, "2026-08-30T08:00:00Z")
+}
+
+/// The same, at most a month after the pairs that ended did.
+fn fill_until(client: &mut Client, ended_at: &str) -> bool {
     let opening =
         json!({ "program": PROGRAM, "slug": "spring", "name": "Spring", "time_zone": "Europe/Berlin" });
     let opened = client.post("/v1/programs", &opening).status == 201;
     opened && {
         let path = "/v1/programs/spring/commands?atomic=true";
-        let answer = client.send("POST", path, &[NDJSON], history().as_bytes());
+        let answer = client.send("POST", path, &[NDJSON], history(ended_at).as_bytes());
         answer.status == 207 && !answer.text().contains("problem")
     }
 }
@@ -496,7 +502,8 @@ impl Installed {
         let opened = SledLog::open(&data, &OpenOptions::default()).unwrap();
         let log = Arc::new(opened.log);
         let service = start(&log, opened.heads, &data, &machine);
-        assert!(fill(&mut service.client()));
+        let ended_at = machine.wall().plus_days(-10).to_string();
+        assert!(fill_until(&mut service.client(), &ended_at));
         machine.advance(8 * DAY);
         Self { dir, service, log }
     }
@@ -539,11 +546,13 @@ fn a_report_goes_out_by_the_command_line_and_is_verified_against_a_bundle_a_mirr
     let refused = run(&[&at[..], &["--week", "2037-W01"]].concat(), 1);
     assert!(text(&refused.stderr).contains("is not over"), "{}", text(&refused.stderr));
     let (registry, ledger) = installed.vkeys();
-    // Published: the registry's checkpoint holds both entries.
-    until("the checkpoint of the registry", || {
-        let size = installed.service.published.registry().size;
-        let checkpoint = installed.service.client().get("/log/registry/checkpoint");
-        checkpoint.text().lines().nth(1).is_some_and(|signed| signed == size.to_string()).then_some(())
+    // Published: the registry's checkpoint holds both entries, and the ledger has one.
+    until("the checkpoints", || {
+        let mut client = installed.service.client();
+        let size = installed.service.published.registry().size.to_string();
+        let registry = client.get("/log/registry/checkpoint");
+        let ledger = client.get("/log/spring/checkpoint");
+        (registry.text().lines().nth(1) == Some(&size) && ledger.status == 200).then_some(())
     });
     run(&["export", "--program", "spring", "--server", &server, "--out", &bundle], 0);
     let digest =
