@@ -162,7 +162,7 @@ async fn blocking<T: Send + 'static>(
 
 fn note(published: &Published, digest: Digest) -> Result<Vec<u8>, Problem> {
     let missing = || Problem::new(Code::NotFound, format_args!("there is no report {digest}"));
-    published.reports.find(digest)?.ok_or_else(missing)
+    published.reports.note(digest)?.ok_or_else(missing)
 }
 
 fn stated(note: &[u8]) -> Result<(Note, Stated), Problem> {

@@ -420,7 +420,7 @@ impl Decider {
                 }
                 // Nothing depends on it: asking for it again, or a later start, may do.
                 Err(why) => {
-                    tracing::warn!(%report, why, "a report that was being published is left unfinished")
+                    tracing::warn!(%report, why, "a report that was being published is left unfinished");
                 }
             }
         }

@@ -127,12 +127,12 @@ impl Reports {
     }
 
     /// The note of a published report, to the byte. `None` if the registry does not record it. Reads a file.
-    pub fn find(&self, digest: Digest) -> Result<Option<Vec<u8>>, ReportRefusal> {
+    pub fn note(&self, digest: Digest) -> Result<Option<Vec<u8>>, ReportRefusal> {
         if !self.recorded.read().unwrap_or_else(PoisonError::into_inner).is_published(digest) {
             return Ok(None);
         }
-        let shelf = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
-        let note = shelf.note(digest).map_err(|error| ReportRefusal::Unreadable(error.to_string()))?;
+        let files = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
+        let note = files.note(digest).map_err(|error| ReportRefusal::Unreadable(error.to_string()))?;
         note.map(Some).ok_or(ReportRefusal::Lost(digest))
     }
 
@@ -311,7 +311,7 @@ impl Writer {
         let row = published.reports.recorded().row(report).cloned();
         if let Some((digest, _)) = row.and_then(|row| row.published) {
             let known = published.clone();
-            let found = blocking(move || known.reports.find(digest)).await;
+            let found = blocking(move || known.reports.note(digest)).await;
             if matches!(found, Ok(Some(_))) {
                 return Ok(Publication { report, digest, is_new: false });
             }
@@ -326,7 +326,7 @@ impl Writer {
             return Err(ReportRefusal::Lost(other));
         }
         let keeping = published.clone();
-        blocking(move || keeping.reports.keep(&made)).await?;
+        blocking(move || keeping.reports.put(&made)).await?;
         let complete = Step::Complete(ReportPublished { report, digest: B64(digest.0) });
         self.report_step(complete, caller).await?;
         Ok(Publication { report, digest, is_new: before.is_none() })
@@ -353,9 +353,9 @@ impl Reports {
     }
 
     /// Writes a report to its file.
-    fn keep(&self, note: &Note) -> Result<Digest, ReportRefusal> {
-        let shelf = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
-        shelf.put(note).map_err(|error| ReportRefusal::Unreadable(error.to_string()))
+    fn put(&self, note: &Note) -> Result<Digest, ReportRefusal> {
+        let files = self.shelf.as_ref().ok_or(ReportRefusal::Off)?;
+        files.put(note).map_err(|error| ReportRefusal::Unreadable(error.to_string()))
     }
 }
 
@@ -394,12 +394,12 @@ pub(super) fn resume(
     let of = keybook.ledgers().find(|(_, keys)| keys.origin.as_str() == origin);
     let (ledger, keys) = of.ok_or("the ledger it is about is not known")?;
     let program = published.program(&ProgramId(ledger.0).to_string()).ok_or("its program is not known")?;
-    let weeks = closing_at(&*published.log, ledger, size, published.clock.now())
+    let mut weeks = closing_at(&*published.log, ledger, size, published.clock.now())
         .map_err(|error| error.to_string())?;
-    let week = weeks.filter(|week| id(origin, *week) == report).next();
+    let week = weeks.find(|week| id(origin, *week) == report);
     let week = week.ok_or("it is of no week that this version of the software knows")?;
     let made = signed(published, &program, keys, week, size).map_err(|error| error.to_string())?;
-    published.reports.keep(&made).map_err(|error| error.to_string())
+    published.reports.put(&made).map_err(|error| error.to_string())
 }
 
 /// The weeks at whose close a ledger had `size` entries.
@@ -518,8 +518,8 @@ pub fn check(bytes: &[u8], against: &Against<'_>, maker: &mut Maker<'_>) -> Vec<
     };
     steps.push(("report-body", compared(note.text(), &made.text)));
     let decimals = rendered.map(|rendered| readable(&rendered, digest, note.text(), &made.decimals));
-    let none = || Checked::NotChecked("a note holds none".to_owned());
-    steps.push(("report-view", decimals.unwrap_or_else(none)));
+    let absent = || Checked::NotChecked("a note holds no decimals".to_owned());
+    steps.push(("report-view", decimals.unwrap_or_else(absent)));
     steps.push(("report-entry", registered(&stated, digest, against.recorded)));
     steps
 }
