@@ -14,6 +14,7 @@ use crate::pairs::PairView;
 
 mod measures;
 mod outsiders;
+mod reports;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));
 const BEN: ParticipantId = ParticipantId(Uuid::from_u128(0xb2));
