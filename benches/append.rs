@@ -78,7 +78,11 @@ fn open(data: &Path, publish: bool) -> (Arc<SledLog>, Writer, Running, Duration)
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let keys = Keys::open(data, !opened.heads.is_empty()).unwrap();
-    let publishing = if publish { Publishing::Into { data: data.to_owned() } } else { Publishing::Off };
+    let publishing = if publish {
+        Publishing::Into { data: data.to_owned(), witnesses: Vec::new() }
+    } else {
+        Publishing::Off
+    };
     let (writer, running) =
         Writer::start(&log, opened.heads, keys, Clock::start(Machine::default()), publishing).unwrap();
     (sled, writer, running, begun.elapsed())

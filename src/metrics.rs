@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
+use mentorlog_events::time::Timestamp;
 use mentorlog_projections::pairs::PairCounts;
 use mentorlog_projections::participants::ParticipantCounts;
 use prometheus::core::{Collector, Desc};
@@ -275,6 +276,7 @@ impl Collector for Snapshot {
             ),
         ];
         families.extend(program_families(published));
+        families.extend(proof_families(published));
         families
     }
 }
@@ -339,6 +341,98 @@ fn program_families(published: &Published) -> Vec<MetricFamily> {
         family("mentorlog_participants", "Participants by state.", MetricType::GAUGE, participants),
         family("mentorlog_pairs", "Pairs by state.", MetricType::GAUGE, pairs),
         family("mentorlog_sessions", "Sessions by state.", MetricType::GAUGE, sessions),
+    ]
+    .into_iter()
+    .filter(|family| !family.get_metric().is_empty())
+    .collect()
+}
+
+/// How far what is durable is published and cosigned: of the registry and of the programs that are shown by name.
+fn proof_families(published: &Published) -> Vec<MetricFamily> {
+    let vitals = published.publishing();
+    if !vitals.on.load(Ordering::Relaxed) {
+        return Vec::new();
+    }
+    let now = published.clock.now();
+    let since = |at: Timestamp| {
+        Duration::from_micros(u64::try_from(now.as_micros() - at.as_micros()).unwrap_or(0)).as_secs_f64()
+    };
+    let programs = published.programs();
+    let programs =
+        programs.iter().take(PROGRAMS_MAX).map(|program| (program.slug.as_str(), &program.auditable));
+    let ledgers = std::iter::once(("registry", published.registry_auditable())).chain(programs);
+    let (mut ages, mut lags, mut behind, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (name, ledger) in ledgers {
+        let labels = || vec![label("ledger", name)];
+        let signed = ledger.signed();
+        let (durable, covered) = (ledger.durable().size, signed.as_ref().map_or(0, |s| s.checkpoint.size));
+        if let Some(signed) = signed {
+            ages.push(gauge(labels(), since(signed.at)));
+        }
+        lags.push(gauge(labels(), ledger.waiting_since().map_or(0.0, since)));
+        behind.push(gauge(labels(), durable.saturating_sub(covered) as f64));
+        refused.push(gauge(labels(), if ledger.refused().is_some() { 1.0 } else { 0.0 }));
+    }
+    let registry = published.registry().size;
+    let (mut cosigned, mut failures) = (Vec::new(), Vec::new());
+    for witness in published.witnesses() {
+        let labels = || vec![label("witness", witness.vkey().name().as_str())];
+        cosigned.push(gauge(labels(), registry.saturating_sub(witness.seen().size) as f64));
+        failures.push(counter(labels(), witness.failures() as f64));
+    }
+    let count = |value: &std::sync::atomic::AtomicU64| {
+        vec![counter(Vec::new(), value.load(Ordering::Relaxed) as f64)]
+    };
+    use MetricType::{COUNTER, GAUGE};
+    vec![
+        family(
+            "mentorlog_checkpoint_age_seconds",
+            "Time since the ledger's checkpoint was published, or found at the start.",
+            GAUGE,
+            ages,
+        ),
+        family(
+            "mentorlog_checkpoint_lag_seconds",
+            "How long the oldest entry that no published checkpoint covers has waited; 0: none waits.",
+            GAUGE,
+            lags,
+        ),
+        family(
+            "mentorlog_mirror_lag_entries",
+            "Durable entries that are not in the mirror under a published checkpoint.",
+            GAUGE,
+            behind,
+        ),
+        family(
+            "mentorlog_publishing_refused",
+            "1 when nothing more is published of the ledger: it contradicts what was published.",
+            GAUGE,
+            refused,
+        ),
+        family(
+            "mentorlog_checkpoints_published_total",
+            "Checkpoints published since the start.",
+            COUNTER,
+            count(&vitals.checkpoints),
+        ),
+        family(
+            "mentorlog_publish_failures_total",
+            "Attempts to publish a checkpoint that failed since the start.",
+            COUNTER,
+            count(&vitals.failures),
+        ),
+        family(
+            "mentorlog_witness_lag_entries",
+            "Entries of the registry that the witness has not cosigned, as far as is known here.",
+            GAUGE,
+            cosigned,
+        ),
+        family(
+            "mentorlog_witness_failures_total",
+            "Attempts to have the registry cosigned that failed since the start.",
+            COUNTER,
+            failures,
+        ),
     ]
     .into_iter()
     .filter(|family| !family.get_metric().is_empty())

@@ -94,13 +94,13 @@ fn signed(
 ) -> Result<(Vec<u8>, Checkpoint), Failure> {
     let key = told.keys(origin).last();
     let key = key.ok_or_else(|| damaged(format_args!("the registry knows no key of {origin}")))?;
-    if keys.public_key(origin, key.number).0 != key.key.public_key() {
+    if keys.public_key(origin, key.number).0 != key.public.public_key() {
         return Err(damaged(format_args!("keys/signing.key is not the key of {origin}")));
     }
     let name = origin.parse().map_err(|_| damaged(format_args!("`{origin}` cannot be the name of a key")))?;
     let checkpoint = Checkpoint::new(name, tree.size(), tree.root());
     if let Some(bytes) = published
-        && let Ok((found, _, _)) = Checkpoint::verified(&bytes, [&key.key])
+        && let Ok((found, _, _)) = Checkpoint::verified(&bytes, [&key.public])
     {
         if found == checkpoint {
             return Ok((bytes, checkpoint));
@@ -313,7 +313,7 @@ impl KeysFile {
                 program,
                 origin: origin.clone(),
                 number: key.number,
-                vkey: key.key.to_string(),
+                vkey: key.public.to_string(),
                 registry_seq: key.seq,
                 rotation_signature: key.signature.map(B64),
             });

@@ -38,7 +38,7 @@ impl Embedded {
         let log = Arc::new(opened.log);
         let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
         let clock = Clock::start(Machine::default());
-        let publishing = Publishing::Into { data: data.to_owned() };
+        let publishing = Publishing::Into { data: data.to_owned(), witnesses: Vec::new() };
         let started = Writer::start(&(log.clone() as Arc<dyn Log>), opened.heads, keys, clock, publishing);
         let (writer, running) = started.map_err(|error| Failure::coded(5, error))?;
         let app = Arc::new(App::new(writer, registry_secret));

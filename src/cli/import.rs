@@ -198,7 +198,8 @@ fn key_files(folder: &Path, data: &Path, told: &Told) -> Result<[(&'static str, 
     }
     let keys = Keys::open(trial.path(), true).map_err(Failure::new)?;
     let origin = told.origin.as_deref().unwrap_or_default();
-    let is_the_one = |key: &verify::told::Key| keys.public_key(origin, key.number).0 == key.key.public_key();
+    let is_the_one =
+        |key: &verify::told::Key| keys.public_key(origin, key.number).0 == key.public.public_key();
     if !told.keys(origin).last().is_some_and(is_the_one) {
         return Err(Failure::new(format_args!(
             "the key files in {} are not those of the bundle's installation; nothing was changed",

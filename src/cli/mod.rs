@@ -24,6 +24,7 @@ mod embedded;
 mod export;
 mod import;
 mod import_csv;
+mod keys;
 mod measure;
 mod place;
 mod progress;
@@ -70,6 +71,8 @@ enum Command {
     Replay(replay::Arguments),
     /// Verify a bundle, a mirror or a server: signatures, every entry, the registry, earlier checkpoints.
     Verify(verify::Arguments),
+    /// Change the key a ledger signs with, or write one down for safe keeping.
+    Keys(keys::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Write completions for a shell to standard output.
@@ -113,6 +116,7 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),

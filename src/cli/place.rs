@@ -106,12 +106,11 @@ impl Resources for Web {
         };
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle().pop();
-        let (runtime, mut connection) = match kept {
-            Some(kept) => kept,
-            None => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                (runtime.map_err(|error| unfetched(&error))?, Connection::new(self.server.clone()))
-            }
+        let (runtime, mut connection) = if let Some(kept) = kept {
+            kept
+        } else {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            (runtime.map_err(|error| unfetched(&error))?, Connection::new(self.server.clone()))
         };
         let mut fetched = runtime.block_on(fetch(&mut connection, &path, most));
         if let Err(ClientError::Broken { .. }) = fetched {

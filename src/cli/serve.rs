@@ -17,9 +17,11 @@ use crate::http::{self, App};
 use crate::keys::Keys;
 
 use crate::ledger::Log;
+use crate::ledger::note::VerifierKey;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SledLog};
 use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
+use crate::writer::witness::WitnessAddress;
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);
@@ -41,6 +43,27 @@ pub struct Arguments {
     /// Threads that serve requests; two more decide and commit. [default: one less than the machine's cores]
     #[arg(long, env = "MENTORLOG_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// A witness that is asked to cosign the registry's checkpoints, e.g. http://127.0.0.1:8080; may stand several
+    /// times, each with its key. TLS is not spoken: put a tunnel on this machine in between.
+    #[arg(long, value_name = "URL", requires = "witness_key")]
+    witness: Vec<String>,
+    /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
+    #[arg(long, value_name = "VKEY", requires = "witness")]
+    witness_key: Vec<VerifierKey>,
+}
+
+impl Arguments {
+    fn witnesses(&self) -> Result<Vec<WitnessAddress>, Failure> {
+        if self.witness.len() != self.witness_key.len() {
+            return Err(Failure::coded(2, "give each --witness its --witness-key, in the same order"));
+        }
+        let both = self.witness.iter().zip(&self.witness_key);
+        both.map(|(url, vkey)| {
+            WitnessAddress::new(url, vkey.clone())
+                .map_err(|error| Failure::coded(2, format_args!("{url}: {error}")))
+        })
+        .collect()
+    }
 }
 
 /// Opens the store of a data directory, and the keys beside it.
@@ -89,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             arguments.listen
         )));
     }
+    let witnesses = arguments.witnesses()?;
     // Bound first: a taken port is found out before the history is read.
     let listener = std::net::TcpListener::bind(arguments.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -126,7 +150,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let sled = Arc::new(opened.log);
     let log: Arc<dyn Log> = sled.clone();
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
-    let publishing = Publishing::Into { data: arguments.data.clone() };
+    let publishing = Publishing::Into { data: arguments.data.clone(), witnesses };
     let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
         .map_err(|error| Failure::coded(5, error))?;
     let app = Arc::new(App::new(writer.clone(), registry_secret));

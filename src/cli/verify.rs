@@ -199,19 +199,13 @@ fn target(arguments: &Arguments) -> Result<Target, Stop> {
         let beside =
             place.parent().filter(|(_, name)| name != "registry").map(|(parent, _)| parent.join("registry"));
         let found = [Some(place.join("registry")), beside].into_iter().flatten();
-        let registry = match given {
-            Some(registry) => Some(registry),
-            None => {
-                let mut there = None;
-                for registry in found {
-                    if has_checkpoint(&registry)? {
-                        there = Some(registry);
-                        break;
-                    }
-                }
-                there
+        let mut registry = given;
+        for place in found {
+            if registry.is_some() || !has_checkpoint(&place)? {
+                continue;
             }
-        };
+            registry = Some(place);
+        }
         return Ok(Target { registry, one: Some(place.clone()), all: None });
     }
     for all in [place.clone(), place.join("mirror").join("log"), place.join("log")] {
@@ -483,7 +477,7 @@ fn summed_up(
     let mut gaps = Vec::new();
     let mut gap = |gap: &'static str, text: &str| gaps.push(Gap { gap, text: text.to_owned() });
     let is_ok = |verified: &Verified, step: &str| {
-        verified.steps.iter().any(|taken| taken.step == step && taken.outcome == Outcome::Ok)
+        verified.steps.iter().any(|taken| taken.name == step && taken.outcome == Outcome::Ok)
     };
     let watched = |verified: &Verified| is_ok(verified, "pin") || is_ok(verified, "cosignatures");
     let of_registry = registry.as_ref().map(|found| &found.verified);
@@ -520,7 +514,7 @@ fn summed_up(
     }
     let is_registry_alone = arguments.program.is_none() && programs.is_empty();
     if !is_registry_alone {
-        if !programs.iter().any(|verified| verified.steps.iter().any(|taken| taken.step == "report")) {
+        if !programs.iter().any(|verified| verified.steps.iter().any(|taken| taken.name == "report")) {
             gap("reports", "no report was looked at");
         }
         gap("sealed", "what is sealed was not opened: names, notes and reasons may be anything");

@@ -268,7 +268,7 @@ async fn covered(app: &App, ledger: &Auditable, size: u64) -> Result<Arc<Signed>
     Err(Problem::new(Code::NotYet, detail).with("size", signed))
 }
 
-/// `GET /v1/keys`: every key that ever signed for a ledger, the registry's first.
+/// `GET /v1/keys`: every key that ever signed for a ledger, the registry's first; and who cosigns the registry.
 pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     #[derive(Serialize)]
@@ -277,7 +277,8 @@ pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
         #[serde(skip_serializing_if = "Option::is_none")]
         slug: Option<String>,
         origin: String,
-        key_number: u32,
+        #[serde(rename = "key_number")]
+        number: u32,
         vkey: String,
         since: String,
         /// From then on it signs no more; the next key does.
@@ -299,7 +300,7 @@ pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
                     program: program.clone(),
                     slug: slug.clone(),
                     origin: of.origin.to_string(),
-                    key_number: key.number,
+                    number: key.number,
                     vkey: key.vkey.to_string(),
                     since: key.since.to_string(),
                     until: of.until(n).map(|until| until.to_string()),
@@ -307,7 +308,31 @@ pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
             }
         }
     }
-    Ok(json_answer(&json!({ "keys": keys })))
+    #[derive(Serialize)]
+    struct Cosigner {
+        name: String,
+        vkey: String,
+        /// Size of the largest registry it has cosigned, as far as is known here.
+        cosigned_up_to: u64,
+        /// POSIX seconds, by its own clock.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cosigned_at: Option<u64>,
+        /// Why it has not cosigned the registry as it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<String>,
+    }
+    let witnesses = app.published.witnesses().iter().map(|witness| {
+        let (vkey, seen) = (witness.vkey(), witness.seen());
+        Cosigner {
+            name: vkey.name().to_string(),
+            vkey: vkey.to_string(),
+            cosigned_up_to: seen.size,
+            cosigned_at: seen.time,
+            problem: seen.problem,
+        }
+    });
+    let witnesses: Vec<Cosigner> = witnesses.collect();
+    Ok(json_answer(&json!({ "keys": keys, "witnesses": witnesses })))
 }
 
 /// The body of a rotation.

@@ -225,6 +225,15 @@ impl Signer {
         Self { public, key }
     }
 
+    /// The secret half of a log's key in the form that `golang.org/x/mod/sumdb/note` gave it:
+    /// `PRIVATE+KEY+<name>+<key ID>+<base64(type || seed)>`. `seed` is the one this signer was made of.
+    pub fn secret_text(&self, seed: &[u8; 32]) -> String {
+        let mut bytes = vec![self.public.kind.byte()];
+        bytes.extend_from_slice(seed);
+        let id = u32::from_be_bytes(self.public.id);
+        format!("PRIVATE+KEY+{}+{id:08x}+{}", self.public.name, STANDARD.encode(bytes))
+    }
+
     /// The public half.
     pub fn public(&self) -> &VerifierKey {
         &self.public
@@ -445,6 +454,18 @@ mod tests {
         let note = Note::parse(other.as_bytes()).unwrap();
         assert_eq!(note.verify([&key]), Err(Unverified::Bad("example.com/foo".parse().unwrap())));
         assert_eq!(note.verify([signer("example.com/foo").public()]), Err(Unverified::Nobody));
+    }
+
+    #[test]
+    fn a_secret_key_is_written_as_gos_library_does() {
+        // The key pair of the examples in golang.org/x/mod/sumdb/note.
+        const SKEY: &str = "PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz";
+        let bytes = STANDARD.decode(SKEY.rsplit_once("+AYE").map(|(_, rest)| format!("AYE{rest}")).unwrap());
+        let seed: [u8; 32] = bytes.unwrap()[1..].try_into().unwrap();
+        let signer = Signer::new("PeterNeumann".parse().unwrap(), &seed);
+        assert_eq!(signer.secret_text(&seed), SKEY);
+        let vkey = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW";
+        assert_eq!(signer.public().to_string(), vkey);
     }
 
     #[test]

@@ -33,7 +33,14 @@ pub struct NotAPolicy {
 pub struct Policy {
     logs: Vec<VerifierKey>,
     members: Vec<Member>,
-    quorum: Option<usize>,
+    quorum: Quorum,
+}
+
+/// Who must have cosigned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Quorum {
+    Nobody,
+    Member(usize),
 }
 
 /// A witness, or a group of those above it.
@@ -84,12 +91,12 @@ impl Policy {
 
     /// Whether anybody has to cosign at all.
     pub fn wants_witnesses(&self) -> bool {
-        self.quorum.is_some()
+        self.quorum != Quorum::Nobody
     }
 
     /// Whether those who vouched for a checkpoint are enough.
     pub fn is_met(&self, vouched: &[Vouched]) -> bool {
-        let Some(quorum) = self.quorum else { return true };
+        let Quorum::Member(quorum) = self.quorum else { return true };
         let mut met: Vec<bool> = Vec::with_capacity(self.members.len());
         for member in &self.members {
             let is_met = match member {
@@ -114,8 +121,7 @@ struct Reading {
     grouped: BTreeSet<usize>,
     log_keys: BTreeSet<[u8; 32]>,
     witness_keys: BTreeSet<[u8; 32]>,
-    // The outer `None`: no line yet; the inner: `none`.
-    quorum: Option<Option<usize>>,
+    quorum: Option<Quorum>,
 }
 
 impl Reading {
@@ -158,7 +164,8 @@ impl Reading {
                 if self.quorum.is_some() {
                     return Err("there is a second `quorum` line".into());
                 }
-                self.quorum = Some(if *name == b"none" { None } else { Some(self.named(name)?) });
+                let nobody = *name == b"none";
+                self.quorum = Some(if nobody { Quorum::Nobody } else { Quorum::Member(self.named(name)?) });
             }
             _ => {
                 return Err("neither `log <vkey> [<url>]`, `witness <name> <vkey> [<url>]`, \

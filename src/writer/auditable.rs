@@ -53,6 +53,15 @@ struct Growth {
     durable: Head,
     /// Since when something durable waits to be published; `None`: nothing does.
     waiting_since: Option<Timestamp>,
+    /// How often there was a reason for a checkpoint.
+    reasons: u64,
+}
+
+/// A ledger as it was when its checkpoint was begun.
+#[derive(Clone, Copy)]
+pub(super) struct Begun {
+    pub(super) head: Head,
+    reasons: u64,
 }
 
 impl Auditable {
@@ -60,7 +69,7 @@ impl Auditable {
         Self {
             ledger,
             tree: Mutex::new(tree),
-            growth: Mutex::new(Growth { durable, waiting_since: None }),
+            growth: Mutex::new(Growth { durable, waiting_since: None, reasons: 0 }),
             signed: RwLock::new(None),
             shown: watch::Sender::new(0),
             refused: OnceLock::new(),
@@ -102,19 +111,31 @@ impl Auditable {
     pub(super) fn grew(&self, durable: Head, now: Timestamp) {
         let mut growth = lock(&self.growth);
         growth.durable = durable;
+        growth.reasons += 1;
         growth.waiting_since.get_or_insert(now);
     }
 
     /// Its checkpoint is to be published again, grown or not.
     pub(super) fn ask(&self, now: Timestamp) {
-        lock(&self.growth).waiting_since.get_or_insert(now);
+        let mut growth = lock(&self.growth);
+        growth.reasons += 1;
+        growth.waiting_since.get_or_insert(now);
     }
 
-    /// A checkpoint is stored. `read_at`: when the size it is of was looked up; what came since waits since then.
-    pub(super) fn show(&self, signed: Signed, read_at: Timestamp) {
+    /// What a checkpoint that is begun now is of.
+    pub(super) fn begin(&self) -> Begun {
+        let growth = lock(&self.growth);
+        Begun { head: growth.durable, reasons: growth.reasons }
+    }
+
+    /// The checkpoint that was begun is shown. What there was reason for since waits since it was begun.
+    pub(super) fn done(&self, begun: Begun, begun_at: Timestamp) {
         let mut growth = lock(&self.growth);
-        growth.waiting_since = (growth.durable.size > signed.checkpoint.size).then_some(read_at);
-        drop(growth);
+        growth.waiting_since = (growth.reasons > begun.reasons).then_some(begun_at);
+    }
+
+    /// A checkpoint is stored.
+    pub(super) fn show(&self, signed: Signed) {
         let size = signed.checkpoint.size;
         *self.signed.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(signed));
         self.shown.send_replace(size);

@@ -71,7 +71,7 @@ impl Group {
             self.appends[index].records.extend(append.records);
             match (&mut self.folds[index], fold) {
                 (Fold::Program { entries, .. }, Fold::Program { entries: later, .. }) => {
-                    entries.extend(later)
+                    entries.extend(later);
                 }
                 (Fold::Registry { entries }, Fold::Registry { entries: later }) => entries.extend(later),
                 (Fold::Program { .. }, Fold::Registry { .. })

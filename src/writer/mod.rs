@@ -49,6 +49,7 @@ pub mod known;
 pub mod replay;
 pub mod restore;
 pub mod vitals;
+pub mod witness;
 
 use auditable::Auditable;
 use decide::{Decider, RandomBytes, seeded};
@@ -62,6 +63,7 @@ use receipt::{Receipt, Refusal};
 use replay::{ReplayError, Replayed, replay};
 use reports::{Recorded, Reports};
 use vitals::Vitals;
+use witness::Witness;
 
 /// Most submissions that wait for the writer; one more is refused as busy. A batch counts once.
 pub const QUEUE_MAX: usize = 4096;
@@ -285,13 +287,19 @@ impl Writer {
             first_append = Some(id);
             id
         });
+        let witnesses = match &publishing {
+            Publishing::Off => Vec::new(),
+            Publishing::Into { witnesses, .. } => {
+                witnesses.iter().cloned().map(|address| Arc::new(Witness::new(address))).collect()
+            }
+        };
         vitals.replayed.store(replayed, Ordering::Relaxed);
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         vitals.replay_micros.store(micros, Ordering::Relaxed);
         let head = Head { size: registry_tree.size(), root: registry_tree.root() };
         let shelf = match &publishing {
             Publishing::Off => None,
-            Publishing::Into { data } => Some(Shelf::new(data)),
+            Publishing::Into { data, .. } => Some(Shelf::new(data)),
         };
         let published = Arc::new(Published {
             log: log.clone(),
@@ -303,10 +311,11 @@ impl Writer {
             keybook: RwLock::new(keybook),
             publishing: PublishingVitals::default(),
             reports: Reports::new(shelf, keys.clone(), recorded),
+            witnesses,
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),
         });
-        let publisher = Publisher::start(publishing, &published, &keys)?;
+        let audit = Publisher::start(publishing, &published, &keys)?;
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let (groups, handed_over) = channel::channel();
         let mut decider = Decider {
@@ -338,11 +347,11 @@ impl Writer {
             in_flight,
             wake,
             decider: deciding.thread().clone(),
-            publish: publisher.as_ref().map(|(wake, _)| wake.clone()),
+            publish: audit.as_ref().map(|audit| audit.waker.clone()),
         };
         let committing = spawn("commit", &published, move || committer.run());
-        let publisher = publisher.map(|(_, thread)| thread);
-        let running = Running { decider: deciding, committer: committing, publisher };
+        let running =
+            Running { decider: deciding, committer: committing, publisher: audit.map(|audit| audit.thread) };
         Ok((Self { queue, published }, running))
     }
 

@@ -17,6 +17,7 @@ use super::keybook::Keybook;
 use super::receipt::Refusal;
 use super::reports::Reports;
 use super::vitals::Vitals;
+use super::witness::Witness;
 use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::{Log, ReadError};
@@ -153,6 +154,7 @@ pub struct Published {
     pub(super) publishing: PublishingVitals,
     /// The reports that were published.
     pub reports: Reports,
+    pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
 }
@@ -205,6 +207,11 @@ impl Published {
     /// Looks at the public keys of every ledger. Hold it briefly.
     pub fn keybook(&self) -> RwLockReadGuard<'_, Keybook> {
         self.keybook.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who is asked to cosign the registry's checkpoints, and how far each has.
+    pub fn witnesses(&self) -> &[Arc<Witness>] {
+        &self.witnesses
     }
 
     /// How publishing fares.

@@ -18,10 +18,12 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
+use tokio::sync::watch;
 
 use super::auditable::{Auditable, Signed};
 use super::keybook::LedgerKey;
 use super::published::{Published, lock};
+use super::witness::{WitnessAddress, ask_all};
 use crate::keys::Keys;
 use crate::ledger::ReadError;
 use crate::ledger::checkpoint::Checkpoint;
@@ -45,6 +47,8 @@ pub enum Publishing {
     Into {
         /// The data directory.
         data: PathBuf,
+        /// Who is asked to cosign the registry's.
+        witnesses: Vec<WitnessAddress>,
     },
 }
 
@@ -90,7 +94,7 @@ pub enum BadMirror {
 }
 
 /// The mirror and what is stored there: for whoever adds to it.
-struct Shelf {
+pub(super) struct Shelf {
     published: Arc<Published>,
     keys: Arc<Keys>,
     mirror: Mirror,
@@ -104,19 +108,41 @@ type Stored = HashMap<LedgerId, (Bytes, u64)>;
 pub(super) struct Publisher {
     shelf: Arc<Shelf>,
     wake: channel::Receiver<()>,
+    witnesses: Option<Asking>,
+}
+
+/// The thread that asks witnesses; it ends when this is dropped.
+struct Asking {
+    stop: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic in it is the last thing it has said.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The thread that publishes, and what wakes it. It ends after the last sender is gone and one more round.
+pub(super) struct Started {
+    pub(super) waker: channel::SyncSender<()>,
+    pub(super) thread: JoinHandle<()>,
 }
 
 impl Publisher {
-    /// Compares what is stored with the log, shows it, and starts the thread. It ends with the sender: after one more
-    /// round.
+    /// Compares what is stored with the log, shows it, and starts the thread.
     pub(super) fn start(
         publishing: Publishing,
         published: &Arc<Published>,
         keys: &Arc<Keys>,
-    ) -> Result<Option<(channel::SyncSender<()>, JoinHandle<()>)>, BadMirror> {
+    ) -> Result<Option<Started>, BadMirror> {
         let data = match publishing {
             Publishing::Off => return Ok(None),
-            Publishing::Into { data } => data,
+            Publishing::Into { data, witnesses: _ } => data,
         };
         published.publishing.on.store(true, Ordering::Relaxed);
         let shelf = Arc::new(Shelf {
@@ -130,9 +156,27 @@ impl Publisher {
         if is_behind {
             let _ = waker.try_send(());
         }
-        let publisher = Self { shelf, wake };
-        let thread = thread::Builder::new().name("publish".to_owned()).spawn(move || publisher.run());
-        Ok(Some((waker, thread.expect("the operating system starts a few threads"))))
+        let room = Self { shelf, wake, witnesses: None }.with_witnesses();
+        let thread = thread::Builder::new().name("publish".to_owned()).spawn(move || room.run());
+        Ok(Some(Started { waker, thread: thread.expect("the operating system starts a few threads") }))
+    }
+
+    fn with_witnesses(mut self) -> Self {
+        if self.shelf.published.witnesses.is_empty() {
+            return self;
+        }
+        let (stop, stopped) = watch::channel(());
+        let shelf = self.shelf.clone();
+        let thread = thread::Builder::new().name("witness".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            match runtime {
+                Ok(runtime) => runtime.block_on(ask_all(shelf, stopped)),
+                Err(error) => tracing::error!(%error, "witnesses cannot be asked"),
+            }
+        });
+        let thread = Some(thread.expect("the operating system starts a few threads"));
+        self.witnesses = Some(Asking { stop: Some(stop), thread });
+        self
     }
 
     fn run(self) {
@@ -183,7 +227,7 @@ impl Shelf {
             if found.remove(&ledger.ledger)
                 && let Some(signed) = self.stored_checkpoint(&ledger, now)?
             {
-                Self::show(&mut lock(&self.stored), &ledger, signed, now);
+                Self::show(&mut lock(&self.stored), &ledger, signed);
             }
             let durable = ledger.durable().size;
             let current = ledger.signed().is_some_and(|signed| {
@@ -288,7 +332,8 @@ impl Shelf {
     /// Tiles on the disk, then the checkpoint in its place, then shown.
     fn publish(&self, ledger: &Auditable) -> Result<(), MirrorError> {
         let read_at = self.published.clock.now();
-        let head = ledger.durable();
+        let begun = ledger.begin();
+        let head = begun.head;
         let provable = ledger.provable(&*self.published.log, head.size);
         let from = lock(&self.stored).get(&ledger.ledger).map_or(0, |(_, size)| *size);
         let Some((origin, signers)) = self.signers(ledger.ledger, read_at) else {
@@ -306,12 +351,30 @@ impl Shelf {
                 let known = |line: &&SignatureLine| signers.iter().any(|s| s.public().name() == &line.name);
                 note.add(earlier.note.signatures().iter().filter(|line| !known(line)).cloned());
             }
-            self.store(&mut stored, ledger, Signed::new(checkpoint, note, read_at), read_at)?;
+            self.store(&mut stored, ledger, Signed::new(checkpoint, note, read_at))?;
         }
+        ledger.done(begun, read_at);
         self.published.publishing.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.mirror.drop_partials(ledger.ledger, from, head.size)?;
         self.published.log.mirrored(ledger.ledger, head.size);
         Ok(())
+    }
+
+    /// Adds a witness's line to the registry's checkpoint, if that still says this.
+    pub(super) fn cosigned(&self, text: &str, line: SignatureLine) -> Result<(), MirrorError> {
+        let registry = &self.published.registry;
+        let mut stored = lock(&self.stored);
+        let Some(signed) = registry.signed().filter(|signed| signed.note.text() == text) else {
+            return Ok(());
+        };
+        let mut note = signed.note.clone();
+        note.add([line]);
+        self.store(&mut stored, registry, Signed::new(signed.checkpoint.clone(), note, signed.at))
+    }
+
+    /// Whom the mirror is for.
+    pub(super) fn published(&self) -> &Published {
+        &self.published
     }
 
     /// The name and the keys that sign a ledger's checkpoint now, the newest first; `None` before it is opened.
@@ -325,22 +388,16 @@ impl Shelf {
     }
 
     /// Compare and swap on the disk, and only then for everybody to see.
-    fn store(
-        &self,
-        stored: &mut Stored,
-        ledger: &Auditable,
-        signed: Signed,
-        read_at: Timestamp,
-    ) -> Result<(), MirrorError> {
+    fn store(&self, stored: &mut Stored, ledger: &Auditable, signed: Signed) -> Result<(), MirrorError> {
         let provable = ledger.provable(&*self.published.log, u64::MAX);
         let last = stored.get(&ledger.ledger).map(|(bytes, _)| &bytes[..]);
         self.mirror.store(&provable, last, (&signed.checkpoint, &signed.note))?;
-        Self::show(stored, ledger, signed, read_at);
+        Self::show(stored, ledger, signed);
         Ok(())
     }
 
-    fn show(stored: &mut Stored, ledger: &Auditable, signed: Signed, read_at: Timestamp) {
+    fn show(stored: &mut Stored, ledger: &Auditable, signed: Signed) {
         stored.insert(ledger.ledger, (signed.bytes.clone(), signed.checkpoint.size));
-        ledger.show(signed, read_at);
+        ledger.show(signed);
     }
 }

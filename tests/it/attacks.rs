@@ -191,19 +191,36 @@ fn a_bundle_that_nobody_touched_is_verified_and_what_is_not_proven_is_said() {
     assert_eq!(fs::read(&pin).unwrap(), fs::read(bundle.path.join("checkpoint")).unwrap());
     let Verified(document) = bundle.verify(&pins, 0);
 
-    // Whatever is particular to this installation and moment has a name of its own.
+    insta::assert_snapshot!("verify_json", named(&bundle, &document));
+
+    // The same with a fault: an entry that was edited.
+    let path = bundle.path.join("tile/entries/000");
+    let bytes = fs::read(&path).unwrap();
+    let right = entries(&bundle.path)[SOMEWHERE].clone();
+    let at = bytes.windows(right.len()).position(|window| window == right.as_bytes()).unwrap();
+    let edited = [&bytes[..at], edited(&right).as_bytes(), &bytes[at + right.len()..]].concat();
+    fs::write(&path, edited).unwrap();
+    let Verified(document) = bundle.verify(&pins, 13);
+    let shown = named(&bundle, &document["logs"][1]);
+    let computed = shown.split("(root ").nth(1).unwrap()[..44].to_owned();
+    insta::assert_snapshot!("verify_json_of_a_fault", shown.replace(&computed, "[computed root]"));
+    assert_eq!(fs::read(&pin).unwrap(), fs::read(bundle.path.join("checkpoint")).unwrap(), "the pin stays");
+}
+
+/// A document in which whatever is particular to this installation and moment has a name of its own.
+fn named(bundle: &Bundle, document: &Value) -> String {
     let mut shown = serde_json::to_string_pretty(&document).unwrap();
     let (origin, registry) = (&INSTALLATION.origin, &INSTALLATION.registry_origin);
     let program = origin.split('/').nth(1).unwrap();
-    let at = |log: usize, name: &str| document["logs"][log][name].as_str().unwrap().to_owned();
+    let root = |log: &Path| B64(checkpoint(log).root).to_string();
     for (value, name) in [
         (vkey(origin), "[vkey]"),
         (vkey(registry), "[registry vkey]"),
         (origin.clone(), "[origin]"),
         (registry.clone(), "[registry origin]"),
         (program.to_owned(), "[program]"),
-        (at(0, "root"), "[registry root]"),
-        (at(1, "root"), "[root]"),
+        (root(&bundle.registry()), "[registry root]"),
+        (root(&bundle.path), "[root]"),
         (bundle.path.to_str().unwrap().to_owned(), "[bundle]"),
     ] {
         shown = shown.replace(&value, name);
@@ -212,17 +229,17 @@ fn a_bundle_that_nobody_touched_is_verified_and_what_is_not_proven_is_said() {
     for moment in moment.collect::<Vec<String>>() {
         shown = shown.replace(&moment, "[moment]");
     }
-    insta::assert_snapshot!("verify_json", shown);
+    shown
 }
 
 #[test]
-fn the_same_is_verified_from_any_web_server_and_as_the_mirror_of_a_whole_installation() {
+fn the_same_is_verified_from_any_web_server_and_an_address_without_a_log_is_unreadable() {
     let bundle = Bundle::copy();
     let registry = vkey(&INSTALLATION.registry_origin);
     let url = web_server(bundle.dir.path().to_owned());
     let there = verify(&format!("{url}/bundle"), &registry, &[], 0);
     assert_eq!(there.0["logs"][1]["size"], INSTALLATION.size);
-    verify(&format!("{url}/elsewhere"), &registry, &[], 10).0.as_object().unwrap();
+    assert_eq!(verify(&format!("{url}/elsewhere"), &registry, &[], 10).fault(), ("unreadable", None));
 }
 
 /// Any web server there is: it knows files and nothing else, and ends the connection after each.
@@ -265,6 +282,7 @@ fn an_edited_entry_in_the_store_is_found_by_the_doctor_with_its_position() {
     let output = run(&["doctor", "--data", data.to_str().unwrap(), "--format", "json"], 5);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["clean"], false);
+    assert!(report.to_string().contains(&format!("seq {SOMEWHERE}")), "{report}");
 }
 
 #[test]

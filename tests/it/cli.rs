@@ -54,7 +54,7 @@ impl Server {
         Self { child, url }
     }
 
-    fn get(&self, path: &str, accept: &str) -> Vec<u8> {
+    pub(super) fn get(&self, path: &str, accept: &str) -> Vec<u8> {
         let client = reqwest::blocking::Client::new();
         let response = client.get(format!("{}{path}", self.url)).header("accept", accept).send().unwrap();
         assert!(response.status().is_success(), "{path}: {}", response.status());
@@ -284,6 +284,34 @@ fn what_is_exported_and_replayed_is_what_the_server_shows() {
     assert_eq!(at(&file, "2000-01-01T00:00:00Z")["size"], 0);
     let beyond = run(&["replay", "--program", "spring", "--data", data, "--until", "12"], 1);
     assert!(text(&beyond.stderr).contains("the last is seq 11"), "{}", text(&beyond.stderr));
+}
+
+#[test]
+fn a_key_is_rotated_by_the_command_line_and_its_secret_half_is_shown_only_when_asked_for() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let file = table(&dir, "table.csv", "2026-01-05T10:00:00Z,ann,bob,30,rust,5\n");
+    run(&["import-csv", &file, "--program", "spring", "--data", data], 0);
+    let rotated = run(&["keys", "rotate", "--program", "spring", "--key-number", "2", "--data", data], 0);
+    let rotated: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+    let (origin, vkey) = (rotated["origin"].as_str().unwrap(), rotated["vkey"].as_str().unwrap());
+    let server = Server::start(Path::new(data));
+    let url = server.url.as_str();
+    let again = run(&["keys", "rotate", "--program", "spring", "--key-number", "2", "--server", url], 0);
+    assert_eq!(serde_json::from_slice::<Value>(&again.stdout).unwrap(), rotated);
+    let refused = run(&["keys", "rotate", "--program", "spring", "--key-number", "4", "--server", url], 1);
+    assert!(text(&refused.stderr).contains("key-number"), "{}", text(&refused.stderr));
+    run(&["keys", "rotate", "--program", "registry", "--key-number", "2", "--server", url], 0);
+    // While the server runs: the key files are all it takes.
+    let secret = run(&["keys", "export-seed", "--origin", origin, "--key-number", "2", "--data", data], 0);
+    let line = text(&secret.stdout).trim_end();
+    assert!(line.starts_with(&format!("PRIVATE+KEY+{origin}+")), "{line}");
+    assert!(text(&secret.stderr).contains(vkey), "{}", text(&secret.stderr));
+    let checkpoint = server.get("/log/spring/checkpoint", "text/plain");
+    let keys = [vkey.parse().unwrap()];
+    assert!(mentorlog::ledger::checkpoint::Checkpoint::verified(&checkpoint, &keys).is_ok());
+    run(&["keys", "export-seed", "--origin", origin, "--data", "/nowhere"], 1);
 }
 
 #[test]

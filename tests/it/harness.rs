@@ -18,6 +18,7 @@ use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
+use mentorlog::writer::witness::WitnessAddress;
 use mentorlog::writer::{Running, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
@@ -287,11 +288,22 @@ impl Service {
         data: &Path,
         source: impl Source,
     ) -> Self {
+        Self::witnessed(log, heads, data, source, Vec::new())
+    }
+
+    /// The same with witnesses that are asked to cosign the registry.
+    pub fn witnessed(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        source: impl Source,
+        witnesses: Vec<WitnessAddress>,
+    ) -> Self {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
-        let publishing = Publishing::Into { data: data.to_owned() };
+        let publishing = Publishing::Into { data: data.to_owned(), witnesses };
         let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
         Self::over(writer, running, secret)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
 mod attacks;
+mod bundles;
 mod cli;
 mod durability;
 mod faults;

@@ -1,8 +1,9 @@
 //! What others check a ledger by: checkpoints, tiles and proofs over HTTP and as files, and keys that change.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,12 +13,13 @@ use mentorlog::keys::Keys;
 use mentorlog::ledger::checkpoint::Checkpoint;
 use mentorlog::ledger::memory::MemoryLog;
 use mentorlog::ledger::merkle::Tree;
-use mentorlog::ledger::note::VerifierKey;
+use mentorlog::ledger::note::{KeyName, Note, Signer, VerifierKey};
 use mentorlog::ledger::proofs::{ProofFile, extends, includes};
 use mentorlog::ledger::tiles::{self, Kind, TilePath};
 use mentorlog::ledger::{Append, Log, Outcome};
 use mentorlog::rules::registry::rotation_statement;
 use mentorlog::writer::publisher::{BadMirror, Publishing};
+use mentorlog::writer::witness::WitnessAddress;
 use mentorlog::writer::{Running, StartError, Writer};
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::RegistryEvent;
@@ -150,9 +152,9 @@ fn every_tile_of_70_000_entries_has_its_shape_and_the_bundles_have_the_root_of_t
         let kind = tile.to_string().split('/').next().unwrap().to_owned();
         let shape = shapes.entry(kind).or_default();
         if tile.is_full() {
-            shape.0 += 1
+            shape.0 += 1;
         } else {
-            shape.1.push(tile.width)
+            shape.1.push(tile.width);
         }
         let range = usize::try_from(tile.first()).unwrap()..;
         match tile.kind {
@@ -361,7 +363,7 @@ fn a_rotated_key_is_vouched_for_by_the_old_one_which_signs_on_for_its_days_of_gr
 
 fn start(log: &Arc<MemoryLog>, data: &Path, machine: &Machine) -> Result<(Writer, Running), StartError> {
     let keys = Keys::open(data, !log.heads().is_empty()).unwrap();
-    let publishing = Publishing::Into { data: data.to_owned() };
+    let publishing = Publishing::Into { data: data.to_owned(), witnesses: Vec::new() };
     Writer::start(
         &(log.clone() as Arc<dyn Log>),
         log.heads(),
@@ -414,12 +416,11 @@ fn a_log_that_is_not_what_was_published_is_not_started() {
 
     // A checkpoint under a key that the registry has forgotten is a checkpoint all the same.
     let machine_keys = Keys::open(data.path(), true).unwrap();
-    let note = mentorlog::ledger::note::Note::parse(&before.0).unwrap();
-    let origin: mentorlog::ledger::note::KeyName = note.text().lines().next().unwrap().parse().unwrap();
+    let note = Note::parse(&before.0).unwrap();
+    let origin: KeyName = note.text().lines().next().unwrap().parse().unwrap();
     let seed = machine_keys.seed(origin.as_str(), 2);
-    let signer = mentorlog::ledger::note::Signer::new(origin, &seed);
-    let resigned =
-        mentorlog::ledger::note::Note::signed(note.text().to_owned(), vec![signer.sign(note.text(), 0)]);
+    let signer = Signer::new(origin, &seed);
+    let resigned = Note::signed(note.text().to_owned(), vec![signer.sign(note.text(), 0)]);
     let checkpoint = data.path().join("mirror/log").join(PROGRAM).join("checkpoint");
     std::fs::write(&checkpoint, resigned.unwrap().to_string()).unwrap();
     assert!(matches!(refusal(&shorter, data.path()), BadMirror::Behind { signed: 401, size: 300, .. }));
@@ -515,4 +516,196 @@ fn heads_are_recorded_by_the_hour_and_at_the_end_and_all_of_it_is_published_by_t
         .into();
     let sizes = log.heads().into_values().map(|tree| tree.size().to_string());
     assert_eq!(stored, sizes.collect());
+}
+
+// -------------------------------------------------------------------------------------------------- a witness
+
+/// A witness as C2SP tlog-witness describes it, in this process. It keeps what it has seen in memory.
+struct Witness {
+    address: std::net::SocketAddr,
+    signer: Arc<Signer>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Default)]
+struct Seen {
+    /// Keys of the log it watches; without one it knows no log.
+    keys: Vec<VerifierKey>,
+    size: u64,
+    root: Hash,
+    /// The statuses it has answered.
+    answers: Vec<u16>,
+    /// It answers with another's signature.
+    is_false: bool,
+}
+
+impl Witness {
+    fn start() -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let signer = Arc::new(Signer::cosigner("witness.example/w1".parse().unwrap(), &[7; 32]));
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let (key, state) = (signer.clone(), seen.clone());
+        // Ends with the process of the tests.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let Some((path, body)) = request(&mut stream) else { continue };
+                let mut seen = state.lock().unwrap();
+                let (status, answer) = if path == "/w/add-checkpoint" {
+                    add_checkpoint(&mut seen, &key, &body).unwrap_or((400, String::new()))
+                } else {
+                    (404, String::new())
+                };
+                seen.answers.push(status);
+                let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", answer.len());
+                let _ = stream.write_all(format!("{head}{answer}").as_bytes());
+            }
+        });
+        Self { address, signer, seen }
+    }
+
+    fn at(&self) -> WitnessAddress {
+        WitnessAddress::new(&format!("http://{}/w/", self.address), self.signer.public().clone()).unwrap()
+    }
+}
+
+fn request(stream: &mut std::net::TcpStream) -> Option<(String, String)> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        if header == "\r\n" {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, String::from_utf8(body).ok()?))
+}
+
+/// C2SP tlog-witness, "add-checkpoint"; `None` is 400.
+fn add_checkpoint(seen: &mut Seen, key: &Signer, body: &str) -> Option<(u16, String)> {
+    let (head, note) = body.split_once("\n\n")?;
+    let mut lines = head.split('\n');
+    let old: u64 = lines.next()?.strip_prefix("old ")?.parse().ok()?;
+    let hash = |line: &str| STANDARD.decode(line).ok()?.try_into().ok();
+    let proof: Vec<Hash> = lines.map(hash).collect::<Option<_>>()?;
+    if seen.keys.is_empty() {
+        return Some((404, String::new()));
+    }
+    let Ok((checkpoint, note, _)) = Checkpoint::verified(note.as_bytes(), &seen.keys) else {
+        return Some((403, String::new()));
+    };
+    if old > checkpoint.size {
+        return None;
+    }
+    if old != seen.size {
+        return Some((409, format!("{}\n", seen.size)));
+    }
+    if !extends(&proof, old, &seen.root, checkpoint.size, &checkpoint.root) {
+        return Some((422, String::new()));
+    }
+    (seen.size, seen.root) = (checkpoint.size, checkpoint.root);
+    let text = if seen.is_false { "another text\n" } else { note.text() };
+    Some((200, format!("{}\n", key.sign(text, 1_790_000_000))))
+}
+
+#[test]
+fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_same() {
+    let witness = Witness::start();
+    let (data, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    let log = Arc::new(MemoryLog::new());
+    let start = |log: &Arc<MemoryLog>| {
+        Service::witnessed(log.clone(), log.heads(), data.path(), machine.clone(), vec![witness.at()])
+    };
+    let cosigner = witness.signer.public();
+    let cosigned = |client: &mut Client, size: u64| {
+        until("a cosignature", || {
+            let note = client.get("/log/registry/checkpoint");
+            let (read, _, vouched) = Checkpoint::verified(&note.body, [cosigner]).ok()?;
+            (read.size >= size).then_some((read.size, vouched[0].time))
+        })
+    };
+    let said = |client: &mut Client, wanted: &str| {
+        until(wanted, || {
+            let keys = client.get("/v1/keys").json();
+            let witness = keys["witnesses"][0].clone();
+            witness["problem"].as_str().is_some_and(|problem| problem.contains(wanted)).then_some(witness)
+        })
+    };
+    // It does not know the log yet: the checkpoint is there, and says by its lines that nobody has cosigned it.
+    let service = start(&log);
+    let mut client = service.client();
+    let problem = said(&mut client, "does not know this log");
+    assert_eq!(problem["cosigned_up_to"], json!(0));
+    let note = client.get("/log/registry/checkpoint");
+    assert!(Checkpoint::verified(&note.body, &vkeys(&mut client, "registry")).is_ok());
+    assert!(
+        client
+            .get("/metrics")
+            .text()
+            .contains("mentorlog_witness_lag_entries{witness=\"witness.example/w1\"} 1\n")
+    );
+    // It does now, and is asked again because the registry has grown.
+    witness.seen.lock().unwrap().keys = vkeys(&mut client, "registry");
+    let body = json!({ "program": PROGRAM, "slug": "spring", "name": "Spring", "time_zone": "UTC" });
+    assert_eq!(client.post("/v1/programs", &body).status, 201);
+    let (size, time) = cosigned(&mut client, 3);
+    assert_eq!((size, time), (3, Some(1_790_000_000)));
+    let keys = client.get("/v1/keys").json();
+    assert_eq!(keys["witnesses"][0]["cosigned_up_to"], json!(3));
+    assert_eq!(keys["witnesses"][0]["problem"], Value::Null);
+    assert_eq!(keys["witnesses"][0]["vkey"], json!(cosigner.to_string()));
+    assert!(
+        client
+            .get("/metrics")
+            .text()
+            .contains("mentorlog_witness_lag_entries{witness=\"witness.example/w1\"} 0\n")
+    );
+    // The stored note has the line, too.
+    let stored = data.path().join("mirror/log/registry/checkpoint");
+    assert!(Checkpoint::verified(&std::fs::read(&stored).unwrap(), [cosigner]).is_ok());
+    enrol(&mut client, 1);
+    service.stop();
+    let note = Note::parse(&std::fs::read(&stored).unwrap()).unwrap();
+    let ours = note.signatures().iter().filter(|line| line.id != cosigner.id()).cloned().collect();
+    std::fs::write(&stored, Note::signed(note.text().to_owned(), ours).unwrap().to_string()).unwrap();
+
+    // Another start does not know how far the witness is, and is told.
+    let service = start(&log);
+    let mut client = service.client();
+    let (size, _) = cosigned(&mut client, 4);
+    assert_eq!(size, log.heads()[&LedgerId::REGISTRY].size());
+    assert!(
+        witness.seen.lock().unwrap().answers.contains(&409),
+        "{:?}",
+        witness.seen.lock().unwrap().answers
+    );
+
+    // A signature of other words is none.
+    witness.seen.lock().unwrap().is_false = true;
+    let rotated = client.post("/v1/registry/rotate-key", &json!({ "key_number": 2 }));
+    assert_eq!(rotated.status, 201, "{}", rotated.text());
+    said(&mut client, "no cosignature");
+    service.stop();
+
+    // It has seen more than there is, or something else: it says so, and nobody else could.
+    for (wanted, size) in [("was cut back", 1_000), ("another history", 1)] {
+        {
+            let mut seen = witness.seen.lock().unwrap();
+            (seen.is_false, seen.size, seen.root) = (false, size, [9; 32]);
+        }
+        let service = start(&log);
+        said(&mut service.client(), wanted);
+        assert_eq!(service.client().get("/log/registry/checkpoint").status, 200);
+        service.stop();
+    }
 }

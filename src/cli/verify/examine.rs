@@ -96,12 +96,12 @@ fn keys_of(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Keys
     let Some((told, is_believed)) = told else { return keys };
     let recorded = told.keys(origin);
     keys.contradicted =
-        !keys.current.is_empty() && !recorded.iter().any(|known| keys.current.contains(&known.key));
+        !keys.current.is_empty() && !recorded.iter().any(|known| keys.current.contains(&known.public));
     let mut before: Option<&VerifierKey> = None;
     for known in recorded {
         match (before, known.signature) {
             (Some(old), Some(signature)) => {
-                let statement = rotation_statement(origin, known.number, &B64(known.key.public_key()));
+                let statement = rotation_statement(origin, known.number, &B64(known.public.public_key()));
                 if !old.has_signed(statement.as_bytes(), &signature) {
                     keys.unsigned = keys.unsigned.or(Some(known.seq));
                     break;
@@ -109,13 +109,13 @@ fn keys_of(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Keys
                 if keys.current.contains(old) {
                     keys.current.retain(|key| key != old);
                     keys.retired.push((old.clone(), known.seq));
-                    keys.current.push(known.key.clone());
+                    keys.current.push(known.public.clone());
                 }
             }
-            _ if is_believed => keys.current.push(known.key.clone()),
+            _ if is_believed => keys.current.push(known.public.clone()),
             _ => {}
         }
-        before = Some(&known.key);
+        before = Some(&known.public);
     }
     keys
 }
@@ -231,8 +231,10 @@ impl Pin {
             PathBuf::from(name)
         };
         let holds = |path: &PathBuf| std::fs::read(path).is_ok_and(|held| held == fetched.bytes);
-        let other =
-            (1..).map(beside).find(|path| !path.exists() || holds(path)).expect("some number is free");
+        let other = (1..=u32::MAX)
+            .map(beside)
+            .find(|path| !path.exists() || holds(path))
+            .expect("some number is free");
         keep(&other, &fetched.bytes)?;
         Ok(vec![self.path.clone(), other])
     }
@@ -266,7 +268,7 @@ pub fn pinned(pin: &Pin, fetched: &Fetched, pass: &Pass, verified: &mut Verified
     match root {
         None => verified.not_checked(STEP, "the entries cannot be read so far"),
         Some(root) if root == old.root => {
-            verified.ok(STEP, format_args!("it continues the {} entries that were pinned", old.size))
+            verified.ok(STEP, format_args!("it continues the {} entries that were pinned", old.size));
         }
         Some(_) => {
             let text = format_args!(

@@ -83,7 +83,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
     /// Its name.
-    pub step: &'static str,
+    #[serde(rename = "step")]
+    pub name: &'static str,
     /// What came of it.
     pub outcome: Outcome,
     /// What was found.
@@ -175,12 +176,12 @@ impl Verified {
 
     /// A step holds.
     pub fn ok(&mut self, step: &'static str, text: impl std::fmt::Display) {
-        self.steps.push(Step { step, outcome: Outcome::Ok, text: text.to_string() });
+        self.steps.push(Step { name: step, outcome: Outcome::Ok, text: text.to_string() });
     }
 
     /// A step was not taken.
     pub fn not_checked(&mut self, step: &'static str, text: impl std::fmt::Display) {
-        self.steps.push(Step { step, outcome: Outcome::NotChecked, text: text.to_string() });
+        self.steps.push(Step { name: step, outcome: Outcome::NotChecked, text: text.to_string() });
     }
 
     /// A step fails.
@@ -192,7 +193,7 @@ impl Verified {
         text: impl std::fmt::Display,
     ) {
         let text = text.to_string();
-        self.steps.push(Step { step, outcome: Outcome::Failed, text: text.clone() });
+        self.steps.push(Step { name: step, outcome: Outcome::Failed, text: text.clone() });
         self.faults.push(Fault { code, exit_code: code.exit(), seq: seq.into(), text, kept: Vec::new() });
     }
 }
@@ -245,7 +246,7 @@ impl Report {
                     Outcome::Failed => "FAILED",
                     Outcome::NotChecked => "-",
                 };
-                let _ = writeln!(text, "  {word:<6}  {:<12}  {}", step.step, step.text);
+                let _ = writeln!(text, "  {word:<6}  {:<12}  {}", step.name, step.text);
             }
             for fault in &log.faults {
                 for kept in &fault.kept {

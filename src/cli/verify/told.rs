@@ -19,8 +19,8 @@ use crate::writer::reports::Recorded;
 pub struct Key {
     /// The registry's entry.
     pub seq: u64,
-    /// The key.
-    pub key: VerifierKey,
+    /// The key itself.
+    pub public: VerifierKey,
     /// Which key of the ledger it is; the first is 1.
     pub number: u32,
     /// The signature of the key before it, when it took that one's place.
@@ -102,9 +102,9 @@ impl Told {
         signature: Option<[u8; 64]>,
     ) -> Result<(), String> {
         let name: KeyName = origin.parse().map_err(|_| format!("`{origin}` cannot be the name of a key"))?;
-        let key = VerifierKey::new(name, KeyKind::Ed25519, public_key);
-        let key = key.ok_or_else(|| format!("the public key of {origin} is no Ed25519 key"))?;
-        self.keys.entry(origin.to_owned()).or_default().push(Key { seq, key, number, signature });
+        let public = VerifierKey::new(name, KeyKind::Ed25519, public_key);
+        let public = public.ok_or_else(|| format!("the public key of {origin} is no Ed25519 key"))?;
+        self.keys.entry(origin.to_owned()).or_default().push(Key { seq, public, number, signature });
         Ok(())
     }
 
