@@ -226,7 +226,7 @@ pub(crate) struct Weeks {
 struct Shown {
     minutes: Quiet,
     classes: Whole<Class>,
-    classes_shown: [Quiet; 4],
+    class_totals: [Quiet; 4],
     flows: [Whole<(usize, usize)>; 4],
 }
 
@@ -378,12 +378,12 @@ impl Shown {
     fn classes(&mut self, fewest: Fewest, minutes: Option<u64>, counts: &Counts) -> bool {
         let cells: Vec<(Class, Cell)> = Class::ALL.into_iter().zip(counts.classes).collect();
         // Each is the total of the cells within it, so none may move by little.
-        let mut quiet = self.classes_shown;
+        let mut quiet = self.class_totals;
         let moved =
             quiet.iter_mut().zip(&cells).all(|(quiet, (_, cell))| quiet.show(fewest, *cell).is_some());
         let open = self.classes.show(fewest, minutes.is_some() && moved, &cells);
         if open {
-            self.classes_shown = quiet;
+            self.class_totals = quiet;
         }
         open
     }

@@ -932,6 +932,9 @@ fn a_million_sessions_among_twenty_thousand_people() {
     assert_eq!(u128::from(view.sessions.live), SESSIONS - SESSIONS / 10);
     measures::cost(&models, on(1000).1);
     let clock = std::time::Instant::now();
+    let close = models.week_close(crate::outsiders::Week::of(on(1000).1)).unwrap();
+    println!("week close: {:?}, {} withheld", clock.elapsed(), close.withheld);
+    let clock = std::time::Instant::now();
     models.write_json(&mut std::io::BufWriter::new(std::io::sink())).unwrap();
     println!("      json: {:?}", clock.elapsed());
 }

@@ -79,8 +79,7 @@ impl Of {
             Self::People => vec![count],
             // All in pairs with each other, or two people each.
             Self::Pairs => {
-                let together =
-                    (0..).find(|people: &u64| people * people.saturating_sub(1) / 2 >= count).unwrap();
+                let together = (0..=2 * count).find(|n| n * n.saturating_sub(1) / 2 >= count).unwrap();
                 between(fewest, together, count)
             }
             // Always the same two people, or two new ones for each.
@@ -340,7 +339,8 @@ fn found_in_whole(
     let chains = chains(fewest, weeks, most);
     let mut tables: Vec<Vec<Vec<Cell>>> = vec![Vec::new()];
     for _ in 0..cells {
-        let with = |table: &Vec<Vec<Cell>>, chain: &Vec<Cell>| [&table[..], &[chain.clone()]].concat();
+        let with =
+            |table: &Vec<Vec<Cell>>, chain: &Vec<Cell>| [&table[..], std::slice::from_ref(chain)].concat();
         // Whole totals, or the attacker would find what only our bound excludes.
         let fits =
             |table: &Vec<Vec<Cell>>| table.iter().map(|cell| cell[weeks - 1].value).sum::<u64>() <= most;

@@ -201,6 +201,35 @@ fn only_withholds(shown: &serde_json::Value, truth: &serde_json::Value, at: &str
     }
 }
 
+/// Whether no cell is what a known total leaves of the others.
+fn not_by_subtraction(shown: &WeekClose, truth: &WeekClose) {
+    let table = |name: &str, cells: &[Option<u64>], total: Option<u64>| {
+        let withheld = cells.iter().filter(|cell| cell.is_none()).count();
+        assert!(
+            withheld != 1 || total.is_none(),
+            "{}: {name} is given away by its total: {cells:?}",
+            shown.week
+        );
+    };
+    let of = |cells: &crate::outsiders::Cells| cells.0.iter().map(|(_, cell)| *cell).collect::<Vec<_>>();
+    let figures = shown.figures;
+    table("participants", &of(&shown.participants), figures.dual_role_share.denominator);
+    let started = [0, 1, 2].map(|at| of(&shown.pairs)[[1, 2, 3][at]]);
+    table("pairs that started", &started, truth.proposals.get("accepted"));
+    table("balance", &of(&shown.pairs_by_balance), figures.two_way_pair_share.denominator);
+    table("balance both ways", &of(&shown.pairs_by_balance)[1..], figures.two_way_pair_share.numerator);
+    let minutes: Vec<_> = shown.exchange_minutes.iter().map(|flow| flow.minutes).collect();
+    table("minutes", &minutes, figures.weighted_reciprocity.denominator);
+    let within: Vec<_> = shown.exchange_minutes.iter().filter(|flow| flow.from == flow.to).collect();
+    let within: Vec<_> = within.into_iter().map(|flow| flow.minutes).collect();
+    table("minutes within", &within, figures.cross_generation_share.denominator);
+    for share in [figures.confirmation_ratio, figures.two_way_pair_share, figures.dual_role_share] {
+        if let (Some(part), Some(whole)) = (share.numerator, share.denominator) {
+            assert!(whole == 0 || whole - part > 3, "{}: all but {}", shown.week, whole - part);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
@@ -220,6 +249,7 @@ proptest! {
 
             let shown = few.week_close(week).unwrap();
             only_withholds(&json(&shown), &json(&close), "");
+            not_by_subtraction(&shown, &close);
         }
     }
 }
