@@ -12,7 +12,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mentorlog::clock::{Clock, Machine};
@@ -21,6 +21,7 @@ use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::ledger::sled::{OpenOptions, SledLog};
 use mentorlog::rules::command::Command;
+use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::replay::{Replayed, replay};
 use mentorlog::writer::{Caller, Idempotency, Running, Submission, Writer};
@@ -107,6 +108,40 @@ async fn prepare(writer: &Writer, start: Timestamp) -> ProgramId {
     program
 }
 
+/// How long the oldest entry without a checkpoint has waited, looked at all the time.
+struct Lag {
+    most_micros: Arc<AtomicU64>,
+    ended: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Lag {
+    fn watch(published: Arc<Published>) -> Self {
+        let (most_micros, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (most, end) = (most_micros.clone(), ended.clone());
+        let thread = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                let now = published.clock.now().as_micros();
+                let since = published.programs()[0].auditable.waiting_since();
+                let waits = since.map_or(0, |since| now - since.as_micros());
+                most.fetch_max(u64::try_from(waits).unwrap_or(0), Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Self { most_micros, ended, thread }
+    }
+
+    /// The longest wait since it was asked last.
+    fn take(&self) -> String {
+        format!("checkpoint at most {:.2} s behind", self.most_micros.swap(0, Ordering::Relaxed) as f64 / 1e6)
+    }
+
+    fn end(self) {
+        self.ended.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+    }
+}
+
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
@@ -128,6 +163,7 @@ fn main() {
     let start = writer.published().clock.now().plus_days(-3600);
     let program = runtime.block_on(prepare(&writer, start));
     let next = Arc::new(AtomicU64::new(0));
+    let lag = publish.then(|| Lag::watch(writer.published().clone()));
     for callers in [1_usize, 16, 64, 256] {
         let begun = Instant::now();
         let tasks: Vec<_> = (0..callers)
@@ -149,8 +185,9 @@ fn main() {
         let groups = vitals.groups.swap(0, Ordering::Relaxed).max(1);
         let per_second = done as f64 / begun.elapsed().as_secs_f64();
         println!(
-            "append {callers:>4} callers {per_second:>9.0} events/s   {:>6.1} events a group",
-            done as f64 / groups as f64
+            "append {callers:>4} callers {per_second:>9.0} events/s   {:>6.1} events a group   {}",
+            done as f64 / groups as f64,
+            lag.as_ref().map_or_else(String::new, Lag::take)
         );
     }
     let begun = Instant::now();
@@ -163,7 +200,13 @@ fn main() {
     }
     let appended = next.load(Ordering::Relaxed) - before;
     let per_second = appended as f64 / begun.elapsed().as_secs_f64();
-    println!("append batches of 4,000 {per_second:>9.0} events/s (parsing included, one after the other)");
+    println!(
+        "append batches of 4,000 {per_second:>9.0} events/s (parsing included, one after the other)   {}",
+        lag.as_ref().map_or_else(String::new, Lag::take)
+    );
+    if let Some(lag) = lag {
+        lag.end();
+    }
     println!("{} sessions; {} MiB resident", next.load(Ordering::Relaxed), resident());
     drop(writer);
     running.join();

@@ -339,8 +339,8 @@ fn registry(place: &Place, asked: &Asked<'_>, pin: Option<&Pin>) -> Registry {
     }
     // Entries that are not the signed ones, or contradict each other, vouch for nobody.
     let is_sound = read.faults.is_empty();
-    verified.steps.append(&mut read.steps);
-    verified.faults.append(&mut read.faults);
+    verified.steps.extend(read.steps);
+    verified.faults.extend(read.faults);
     follow_up(&fetched, &pass, None, asked, pin, &mut verified);
     Registry { verified, told: is_sound.then_some(told), is_believed }
 }

@@ -33,7 +33,7 @@ const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
 
 type Answer = Result<Response, Problem>;
 
-/// The ledger of a program by slug or UUID, or the registry's. A program with the slug `registry` has its UUID.
+/// The ledger of a program by slug or UUID, or the registry's, whose name no program is given.
 fn ledger(app: &App, name: &str) -> Result<Arc<Auditable>, Problem> {
     if name == REGISTRY {
         return Ok(app.published.registry_auditable().clone());

@@ -9,6 +9,7 @@
 //! CLEAN             written by an orderly stop: every ledger's head; gone before the first append after it
 //! sled/             the first copy: one sled tree, key = ledger || first seq, value = consecutive entries
 //! tail/N.tail       the second copy: preallocated segments of CRC-framed commits, in order
+//! mirror/log/       what is published: a static C2SP tlog-tiles log for each ledger (see [`mirror`])
 //! reports/          published reports: a signed note each, under the digest of its text
 //! sled.before-open  sled as an unclean stop left it, until a start has shown that the copies agree
 //! *.damaged-N       what a start or a repair moved aside; never read again, for you to look at and delete

@@ -21,6 +21,9 @@ use super::rejection::{Pointer, Rejection};
 /// Generation of a ledger that was never restored as another one.
 const FIRST_GENERATION: u32 = 1;
 
+/// Where a program's slug stands in a path, this names the registry.
+const RESERVED_SLUG: &str = "registry";
+
 /// Longest name of a program, in characters.
 const NAME_MAX: usize = 80;
 
@@ -352,6 +355,9 @@ pub fn decide_open(
     let program = command.program.unwrap_or_else(|| ProgramId(ids.next()));
     if !state.is_free(program) {
         return Err(Rejection::ProgramExists { program });
+    }
+    if command.slug.as_str() == RESERVED_SLUG {
+        return Err(Rejection::SlugReserved { at: Pointer::to("/slug") });
     }
     if let Some(&owner) = state.slugs.get(&command.slug) {
         return Err(Rejection::SlugTaken { program: owner });

@@ -454,6 +454,12 @@ rejections! {
         /// Where.
         at: Pointer,
     } = "improper-name" Impossible
+    /// The slug has another meaning in paths.
+    #[error("{at}: `registry` is the installation's own ledger: choose another slug")]
+    SlugReserved {
+        /// Where.
+        at: Pointer,
+    } = "slug-reserved" Impossible
     /// Either the pair or the two.
     #[error("{at}: give either `pair` or `between`")]
     PairOrBetween {
@@ -537,6 +543,7 @@ impl Rejection {
             | Self::UnknownGeneration { at }
             | Self::BandsDisordered { at }
             | Self::ImproperName { at }
+            | Self::SlugReserved { at }
             | Self::PairOrBetween { at }
             | Self::LearnerNeeded { at }
             | Self::UnresolvedLabel { at } => Some(at),

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::auditable::{Auditable, Signed};
 use super::keybook::LedgerKey;
-use super::published::{Published, lock};
+use super::published::{Head, Published, lock};
 use super::witness::{WitnessAddress, ask_all};
 use crate::keys::Keys;
 use crate::ledger::ReadError;
@@ -38,6 +38,19 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A checkpoint signed by so many keys after the last one the registry knows is still known as our own.
 const UNKNOWN_KEYS: u32 = 16;
+
+/// Entries that one checkpoint may add: what is far behind does not hold up the others for long.
+const STEP_ENTRIES: u64 = 1 << 18;
+
+/// What a round leaves to do; the later outweighs the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    Nothing,
+    /// A ledger is still behind what it was when the round began.
+    More,
+    /// Something is to be tried again, not at once.
+    Failed,
+}
 
 /// Whether checkpoints are published, and where to.
 pub enum Publishing {
@@ -166,11 +179,11 @@ impl Publisher {
             return self;
         }
         let (stop, stopped) = watch::channel(());
-        let shelf = self.shelf.clone();
+        let registry_shelf = self.shelf.clone();
         let thread = thread::Builder::new().name("witness".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => runtime.block_on(ask_all(shelf, stopped)),
+                Ok(runtime) => runtime.block_on(ask_all(registry_shelf, stopped)),
                 Err(error) => tracing::error!(%error, "witnesses cannot be asked"),
             }
         });
@@ -180,18 +193,21 @@ impl Publisher {
     }
 
     fn run(self) {
-        let (mut is_last, mut is_done, mut begun) = (false, true, None::<Instant>);
+        let (mut is_last, mut left, mut begun) = (false, Left::Nothing, None::<Instant>);
         while !is_last {
-            is_last = if is_done {
-                self.wake.recv().is_err()
-            } else {
-                self.ends_before(Instant::now() + AGAIN, true)
+            is_last = match left {
+                Left::Nothing => self.wake.recv().is_err(),
+                Left::Failed => self.ends_before(Instant::now() + AGAIN, true),
+                Left::More => false,
             };
             if let Some(begun) = begun.filter(|_| !is_last) {
                 is_last = self.ends_before(begun + ROUND, false);
             }
             begun = Some(Instant::now());
-            is_done = self.shelf.round();
+            left = self.shelf.round();
+            while is_last && left == Left::More {
+                left = self.shelf.round();
+            }
         }
     }
 
@@ -301,19 +317,22 @@ impl Shelf {
         keybook.of(ledger).is_some_and(|keys| keys.signing(now).all(|key| has_line(key.vkey.id())))
     }
 
-    /// Publishes everything that waits, what waits longest first. Whether nothing is left that failed.
-    fn round(&self) -> bool {
+    /// Publishes everything that waits, what waits longest first, and says what is left of it.
+    fn round(&self) -> Left {
         let waiting = |ledger: Arc<Auditable>| Some((ledger.waiting_since()?, ledger));
         let mut due: Vec<_> = self.ledgers().into_iter().filter_map(waiting).collect();
         due.retain(|(_, ledger)| ledger.refused().is_none());
         due.sort_by_key(|(since, _)| *since);
-        let mut is_done = true;
+        let mut left = Left::Nothing;
         for (_, ledger) in due {
             // A defect met in one ledger is no reason to leave the others unpublished.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.publish(&ledger)));
             let vitals = &self.published.publishing;
             let (id, why, is_final) = match outcome {
-                Ok(Ok(())) => continue,
+                Ok(Ok(more)) => {
+                    left = left.max(more);
+                    continue;
+                }
                 Ok(Err(error)) => (ledger.ledger, error.to_string(), error.is_final()),
                 Err(_) => (ledger.ledger, "publishing it panicked".to_owned(), true),
             };
@@ -323,23 +342,25 @@ impl Shelf {
                 ledger.refuse(&why);
             } else {
                 tracing::warn!(ledger = %id, why, "a checkpoint could not be published; it is tried again");
-                is_done = false;
+                left = Left::Failed;
             }
         }
-        is_done
+        left
     }
 
-    /// Tiles on the disk, then the checkpoint in its place, then shown.
-    fn publish(&self, ledger: &Auditable) -> Result<(), MirrorError> {
+    /// Tiles on the disk, then the checkpoint in its place, then shown. A ledger far behind is published in steps.
+    fn publish(&self, ledger: &Auditable) -> Result<Left, MirrorError> {
         let read_at = self.published.clock.now();
         let begun = ledger.begin();
-        let head = begun.head;
-        let provable = ledger.provable(&*self.published.log, head.size);
         let from = lock(&self.stored).get(&ledger.ledger).map_or(0, |(_, size)| *size);
         let Some((origin, signers)) = self.signers(ledger.ledger, read_at) else {
             // Its opening is not complete; when it is, that asks for a checkpoint.
-            return Ok(());
+            return Ok(Left::Nothing);
         };
+        let size = begun.head.size.min(from.saturating_add(STEP_ENTRIES));
+        let provable = ledger.provable(&*self.published.log, size);
+        let root = if size == begun.head.size { Some(begun.head.root) } else { provable.root_at(size)? };
+        let head = Head { size, root: root.expect("the root of a size that is durable") };
         self.mirror.grow(&provable, from, &head.root)?;
         let checkpoint = Checkpoint::new(origin, head.size, head.root);
         let text = checkpoint.to_string();
@@ -353,11 +374,14 @@ impl Shelf {
             }
             self.store(&mut stored, ledger, Signed::new(checkpoint, note, read_at))?;
         }
-        ledger.done(begun, read_at);
+        let is_behind = size < begun.head.size;
+        if !is_behind {
+            ledger.done(begun, read_at);
+        }
         self.published.publishing.checkpoints.fetch_add(1, Ordering::Relaxed);
         self.mirror.drop_partials(ledger.ledger, from, head.size)?;
         self.published.log.mirrored(ledger.ledger, head.size);
-        Ok(())
+        Ok(if is_behind { Left::More } else { Left::Nothing })
     }
 
     /// Adds a witness's line to the registry's checkpoint, if that still says this.
@@ -391,7 +415,18 @@ impl Shelf {
     fn store(&self, stored: &mut Stored, ledger: &Auditable, signed: Signed) -> Result<(), MirrorError> {
         let provable = ledger.provable(&*self.published.log, u64::MAX);
         let last = stored.get(&ledger.ledger).map(|(bytes, _)| &bytes[..]);
-        self.mirror.store(&provable, last, (&signed.checkpoint, &signed.note))?;
+        let outcome = self.mirror.store(&provable, last, (&signed.checkpoint, &signed.note));
+        if let Err(MirrorError::Io { .. }) = &outcome {
+            // It may have its name and not be on the disk for certain: then it is what the next attempt finds.
+            if self
+                .mirror
+                .checkpoint(ledger.ledger)
+                .is_ok_and(|found| found.as_deref() == Some(&signed.bytes))
+            {
+                stored.insert(ledger.ledger, (signed.bytes.clone(), signed.checkpoint.size));
+            }
+        }
+        outcome?;
         Self::show(stored, ledger, signed);
         Ok(())
     }

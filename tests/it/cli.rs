@@ -355,8 +355,8 @@ fn the_doctor_tells_a_clean_directory_from_a_damaged_one_and_changes_neither() {
     )
     .unwrap();
     assert_eq!(report["clean"], true);
-    // The registry has three: its own opening, and beginning and end of the program's.
-    assert_eq!(report["entries_checked"], 12 + 3);
+    // The registry has four: its own opening, beginning and end of the program's, and the ledger's head at the stop.
+    assert_eq!(report["entries_checked"], 12 + 4);
     assert_eq!(contents(&data), before, "looking changes nothing");
 
     // One byte of the last session, in sled and in the tail, each alone.

@@ -518,6 +518,46 @@ fn heads_are_recorded_by_the_hour_and_at_the_end_and_all_of_it_is_published_by_t
     assert_eq!(stored, sizes.collect());
 }
 
+#[test]
+fn what_cannot_be_published_is_tried_again_and_what_contradicts_itself_is_not() {
+    let (data, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    // Something stands where the ledger's folder should be.
+    let folder = data.path().join("mirror/log").join(PROGRAM);
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, b"in the way").unwrap();
+    let log = Arc::new(MemoryLog::new());
+    let service = Service::start(log.clone(), BTreeMap::new(), data.path(), machine.clone());
+    let mut town = Town { client: service.client(), service, machine, log, data };
+    let body = json!({ "program": PROGRAM, "slug": "spring", "name": "Spring", "time_zone": "UTC" });
+    assert_eq!(town.client.post("/v1/programs", &body).status, 201);
+    let metric = |client: &mut Client, name: &str| -> f64 {
+        let text = client.get("/metrics").text().to_owned();
+        let line =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    };
+    until("a failure", || (metric(&mut town.client, "mentorlog_publish_failures_total") > 0.0).then_some(()));
+    town.refused(404, "not-published", "/log/spring/checkpoint");
+    town.refused(404, "not-published", "/log/spring/tile/0/000.p/1");
+    let behind = "mentorlog_mirror_lag_entries{ledger=\"spring\"}";
+    assert!((metric(&mut town.client, behind) - 1.0).abs() < 0.1);
+    std::fs::remove_file(&folder).unwrap();
+    town.checkpoint("spring", 1);
+    assert!(metric(&mut town.client, behind).abs() < 0.1);
+    let refused = "mentorlog_publishing_refused{ledger=\"spring\"}";
+    assert!(metric(&mut town.client, refused).abs() < 0.1);
+    // Somebody changes the stored checkpoint: from then on nothing is signed that would stand beside it.
+    let stored = folder.join("checkpoint");
+    let (_, served) = town.checkpoint("spring", 1);
+    let forged = String::from_utf8(served.body.clone()).unwrap().replacen("\n1\n", "\n9\n", 1);
+    std::fs::write(&stored, &forged).unwrap();
+    town.grow(1);
+    until("the refusal", || (metric(&mut town.client, refused) > 0.5).then_some(()));
+    assert_eq!(town.client.get("/log/spring/checkpoint").body, served.body);
+    assert_eq!(std::fs::read_to_string(&stored).unwrap(), forged);
+    town.checkpoint("registry", 3);
+}
+
 // -------------------------------------------------------------------------------------------------- a witness
 
 /// A witness as C2SP tlog-witness describes it, in this process. It keeps what it has seen in memory.
@@ -626,11 +666,11 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     let start = |log: &Arc<MemoryLog>| {
         Service::witnessed(log.clone(), log.heads(), data.path(), machine.clone(), vec![witness.at()])
     };
-    let cosigner = witness.signer.public();
+    let its_key = witness.signer.public();
     let cosigned = |client: &mut Client, size: u64| {
         until("a cosignature", || {
             let note = client.get("/log/registry/checkpoint");
-            let (read, _, vouched) = Checkpoint::verified(&note.body, [cosigner]).ok()?;
+            let (read, _, vouched) = Checkpoint::verified(&note.body, [its_key]).ok()?;
             (read.size >= size).then_some((read.size, vouched[0].time))
         })
     };
@@ -663,7 +703,7 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     let keys = client.get("/v1/keys").json();
     assert_eq!(keys["witnesses"][0]["cosigned_up_to"], json!(3));
     assert_eq!(keys["witnesses"][0]["problem"], Value::Null);
-    assert_eq!(keys["witnesses"][0]["vkey"], json!(cosigner.to_string()));
+    assert_eq!(keys["witnesses"][0]["vkey"], json!(its_key.to_string()));
     assert!(
         client
             .get("/metrics")
@@ -672,11 +712,11 @@ fn a_witness_cosigns_what_grows_and_without_one_the_registry_is_served_all_the_s
     );
     // The stored note has the line, too.
     let stored = data.path().join("mirror/log/registry/checkpoint");
-    assert!(Checkpoint::verified(&std::fs::read(&stored).unwrap(), [cosigner]).is_ok());
+    assert!(Checkpoint::verified(&std::fs::read(&stored).unwrap(), [its_key]).is_ok());
     enrol(&mut client, 1);
     service.stop();
     let note = Note::parse(&std::fs::read(&stored).unwrap()).unwrap();
-    let ours = note.signatures().iter().filter(|line| line.id != cosigner.id()).cloned().collect();
+    let ours = note.signatures().iter().filter(|line| line.id != its_key.id()).cloned().collect();
     std::fs::write(&stored, Note::signed(note.text().to_owned(), ours).unwrap().to_string()).unwrap();
 
     // Another start does not know how far the witness is, and is told.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mentorlog_events::entry::{Entry, Facts};
 use mentorlog_events::id::{B64, LedgerId};
+use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
 
 use super::pass::{Pass, pass};
@@ -264,9 +265,9 @@ pub fn pinned(pin: &Pin, fetched: &Fetched, pass: &Pass, verified: &mut Verified
         let text = format_args!("it had {} entries when it was pinned, and has {}", old.size, new.size);
         return verified.fail(STEP, Code::Rollback, new.size, text);
     }
-    let root = if new.size == old.size { Some(new.root) } else { pass.root_at(old.size) };
+    let root = root_at(fetched, pass, old.size);
     match root {
-        None => verified.not_checked(STEP, "the entries cannot be read so far"),
+        None => verified.not_checked(STEP, "the entries are not all there, or not the signed ones"),
         Some(root) if root == old.root => {
             verified.ok(STEP, format_args!("it continues the {} entries that were pinned", old.size));
         }
@@ -382,7 +383,9 @@ pub fn registered(fetched: &Fetched, told: &Told, pass: &Pass, verified: &mut Ve
                 format_args!("it had {} entries, says the registry's entry {seq}, and has {size}", head.size);
             return verified.fail(STEP, Code::Rollback, size, text);
         }
-        let Some(root) = pass.root_at(head.size) else { continue };
+        let Some(root) = root_at(fetched, pass, head.size) else {
+            return verified.not_checked(STEP, "the entries are not all there, or not the signed ones");
+        };
         if root != head.root {
             let text = format_args!(
                 "at {} entries it had another root, says the registry's entry {seq}: there are two histories",
@@ -402,6 +405,15 @@ pub fn registered(fetched: &Fetched, told: &Told, pass: &Pass, verified: &mut Ve
                 .ok(STEP, format_args!("its {count} recorded heads agree, the newest at {newest} entries"));
         }
     }
+}
+
+/// The root a log had at a size, as far as its signed checkpoint vouches for it.
+fn root_at(fetched: &Fetched, pass: &Pass, size: u64) -> Option<Hash> {
+    let Checkpoint { size: whole, root, .. } = fetched.checkpoint;
+    if size == whole {
+        return Some(root);
+    }
+    if pass.unread.is_none() && pass.tree.root() == root { pass.root_at(size) } else { None }
 }
 
 /// An entry that lies on the wrong side of the time at which a head was recorded.

@@ -1,11 +1,11 @@
 //! Opening programs, and openings that were interrupted.
 
 use mentorlog_events::entry::Actor;
-use mentorlog_events::event::registry::RegistryEvent;
+use mentorlog_events::event::registry::{KeyRotated, LedgerHead, RegistryEvent};
 use mentorlog_events::id::{B64, ProgramId};
 
 use super::super::command::{Command, OpenProgram};
-use super::super::registry::{BadRegistryReference, Opening, RegistryState, decide_open};
+use super::super::registry::{BadRegistryReference, Opening, RegistryState, decide_open, rotation_statement};
 use super::super::rejection::Rejection;
 use super::super::{Context, Ids};
 use super::{entry, id, manager, registry, start};
@@ -35,6 +35,7 @@ pub(super) fn refusals() -> impl Iterator<Item = Rejection> {
         open(&state, SIMPLE),
         open(&state, r#"{"slug":"a","name":"A","time_zone":"UTC"}"#),
         open(&state, r#"{"slug":"b","name":"","time_zone":"UTC"}"#),
+        open(&state, r#"{"slug":"registry","name":"R","time_zone":"UTC"}"#),
     ]
     .into_iter()
     .map(Result::unwrap_err)
@@ -43,7 +44,7 @@ pub(super) fn refusals() -> impl Iterator<Item = Rejection> {
 #[test]
 fn an_id_and_a_slug_are_taken_once_and_a_name_is_a_name() {
     let codes: Vec<_> = refusals().map(Rejection::code).collect();
-    assert_eq!(codes, ["program-exists", "slug-taken", "improper-name"]);
+    assert_eq!(codes, ["program-exists", "slug-taken", "improper-name", "slug-reserved"]);
     for name in [" a", "a ", "a\\nb", &"x".repeat(81)] {
         let body = format!(r#"{{"slug":"b","name":"{name}","time_zone":"UTC"}}"#);
         assert_eq!(open(&registry(), &body).unwrap_err().code(), "improper-name", "{name}");
@@ -106,6 +107,38 @@ fn an_interrupted_opening_is_completed_or_abandoned() {
     assert!(open(&state, SIMPLE).is_ok(), "and so is the id: whoever asks again asks for the same");
     append(&mut state, opening.intent.clone()).unwrap();
     assert_eq!(append(&mut state, opening.intent), Err(BadRegistryReference::Twice(opening.program)));
+}
+
+#[test]
+fn heads_and_keys_are_of_ledgers_that_were_opened_and_keys_are_numbered_without_a_gap() {
+    let mut state = registry();
+    let opening = open(&state, SIMPLE).unwrap();
+    let origin = opening.intent.origin.clone();
+    let head = |size| LedgerHead { origin: origin.clone(), size, root: B64([1; 32]) };
+    let key = |key_number| KeyRotated {
+        origin: origin.clone(),
+        key_number,
+        public_key: B64([2; 32]),
+        signature: B64([3; 64]),
+    };
+    append(&mut state, opening.intent.clone()).unwrap();
+    assert_eq!(append(&mut state.clone(), head(1)), Err(BadRegistryReference::UnknownOrigin));
+    assert_eq!(append(&mut state.clone(), key(2)), Err(BadRegistryReference::UnknownOrigin));
+    append(&mut state, opening.completed(1, B64([7; 32]))).unwrap();
+    assert_eq!((state.origin(opening.program), state.key_number(&origin)), (Some(origin.as_str()), Some(1)));
+    assert_eq!(state.head(&origin), None);
+    append(&mut state, head(5)).unwrap();
+    append(&mut state, key(2)).unwrap();
+    assert_eq!((state.head(&origin), state.key_number(&origin)), (Some((5, start())), Some(2)));
+    for found in [1, 2, 4] {
+        let refused = BadRegistryReference::KeyNumber { expected: 3, found };
+        assert_eq!(append(&mut state.clone(), key(found)), Err(refused));
+    }
+    let statement = rotation_statement("o/p/1", 2, &B64([0; 32]));
+    assert_eq!(
+        statement,
+        "mentorlog/key-rotation/v1\no/p/1\n1\n2\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"
+    );
 }
 
 #[test]
