@@ -26,6 +26,8 @@ pub mod health;
 pub mod outsiders;
 pub mod suggestions;
 
+pub mod report;
+
 mod counting;
 
 mod activity;

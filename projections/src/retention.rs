@@ -9,6 +9,8 @@
 //!   last session, on the day it becomes known that none came.
 //! - An archived program is watched until the day it was archived.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use mentorlog_events::event::{Arm, EndClass};
 use mentorlog_events::time::Day;
 use serde::Serialize;
@@ -552,6 +554,26 @@ impl ReadModels {
             }
         }
         ratio
+    }
+
+    /// How long pairs lasted by record, as counts by day, once nothing of it can change: when the program is archived.
+    ///
+    /// `None` before that: the tables of two weeks would show the one pair that ended between them. `None` too if on
+    /// any day the pairs that ended, or those last seen, are 1 to `k - 1` people: each count follows from the others.
+    pub(crate) fn final_pair_life_table(&self, as_of: Day, k: u16) -> Option<LifeTable> {
+        self.program
+            .as_ref()
+            .filter(|program| program.state == ProgramState::Archived && program.since <= as_of)?;
+        let mut table = LifeTable::default();
+        let mut people: BTreeMap<(u32, bool), BTreeSet<Row>> = BTreeMap::new();
+        for lived in self.pairs_by_record(self.watched_until(as_of)) {
+            let life = lived.life;
+            table.add(life);
+            let cell = people.entry((life.exit(), life.outcome() == Outcome::Censored)).or_default();
+            cell.extend(self.pairs[lived.row].people);
+        }
+        let enough = people.values().all(|people| people.len() >= usize::from(k));
+        enough.then_some(table)
     }
 
     pub(crate) fn pairs_by_record(&self, watched: Day) -> Vec<Lived> {

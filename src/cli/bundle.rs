@@ -16,12 +16,14 @@ use super::Failure;
 use super::place::Place;
 use super::progress::Progress;
 use super::source::{ProgramName, Stored, damaged};
+use super::verify::REPORTS;
 use super::verify::told::Told;
 use crate::keys::Keys;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirror::Mirror;
-use crate::ledger::note::{Note, Signer};
+use crate::ledger::note::{NOTE_BYTES_MAX, Note, Signer};
+use crate::ledger::reports::{Digest, Shelf};
 use crate::ledger::tiled::{self, Tiled, Tiler};
 use crate::ledger::{Log, ReadError};
 
@@ -77,7 +79,9 @@ pub fn from_data(data: &Path, stored: &Stored, name: &ProgramName, out: &Path) -
         stored.trees.get(&LedgerId::REGISTRY).ok_or_else(|| damaged("there is no registry"))?;
     let registry = source(LedgerId::REGISTRY, registry_tree)?;
     let program = source(ledger, tree)?;
-    write(&registry, &program, &told, out)
+    let shelf = Shelf::new(data);
+    let report = |digest| shelf.note(digest).map_err(Failure::new);
+    write(&registry, &program, (&told, &report), out)
 }
 
 /// The checkpoint of a ledger at its present size: the published one, with its cosignatures, if it is of that size.
@@ -149,7 +153,13 @@ pub fn from_web(all: &Place, name: &ProgramName, out: &Path) -> Result<Bundled, 
         note: registry_note,
         checkpoint: registry_checkpoint,
     };
-    write(&registry, &Source { log: &files, ledger: id.into(), note, checkpoint }, &told, out)
+    let program = Source { log: &files, ledger: id.into(), note, checkpoint };
+    let beside = place.resources();
+    let report = |digest: Digest| {
+        let fetched = beside.fetch(&format!("{REPORTS}/{digest}"), NOTE_BYTES_MAX).map_err(Failure::new)?;
+        Ok(fetched.map(|note| note.to_vec()))
+    };
+    write(&registry, &program, (&told, &report), out)
 }
 
 /// The checkpoint that is published at a place. Whether it is signed by whom it should, verifying it will show.
@@ -199,8 +209,16 @@ pub fn read(log: &dyn Log, ledger: LedgerId, from: u64, size: u64) -> Result<Vec
     Ok(records)
 }
 
+/// The note of a report, if it is to be had.
+type Reports<'a> = &'a dyn Fn(Digest) -> Result<Option<Vec<u8>>, Failure>;
+
 /// Writes a bundle under another name, puts it on the disk, and only then gives it its own.
-fn write(registry: &Source<'_>, program: &Source<'_>, told: &Told, out: &Path) -> Result<Bundled, Failure> {
+fn write(
+    registry: &Source<'_>,
+    program: &Source<'_>,
+    (told, report): (&Told, Reports<'_>),
+    out: &Path,
+) -> Result<Bundled, Failure> {
     let unwritten =
         |error: std::io::Error| Failure::new(format_args!("{} cannot be written: {error}", out.display()));
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -220,6 +238,18 @@ fn write(registry: &Source<'_>, program: &Source<'_>, told: &Told, out: &Path) -
     ] {
         let mut file = fs::File::create(draft.path().join(name)).map_err(unwritten)?;
         file.write_all(&content).map_err(unwritten)?;
+    }
+    for (_, _, digest, _) in told.reports.of(program.checkpoint.origin.as_str()) {
+        let Some(note) = report(digest)? else {
+            eprintln!(
+                "mentorlog: the report {digest} is not there or damaged, and is left out of the bundle"
+            );
+            continue;
+        };
+        let folder = draft.path().join(REPORTS);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join(digest.to_string()), note))
+            .map_err(unwritten)?;
     }
     tiled::sync(draft.path()).map_err(unwritten)?;
     // What is bundled is not secret to whom the directory it is put into is open.

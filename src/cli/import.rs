@@ -17,7 +17,8 @@ use super::{Failure, bundle, serve, verify};
 use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
-use crate::ledger::note::VerifierKey;
+use crate::ledger::note::{NOTE_BYTES_MAX, Note, VerifierKey};
+use crate::ledger::reports::Shelf;
 use crate::ledger::tiled::Tiled;
 use crate::writer::check::check;
 use crate::writer::restore::restore;
@@ -104,6 +105,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         progress.finish();
         Ok(())
     })?;
+    // Verified with the bundle.
+    let shelf = Shelf::new(data);
+    for (_, _, digest, _) in told.reports.of(checkpoint.origin.as_str()) {
+        let path = format!("{}/{digest}", verify::REPORTS);
+        let bytes = place.resources().fetch(&path, NOTE_BYTES_MAX).map_err(Failure::new)?;
+        if let Some(note) = bytes.as_deref().and_then(|bytes| Note::parse(bytes).ok()) {
+            shelf
+                .put(&note)
+                .map_err(|error| Failure::new(format_args!("{path} cannot be written: {error}")))?;
+        }
+    }
     if let Some(files) = keys {
         for (name, key) in files {
             let written = write_key(&data.join("keys"), name, &key);

@@ -32,6 +32,7 @@ mod metrics_history;
 mod place;
 mod progress;
 mod replay;
+mod report;
 mod restore;
 mod serve;
 mod source;
@@ -63,6 +64,8 @@ enum Command {
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
+    /// Publish the signed report of a week, or fetch it again.
+    Report(report::Arguments),
     /// Put a program back out of a bundle, to the byte.
     Import(import::Arguments),
     /// Measure reciprocity and retention of a table, without a server.
@@ -119,6 +122,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Report(arguments) => report::run(&arguments),
         Command::Measure(arguments) => measure::run(&arguments),
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -23,11 +23,15 @@ use crate::rules::state::State;
 mod examine;
 mod pass;
 mod report;
+mod reports;
 pub mod told;
+
+pub use reports::FOLDER as REPORTS;
 
 use examine::{Asked, Fetched, OwnKey, Pin};
 use pass::Pass;
 use report::{Code, Gap, Kind, Outcome, Report, Verified};
+use reports::GivenReport;
 use told::Told;
 
 #[derive(clap::Args)]
@@ -60,7 +64,8 @@ pub struct Arguments {
     /// Values and salts to be compared with what was sealed. Not available yet.
     #[arg(long, value_name = "FILE")]
     openings: Option<PathBuf>,
-    /// A report to be recomputed. Not available yet.
+    /// A report, as its note or as its rendering: made again from the entries and compared. Reports that are beside the
+    /// log, as in a bundle, are looked at in any case.
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// How to print what was found.
@@ -100,9 +105,6 @@ impl FromStr for Age {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.openings.is_some() {
         return Err(Failure::new("nothing is sealed yet, so there is nothing to open: leave --openings out"));
-    }
-    if arguments.report.is_some() {
-        return Err(Failure::new("reports are not signed yet, so none can be verified: leave --report out"));
     }
     let policy = arguments.policy.as_ref().map(|path| {
         let bytes = std::fs::read(path).map_err(|error| error.to_string());
@@ -248,9 +250,10 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
     let (ledger_pin, registry_pin) = (pin(&arguments.pin)?, pin(&arguments.registry_pin)?);
     let registry = target.registry.as_ref().map(|place| registry(place, asked, registry_pin.as_ref()));
     let told = registry.as_ref().and_then(|found| Some((found.told.as_ref()?, found.is_believed)));
+    let mut report = arguments.report.as_ref().map(|path| GivenReport::read(path)).transpose()?;
     let mut programs: BTreeMap<String, Verified> = BTreeMap::new();
     let mut examined = |place: Place, id: Option<ProgramId>| {
-        let verified = program(&place, id, asked, told, ledger_pin.as_ref());
+        let verified = program(&place, id, asked, told, ledger_pin.as_ref(), report.as_mut());
         programs.insert(place.to_string(), verified);
     };
     match (&target.one, &target.all) {
@@ -289,7 +292,13 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
         }
         (None, None) => {}
     }
-    Ok(summed_up(registry, programs.into_values().collect(), arguments, asked))
+    let mut programs: Vec<Verified> = programs.into_values().collect();
+    if let Some(report) = report.filter(|report| !report.is_done)
+        && let Some(verified) = programs.first_mut()
+    {
+        report.unmatched(verified);
+    }
+    Ok(summed_up(registry, programs, arguments, asked))
 }
 
 /// Whether the log in a place says it is a registry.
@@ -347,7 +356,7 @@ pub fn faults_of(place: &Place, keys: &[VerifierKey]) -> Vec<report::Fault> {
     };
     let registry = registry(&place.join("registry"), &asked, None);
     let told = registry.told.as_ref().map(|told| (told, registry.is_believed));
-    let program = program(place, None, &asked, told, None);
+    let program = program(place, None, &asked, told, None, None);
     [registry.verified.faults, program.faults].concat()
 }
 
@@ -360,6 +369,7 @@ fn program(
     asked: &Asked<'_>,
     told: Word<'_>,
     pin: Option<&Pin>,
+    report: Option<&mut GivenReport>,
 ) -> Verified {
     let mut verified = Verified::of(place, Kind::Program);
     verified.program = id;
@@ -426,6 +436,7 @@ fn program(
         (verified.program, verified.slug) = (Some(program), Some(slug));
     }
     follow_up(&fetched, &pass, told, asked, pin, &mut verified);
+    reports::examine(place, &fetched, &pass, (asked, told), report, &mut verified);
     verified
 }
 
@@ -503,7 +514,9 @@ fn summed_up(
     }
     let is_registry_alone = arguments.program.is_none() && programs.is_empty();
     if !is_registry_alone {
-        gap("reports", "no report was looked at");
+        if !programs.iter().any(|verified| verified.steps.iter().any(|taken| taken.name == "report")) {
+            gap("reports", "no report was looked at");
+        }
         gap("sealed", "what is sealed was not opened: names, notes and reasons may be anything");
     }
     gap(

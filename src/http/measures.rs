@@ -97,6 +97,13 @@ impl Default for Measures {
 }
 
 impl Measures {
+    /// Waits until nobody else computes figures; they may again when what this returns is dropped.
+    pub(super) async fn turn(&self) -> Result<impl Drop + Send + use<>, Problem> {
+        let turn = tokio::time::timeout(TURN_WAIT, self.turn.clone().acquire_owned()).await;
+        let busy = || Problem::new(Code::Busy, "other figures are being computed; try again");
+        turn.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
     fn answered(&self, key: &AnswerKey) -> Option<Bytes> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.iter().find(|(known, _)| known == key).map(|(_, body)| body.clone())
@@ -349,10 +356,7 @@ async fn answer<T: Serialize>(
             return Ok(json_bytes(body));
         }
     }
-    let turn = tokio::time::timeout(TURN_WAIT, app.measures.turn.clone().acquire_owned()).await;
-    let Ok(turn) = turn else {
-        return Err(Problem::new(Code::Busy, "other figures are being computed; try again"));
-    };
+    let turn = app.measures.turn().await?;
     let app = app.clone();
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;

@@ -27,6 +27,7 @@ pub mod pairing;
 pub mod problem;
 pub mod proofs;
 pub mod reads;
+pub mod reports;
 pub mod request;
 pub mod server;
 
@@ -132,6 +133,8 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/programs/{program}/suggestions", route(READ, get(pairing::suggestions)))
         .route("/v1/programs/{program}/rounds", route(READ, get(pairing::rounds)))
         .route("/v1/programs/{program}/published-figures", route(READ, get(outsiders::published_figures)))
+        .route("/v1/programs/{program}/reports", route(BOTH, get(reports::list).post(reports::publish)))
+        .route("/v1/reports/{digest}", route(READ, get(reports::report)))
         .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
         .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
         .route("/v1/programs/{program}/proofs/inclusion", route(READ, get(proofs::inclusion)))
@@ -142,6 +145,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/registry/rotate-key", route(WRITE, post(proofs::rotate_registry)))
         .route("/v1/keys", route(READ, get(proofs::keys)))
         .route("/log/{program}/checkpoint", route(READ, get(proofs::checkpoint)))
+        .route("/log/{program}/reports/{digest}", route(READ, get(reports::beside_the_log)))
         .route("/log/{program}/tile/{*tile}", route(READ, get(proofs::tile)))
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))

@@ -80,6 +80,10 @@ codes! {
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
     /// A round of so many cannot be computed in time.
     RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
+    /// There is no report of that week, or none yet.
+    ImpossibleReport = "impossible-report" 422 "There can be no such report";
+    /// Nothing is published by a service that keeps nothing on a disk.
+    NotPublishing = "not-publishing" 501 "This service publishes nothing";
     /// The software met a defect of its own.
     Internal = "internal" 500 "The service failed";
     /// An entry or an earlier answer cannot be read back from the log.

@@ -11,6 +11,7 @@
 //! tail/N.tail       the second copy of the newest entries: preallocated segments of CRC-framed commits, in order
 //! tail/BASE         size and root of every ledger as the segments left it that were dropped
 //! mirror/log/*      the second copy of all others: what is published of each ledger (see [`mirror`])
+//! reports/          published reports: a signed note each, under the digest of its text
 //! sled.before-open  sled as an unclean stop left it, until a start has shown that the copies agree
 //! *.damaged-N       what a start or a repair moved aside; never read again, for you to look at and delete
 //! *.rebuilding      a rebuild that was interrupted; the next start begins it anew
@@ -84,6 +85,7 @@ pub mod policy;
 pub mod proofs;
 pub mod provable;
 pub mod read_only;
+pub mod reports;
 pub mod sled;
 pub mod tiled;
 pub mod tiles;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, Slug};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug};
 use mentorlog_events::time::Timestamp;
 
 use super::Context;
@@ -35,6 +35,7 @@ pub struct RegistryState {
     programs: BTreeMap<ProgramId, Program>,
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
+    reports: BTreeMap<ReportId, Report>,
     registry_origin: String,
     /// What is recorded of each ledger, the registry's own included, by its origin.
     ledgers: HashMap<String, Recorded>,
@@ -46,6 +47,17 @@ struct Recorded {
     key_number: u32,
     /// Size of the newest `ledger-head`, and when it was recorded.
     head: Option<(u64, Timestamp)>,
+}
+
+/// A report that is published, or is being so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Origin of the ledger it is about.
+    pub origin: String,
+    /// Size of the ledger it rests on.
+    pub size: u64,
+    /// SHA-256 of its signed text; `None` while it is not published.
+    pub digest: Option<B64<32>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +98,13 @@ pub enum BadRegistryReference {
     /// A program's opening ends that never began, or ends twice.
     #[error("the opening of program {0} ends and was not under way")]
     NotBegun(ProgramId),
-    /// A head or a key is that of a ledger the registry does not know.
+    /// The publishing of a report begins twice.
+    #[error("the publishing of report {0} begins for the second time")]
+    ReportTwice(ReportId),
+    /// A report was published that was not being so, or was already.
+    #[error("report {0} is published and its publishing was not under way")]
+    ReportNotBegun(ReportId),
+    /// A head, a key or a report is that of a ledger the registry does not know.
     #[error("it is about a ledger that was never opened")]
     UnknownOrigin,
     /// A key has not the number after the last one's.
@@ -194,6 +212,16 @@ impl RegistryState {
         begun.map(|(&program, row)| Unfinished { program, slug: &row.slug, origin: &row.origin })
     }
 
+    /// What is recorded of a report; `None` if nothing is.
+    pub fn report(&self, report: ReportId) -> Option<&Report> {
+        self.reports.get(&report)
+    }
+
+    /// Every report that is published or is being so, in the order of their ids.
+    pub fn reports(&self) -> impl Iterator<Item = (ReportId, &Report)> {
+        self.reports.iter().map(|(&id, report)| (id, report))
+    }
+
     /// Origin of the registry's own ledger; empty before the first entry.
     pub fn registry_origin(&self) -> &str {
         &self.registry_origin
@@ -268,10 +296,23 @@ impl RegistryState {
                 }
                 known.key_number = found;
             }
+            RegistryEvent::ReportPublishing(publishing) => {
+                if !self.ledgers.contains_key(&publishing.origin) {
+                    return Err(BadRegistryReference::UnknownOrigin);
+                }
+                let report =
+                    Report { origin: publishing.origin.clone(), size: publishing.size, digest: None };
+                if self.reports.insert(publishing.report, report).is_some() {
+                    return Err(BadRegistryReference::ReportTwice(publishing.report));
+                }
+            }
+            RegistryEvent::ReportPublished(published) => {
+                let report = self.reports.get_mut(&published.report).filter(|report| report.digest.is_none());
+                let report = report.ok_or(BadRegistryReference::ReportNotBegun(published.report))?;
+                report.digest = Some(published.digest);
+            }
             // What these record, no rule asks for yet.
-            RegistryEvent::ReportPublishing(_)
-            | RegistryEvent::ReportPublished(_)
-            | RegistryEvent::TokenIssued(_)
+            RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)

@@ -131,6 +131,7 @@ impl Committer {
             Fold::Registry { entries } => {
                 self.published.registry.grew(head, now);
                 for entry in entries {
+                    self.published.reports.apply(&entry);
                     self.note_keys(&entry, now);
                 }
             }
@@ -178,6 +179,9 @@ impl Committer {
             Reply::Rotated(rotated, answer) => {
                 let _ = answer.send(rotated);
             }
+            Reply::Report(step, answer) => {
+                let _ = answer.send(step);
+            }
         }
     }
 }
@@ -194,6 +198,7 @@ impl Reply {
             Self::NoBatch(_, answer) => Self::NoBatch(why.clone(), answer),
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
             Self::Rotated(_, answer) => Self::Rotated(Err(RotationRefusal::Refused(why.clone())), answer),
+            Self::Report(_, answer) => Self::Report(Err(why.clone()), answer),
         }
     }
 }

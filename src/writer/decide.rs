@@ -9,7 +9,9 @@ use std::thread;
 
 use mentorlog_events::entry::{Actor, CommandStamp, ENVELOPE, Entry, Facts};
 use mentorlog_events::event::Event;
-use mentorlog_events::event::registry::{KeyRotated, LedgerHead, RegistryEvent, RegistryOpened};
+use mentorlog_events::event::registry::{
+    KeyRotated, LedgerHead, RegistryEvent, RegistryOpened, ReportPublished,
+};
 use mentorlog_events::id::{B64, CommandId, EventId, InstallationId, LedgerId, ProgramId};
 use mentorlog_events::time::{Timestamp, Zone};
 use mentorlog_projections::read_models::ReadModels;
@@ -23,11 +25,12 @@ use super::known::Known;
 use super::ledgers::{Ledger, Pending, Registry, seen};
 use super::published::{Head, Program, Published, View, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
+use super::reports::{self, Step, StepAnswer};
 use super::{Caller, Idempotency, Message, Rotated, RotationRefusal, Submission, system};
 use crate::keys::Keys;
 use crate::ledger::merkle::Tree;
 use crate::rules::command::{ExpireProposal, OpenProgram};
-use crate::rules::registry::{Opening, decide_open, rotation_statement};
+use crate::rules::registry::{Opening, Report as Recorded, decide_open, rotation_statement};
 use crate::rules::rejection::Rejection;
 use crate::rules::state::State;
 use crate::rules::{Context, Ids, decide};
@@ -130,6 +133,10 @@ impl Decider {
             Message::Tick => {
                 self.expire_proposals();
                 self.record_heads(false);
+            }
+            Message::Report(step, caller, answer) => {
+                let stepped = self.report_step(step, &caller);
+                self.open.replies.push(Reply::Report(stepped, answer));
             }
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
@@ -367,6 +374,56 @@ impl Decider {
         let signature = B64(self.keys.sign(&origin, current, statement.as_bytes()));
         self.register(KeyRotated { origin, key_number, public_key, signature }.into(), caller, None, now);
         Ok(rotated)
+    }
+
+    /// Records that a report is about to be published, or that it was. What is recorded already stays as it is.
+    fn report_step(&mut self, step: Step, caller: &Caller) -> StepAnswer {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        if caller.actor != Actor::Manager || caller.on_behalf_of.is_some() {
+            return Err(Rejection::ManagerOnly.into());
+        }
+        let now = self.published.clock.to_record()?;
+        let known = |report| self.registry.state.report(report);
+        let event: RegistryEvent = match step {
+            Step::Begin(publishing) => match known(publishing.report) {
+                Some(report) => return Ok(report.digest),
+                None => publishing.into(),
+            },
+            Step::Complete(published) => match known(published.report) {
+                Some(Recorded { digest: Some(digest), .. }) => return Ok(Some(*digest)),
+                Some(Recorded { digest: None, .. }) => published.into(),
+                None => return Err(Refusal::Unreadable("the registry does not know the report".to_owned())),
+            },
+        };
+        self.register(event, caller, None, now);
+        Ok(None)
+    }
+
+    /// Takes up every report that began to be published before the last stop: made again, written and recorded.
+    pub(super) fn resume_reports(&mut self) {
+        let unfinished = self.registry.state.reports().filter(|(_, report)| report.digest.is_none());
+        let unfinished: Vec<_> = unfinished.map(|(id, report)| (id, report.clone())).collect();
+        for (report, Recorded { origin, size, .. }) in unfinished {
+            match reports::resume(&self.published, report, &origin, size) {
+                Ok(digest) => {
+                    tracing::info!(%report, %digest, "a report that was being published at the last stop is finished");
+                    let now = self.published.clock.now();
+                    self.register(
+                        ReportPublished { report, digest: B64(digest.0) }.into(),
+                        &system(),
+                        None,
+                        now,
+                    );
+                }
+                // Nothing depends on it: asking for it again, or a later start, may do.
+                Err(why) => {
+                    tracing::warn!(%report, why, "a report that was being published is left unfinished");
+                }
+            }
+        }
+        self.hand_over();
     }
 
     /// The registry's entry 0.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::published::{Head, Program};
 use super::receipt::Refusal;
+use super::reports::StepAnswer;
 use super::{Answer, BatchAnswer, OpenAnswer, RotateAnswer};
 use crate::ledger::Append;
 
@@ -31,6 +32,7 @@ pub(super) enum Reply {
     NoBatch(Refusal, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(Result<(Arc<Program>, Found), Refusal>, oneshot::Sender<OpenAnswer>),
     Rotated(RotateAnswer, oneshot::Sender<RotateAnswer>),
+    Report(StepAnswer, oneshot::Sender<StepAnswer>),
 }
 
 /// What of one ledger is published once its entries are durable.

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
+use crate::ledger::reports::Shelf;
 use crate::rules::command::{Command, OpenProgram};
 use crate::rules::registry::RegistryState;
 
@@ -35,6 +36,7 @@ pub mod keybook;
 pub mod published;
 pub mod publisher;
 pub mod receipt;
+pub mod reports;
 
 mod decide;
 mod group;
@@ -59,6 +61,7 @@ use published::{Directory, Head, Published, PublishingVitals};
 use publisher::{BadMirror, Publisher, Publishing};
 use receipt::{Receipt, Refusal};
 use replay::{ReplayError, Replayed, replay};
+use reports::{Recorded, Reports};
 use vitals::Vitals;
 use witness::Witness;
 
@@ -150,6 +153,7 @@ enum Message {
     Batch(ProgramId, Vec<Submission>, bool, Instant, oneshot::Sender<Result<BatchAnswer, Refusal>>),
     Open(OpenProgram, Caller, Option<Idempotency>, oneshot::Sender<OpenAnswer>),
     Rotate(LedgerId, u32, Caller, oneshot::Sender<RotateAnswer>),
+    Report(reports::Step, Caller, oneshot::Sender<reports::StepAnswer>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -218,6 +222,7 @@ impl Writer {
         let mut registry = RegistryState::new();
         let mut registry_known = Known::default();
         let mut keybook = Keybook::default();
+        let mut recorded = Recorded::default();
         let mut openings = HashMap::new();
         let mut installation = None;
         let mut newest = Timestamp::MIN;
@@ -243,7 +248,9 @@ impl Writer {
                 let contradicts =
                     |error: &dyn std::fmt::Display| contradiction(LedgerId::REGISTRY, entry.seq, error);
                 keybook.apply(entry).map_err(|error| contradicts(&error))?;
-                registry.apply(entry).map_err(|error| contradicts(&error))
+                registry.apply(entry).map_err(|error| contradicts(&error))?;
+                recorded.apply(entry);
+                Ok(())
             },
         )?;
         let registry_recorded = newest;
@@ -292,6 +299,10 @@ impl Writer {
         let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         vitals.replay_micros.store(micros, Ordering::Relaxed);
         let head = Head { size: registry_tree.size(), root: registry_tree.root() };
+        let shelf = match &publishing {
+            Publishing::Off => None,
+            Publishing::Into { data, .. } => Some(Shelf::new(data)),
+        };
         let published = Arc::new(Published {
             log: log.clone(),
             clock,
@@ -301,6 +312,7 @@ impl Writer {
             registry: Arc::new(Auditable::new(LedgerId::REGISTRY, registry_tree, head)),
             keybook: RwLock::new(keybook),
             publishing: PublishingVitals::default(),
+            reports: Reports::new(shelf, keys.clone(), recorded),
             witnesses,
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),
@@ -329,6 +341,7 @@ impl Writer {
             decider.open_registry(id);
         }
         decider.resume_openings();
+        decider.resume_reports();
         let in_flight = decider.in_flight.clone();
         let wake = queue.downgrade();
         let deciding = spawn("decide", &published, move || decider.run(inbox));

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::auditable::Auditable;
 use super::keybook::Keybook;
 use super::receipt::Refusal;
+use super::reports::Reports;
 use super::vitals::Vitals;
 use super::witness::Witness;
 use crate::clock::Clock;
@@ -210,6 +211,8 @@ pub struct Published {
     pub(super) registry: Arc<Auditable>,
     pub(super) keybook: RwLock<Keybook>,
     pub(super) publishing: PublishingVitals,
+    /// The reports that were published.
+    pub reports: Reports,
     pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,

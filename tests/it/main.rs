@@ -15,5 +15,6 @@ mod http;
 mod ledger;
 mod pairing;
 mod proof;
+mod reports;
 mod rot;
 mod scale;

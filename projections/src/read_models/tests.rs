@@ -14,6 +14,7 @@ use crate::pairs::PairView;
 
 mod measures;
 mod outsiders;
+mod reports;
 mod suggestions;
 
 const ANN: ParticipantId = ParticipantId(Uuid::from_u128(0xa1));

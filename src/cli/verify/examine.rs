@@ -121,6 +121,13 @@ fn keys_of(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Keys
     keys
 }
 
+/// Every key that is known to have signed for a log, also those that no longer may.
+pub fn keys_ever(origin: &str, asked: &Asked<'_>, told: Option<(&Told, bool)>) -> Vec<VerifierKey> {
+    let told = told.map(|(told, is_believed)| (told, is_believed || asked.own == OwnKey::Taken));
+    let keys = keys_of(origin, asked, told);
+    keys.current.into_iter().chain(keys.retired.into_iter().map(|(key, _)| key)).collect()
+}
+
 /// Whose word for its own key a log is, when nobody else gave one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnKey {

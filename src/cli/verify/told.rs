@@ -12,6 +12,7 @@ use mentorlog_events::time::Timestamp;
 
 use crate::ledger::note::{KeyKind, KeyName, VerifierKey};
 use crate::rules::registry::RegistryState;
+use crate::writer::reports::Recorded;
 
 /// A key of a ledger, as the registry recorded it.
 #[derive(Debug, Clone)]
@@ -50,12 +51,15 @@ pub struct Told {
     /// By origin, in the order in which they were recorded.
     heads: BTreeMap<String, Vec<Head>>,
     origins: BTreeMap<ProgramId, String>,
+    /// The reports that were published.
+    pub reports: Recorded,
 }
 
 impl Told {
     /// Takes the registry's next entry into account; the error says why it cannot be the next one.
     pub fn take(&mut self, entry: &Entry<RegistryEvent>) -> Result<(), String> {
         self.state.apply(entry).map_err(|error| error.to_string())?;
+        self.reports.apply(entry);
         let seq = entry.seq;
         match &entry.event {
             RegistryEvent::RegistryOpened(opened) => {

@@ -151,3 +151,24 @@ fn a_registry_begins_with_its_opening_once() {
     let gap = entry(5, start(), &manager(), intent);
     assert_eq!(empty.apply(&gap), Err(BadRegistryReference::Gap { expected: 0, found: 5 }));
 }
+
+#[test]
+fn a_report_is_published_once_after_it_was_begun_and_of_a_ledger_that_is_known() {
+    use mentorlog_events::event::registry::{ReportPublished, ReportPublishing};
+    let report = mentorlog_events::id::ReportId(id("report"));
+    let publishing = |origin: &str| ReportPublishing { report, origin: origin.to_owned(), size: 9 };
+    let published = ReportPublished { report, digest: B64([3; 32]) };
+    let mut state = registry();
+    assert_eq!(append(&mut state.clone(), publishing("another")), Err(BadRegistryReference::UnknownOrigin));
+    assert_eq!(
+        append(&mut state.clone(), published.clone()),
+        Err(BadRegistryReference::ReportNotBegun(report))
+    );
+    append(&mut state, publishing("origin")).unwrap();
+    assert_eq!(state.report(report).map(|report| (report.size, report.digest)), Some((9, None)));
+    let twice = append(&mut state.clone(), publishing("origin"));
+    assert_eq!(twice, Err(BadRegistryReference::ReportTwice(report)));
+    append(&mut state, published.clone()).unwrap();
+    assert_eq!(state.reports().map(|(_, report)| report.digest).collect::<Vec<_>>(), [Some(B64([3; 32]))]);
+    assert_eq!(append(&mut state, published), Err(BadRegistryReference::ReportNotBegun(report)));
+}

@@ -5,12 +5,12 @@ use crate::outsiders::{Share, Week, WeekClose};
 use crate::reciprocity::{Asked, Figure};
 use crate::retention;
 
-fn person(n: u128) -> ParticipantId {
+pub(super) fn person(n: u128) -> ParticipantId {
     ParticipantId(Uuid::from_u128(0xbee_0000 + n))
 }
 
 /// A program with a policy of `k`, and people of three generations in turn.
-fn program(k: u16, people: u128) -> History {
+pub(super) fn program(k: u16, people: u128) -> History {
     let mut history = History::empty();
     let measures = MeasurePolicy { k_anonymity: k, ..MeasurePolicy::default() };
     history.say(ProgramOpened { measures, ..opened() });
@@ -23,7 +23,7 @@ fn program(k: u16, people: u128) -> History {
 
 /// What happens, on the day after so many days more.
 #[derive(Debug, Clone)]
-enum Step {
+pub(super) enum Step {
     Pair(u128, u128),
     Meet(usize, bool, u16),
     Rate(usize, u8),
@@ -37,7 +37,7 @@ enum Step {
 
 const PEOPLE: u128 = 14;
 
-fn steps() -> impl Strategy<Value = Vec<(i32, Step)>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<(i32, Step)>> {
     let some = || 0_usize..40;
     let step = prop_oneof![
         5 => (0..PEOPLE, 1..PEOPLE).prop_map(|(a, more)| Step::Pair(a, (a + more) % PEOPLE)),
@@ -53,7 +53,7 @@ fn steps() -> impl Strategy<Value = Vec<(i32, Step)>> {
     prop::collection::vec((0_i32..9, step), 0..90)
 }
 
-fn told(k: u16, steps: &[(i32, Step)]) -> History {
+pub(super) fn told(k: u16, steps: &[(i32, Step)]) -> History {
     let mut history = program(k, PEOPLE);
     let mut pairs: Vec<(ParticipantId, ParticipantId)> = Vec::new();
     let mut sessions: Vec<ParticipantId> = Vec::new();
@@ -116,7 +116,7 @@ fn told(k: u16, steps: &[(i32, Step)]) -> History {
 }
 
 /// Every week that is over some time after a history, the last of them without an entry.
-fn weeks(history: &History) -> Vec<Week> {
+pub(super) fn weeks(history: &History) -> Vec<Week> {
     let last = Week::of(history.entries.last().unwrap().day).next().next();
     std::iter::successors(Some(Week::of(history.entries[0].day)), |week| Some(week.next()))
         .take_while(|week| *week <= last)
