@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use mentorlog_events::entry::{Entry, Facts};
 use mentorlog_events::event::Event;
@@ -16,8 +17,8 @@ use super::Failure;
 use super::place::Place;
 use super::progress::Progress;
 use super::source::{ProgramName, Stored, damaged};
-use super::verify::REPORTS;
 use super::verify::told::Told;
+use super::verify::{PUBLISHED_WITHIN, REPORTS};
 use crate::keys::Keys;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
@@ -130,6 +131,44 @@ fn signed(
 ///
 /// `all`: where the logs of all ledgers are, each under its name.
 pub fn from_web(all: &Place, name: &ProgramName, out: &Path) -> Result<Bundled, Failure> {
+    let begun = Instant::now();
+    // A server publishes within a second what it has acknowledged; what is not there by then is not there.
+    let published = loop {
+        let found = found(all, name);
+        if found.is_ok() || begun.elapsed() > PUBLISHED_WITHIN {
+            break found?;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let Found { registry, told, id, place, note, checkpoint } = published;
+    let files = Tiled::new(place.resources(), id.into(), checkpoint.size);
+    let (registry_note, registry_checkpoint, registry_files) = registry;
+    let registry = Source {
+        log: &registry_files,
+        ledger: LedgerId::REGISTRY,
+        note: registry_note,
+        checkpoint: registry_checkpoint,
+    };
+    let program = Source { log: &files, ledger: id.into(), note, checkpoint };
+    let beside = place.resources();
+    let report = |digest: Digest| {
+        let fetched = beside.fetch(&format!("{REPORTS}/{digest}"), NOTE_BYTES_MAX).map_err(Failure::new)?;
+        Ok(fetched.map(|note| note.to_vec()))
+    };
+    write(&registry, &program, (&told, &report), out)
+}
+
+/// What is published of a program and of its registry.
+struct Found {
+    registry: (Vec<u8>, Checkpoint, Tiled),
+    told: Told,
+    id: ProgramId,
+    place: Place,
+    note: Vec<u8>,
+    checkpoint: Checkpoint,
+}
+
+fn found(all: &Place, name: &ProgramName) -> Result<Found, Failure> {
     // The registry first: what it says of a ledger's size, the ledger fetched after it has.
     let (registry_note, registry_checkpoint) = published(&all.join("registry"))?;
     let registry_files =
@@ -146,20 +185,8 @@ pub fn from_web(all: &Place, name: &ProgramName, out: &Path) -> Result<Bundled, 
     })?;
     let place = all.join(&id.to_string());
     let (note, checkpoint) = published(&place)?;
-    let files = Tiled::new(place.resources(), id.into(), checkpoint.size);
-    let registry = Source {
-        log: &registry_files,
-        ledger: LedgerId::REGISTRY,
-        note: registry_note,
-        checkpoint: registry_checkpoint,
-    };
-    let program = Source { log: &files, ledger: id.into(), note, checkpoint };
-    let beside = place.resources();
-    let report = |digest: Digest| {
-        let fetched = beside.fetch(&format!("{REPORTS}/{digest}"), NOTE_BYTES_MAX).map_err(Failure::new)?;
-        Ok(fetched.map(|note| note.to_vec()))
-    };
-    write(&registry, &program, (&told, &report), out)
+    let registry = (registry_note, registry_checkpoint, registry_files);
+    Ok(Found { registry, told, id, place, note, checkpoint })
 }
 
 /// The checkpoint that is published at a place. Whether it is signed by whom it should, verifying it will show.

@@ -158,7 +158,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 /// A server that has recorded how far a ledger has grown has published it after this time, or never will.
-const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
+pub const PUBLISHED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Why there is no log to look at.
 enum Stop {
