@@ -102,15 +102,6 @@ impl Shelf {
         }))
     }
 
-    /// Copies a report into a folder, which is made if need be; the copy is synced. `false` if the report is not there
-    /// whole: nothing was written then.
-    pub fn copy(&self, digest: Digest, into: &Path) -> io::Result<bool> {
-        let Some(note) = self.note(digest)? else { return Ok(false) };
-        fs::create_dir_all(into)?;
-        write_whole(&into.join(digest.to_string()), &note)?;
-        Ok(true)
-    }
-
     fn path(&self, digest: Digest) -> PathBuf {
         self.folder.join(digest.to_string())
     }
@@ -154,11 +145,6 @@ mod tests {
             shelf.put(&first).unwrap();
             assert_eq!(shelf.note(digest).unwrap().unwrap(), first.to_string().as_bytes());
         }
-        let copies = data.path().join("bundle").join("reports");
-        assert!(shelf.copy(digest, &copies).unwrap());
-        assert!(!shelf.copy(Digest::of("another\n"), &copies).unwrap());
-        assert_eq!(fs::read(copies.join(digest.to_string())).unwrap(), first.to_string().as_bytes());
-        assert_eq!(fs::read_dir(&copies).unwrap().count(), 1);
     }
 
     #[test]
