@@ -5,6 +5,7 @@
 //! <out>/BACKUP                      which ledgers, how large, with which roots (JSON)
 //! <out>/log/registry/...            each ledger as a C2SP tlog-tiles log: checkpoint, tiles, bundles
 //! <out>/log/<program uuid>/...
+//! <out>/reports/<digest>            every published report
 //! <keys-out>/signing.key idempotency.key CHECK
 //! ```
 //! The ledgers may be shown to anyone who may read them; who has the keys can sign in the installation's name.
@@ -27,6 +28,7 @@ use crate::clock::{Clock, Machine};
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirrored::{LedgerMirror, Mirrored, Verified, name_of};
+use crate::ledger::reports::{Digest, Shelf};
 use crate::rules::registry::RegistryState;
 use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
@@ -122,9 +124,12 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
         Ok::<(), Failure>(())
     };
     // The registry first: every program it knows is there by now, and of others nothing is said.
-    let mut registry = RegistryState::new();
+    let (mut registry, mut reports) = (RegistryState::new(), Vec::new());
     take(LedgerId::REGISTRY, &mut |bytes| {
         let entry = Entry::<RegistryEvent>::parse(bytes).map_err(damaged)?;
+        if let RegistryEvent::ReportPublished(published) = &entry.event {
+            reports.push(Digest::from(published.digest));
+        }
         registry.apply(&entry).map_err(damaged)
     })?;
     let programs: Vec<LedgerId> = registry.programs().map(|(program, _)| program.into()).collect();
@@ -134,6 +139,12 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
         progress.add(1);
     }
     progress.finish();
+    let missing = Shelf::new(data).copy_to(&Shelf::new(&draft), reports).map_err(Failure::new)?;
+    for digest in missing {
+        eprintln!(
+            "mentorlog: report {digest} is not there or damaged: asking for its week again makes it anew"
+        );
+    }
     let text = serde_json::to_string_pretty(&manifest).map_err(Failure::new)? + "\n";
     write_private(&draft.join("BACKUP"), text.as_bytes(), 0o644)?;
     settle(&draft, out)?;

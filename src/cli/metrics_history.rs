@@ -166,7 +166,7 @@ fn closes(log: &dyn Log, ledger: LedgerId, size: u64, now: Timestamp) -> Result<
     let mut first = None;
     replay::<Event>(log, ledger, 0..size, false, |Replayed { entry, .. }| {
         first.get_or_insert(Week::of(entry.day));
-        models.apply(&entry);
+        models.apply(entry);
         if models.size().is_multiple_of(STEP) {
             progress.add(STEP);
         }

@@ -22,6 +22,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirrored::{Mirrored, ledger_named, name_of};
 use crate::ledger::note::Note;
+use crate::ledger::reports::Shelf;
 use crate::writer::check::check;
 
 /// There are two histories.
@@ -117,6 +118,15 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         trees.push((ledger, read.tree));
     }
     progress.finish();
+
+    let reports = Shelf::new(from);
+    for digest in
+        reports.digests().and_then(|all| reports.copy_to(&Shelf::new(&draft), all)).map_err(Failure::new)?
+    {
+        eprintln!(
+            "mentorlog: report {digest} is damaged in the backup: asking for its week again makes it anew"
+        );
+    }
 
     let mut proven = false;
     for path in pin {

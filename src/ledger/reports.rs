@@ -102,6 +102,38 @@ impl Shelf {
         }))
     }
 
+    /// Copies reports to another shelf. Those that are not here, or not whole, are returned.
+    pub fn copy_to(
+        &self,
+        other: &Self,
+        reports: impl IntoIterator<Item = Digest>,
+    ) -> io::Result<Vec<Digest>> {
+        let mut missing = Vec::new();
+        for digest in reports {
+            match self.note(digest)?.map(|bytes| Note::parse(&bytes)) {
+                Some(Ok(note)) => drop(other.put(&note)?),
+                _ => missing.push(digest),
+            }
+        }
+        Ok(missing)
+    }
+
+    /// The reports that lie here, whole or not, in order.
+    pub fn digests(&self) -> io::Result<Vec<Digest>> {
+        let names = match fs::read_dir(&self.folder) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut digests = Vec::new();
+        for name in names {
+            // What has another name is no report.
+            digests.extend(name?.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()));
+        }
+        digests.sort_unstable();
+        Ok(digests)
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         self.folder.join(digest.to_string())
     }
@@ -125,6 +157,19 @@ mod tests {
     fn note(text: &str, seed: u8) -> Note {
         let signer = Signer::new("log.example/1".parse().unwrap(), &[seed; 32]);
         Note::signed(text.to_owned(), vec![signer.sign(text, 0)]).unwrap()
+    }
+
+    #[test]
+    fn reports_are_copied_and_those_that_are_damaged_are_named() {
+        let (data, copy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (shelf, other) = (Shelf::new(data.path()), Shelf::new(copy.path()));
+        assert_eq!(shelf.digests().unwrap(), []);
+        let whole = shelf.put(&note("a report\n", 1)).unwrap();
+        let damaged = shelf.put(&note("another\n", 1)).unwrap();
+        fs::write(shelf.path(damaged), "not a note").unwrap();
+        assert_eq!(shelf.copy_to(&other, shelf.digests().unwrap()).unwrap(), [damaged]);
+        assert_eq!(other.digests().unwrap(), [whole]);
+        assert_eq!(other.note(whole).unwrap(), shelf.note(whole).unwrap());
     }
 
     #[test]

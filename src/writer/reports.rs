@@ -235,7 +235,7 @@ impl<'a> Maker<'a> {
         }
         let (models, size) = (&mut self.models, &mut self.size);
         replay::<Event>(self.log, ledger, *size..ground.size, false, |Replayed { entry, .. }| {
-            models.apply(&entry);
+            models.apply(entry);
             *size = entry.seq + 1;
             Ok(())
         })?;

@@ -128,11 +128,21 @@ fn a_bundle_is_whole_or_not_there_and_never_added_to() {
     let key = Path::new(data).join("keys/signing.key");
     let right = fs::read(&key).unwrap();
     fs::write(&key, [7; 32]).unwrap();
+    let failed = export(&dir.path().join("failed"), 1);
+    assert!(text(&failed.stderr).contains("is not the key that was made here"), "{}", text(&failed.stderr));
+    let check = Path::new(data).join("keys/CHECK");
+    let sums = fs::read(&check).unwrap();
+    fs::remove_file(&check).unwrap();
     let failed = export(&dir.path().join("failed"), 5);
-    assert!(text(&failed.stderr).contains("is not the key of"), "{}", text(&failed.stderr));
+    assert!(
+        text(&failed.stderr).contains("signed with a key from keys/signing.key"),
+        "{}",
+        text(&failed.stderr)
+    );
     fs::remove_file(&key).unwrap();
     export(&dir.path().join("failed"), 1);
     fs::write(&key, right).unwrap();
+    fs::write(&check, sums).unwrap();
     let names = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name());
     assert_eq!(
         names.filter(|name| name.to_str().unwrap().contains("partial") || name == "failed").count(),
