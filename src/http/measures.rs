@@ -36,7 +36,7 @@ type Answer = Result<Response, Problem>;
 const TURN_WAIT: Duration = Duration::from_secs(20);
 
 /// Read models of earlier sizes that are kept: 100 bytes an event each, so few.
-const PASTS_MAX: usize = 2;
+const PASTS_MAX: usize = 1;
 
 /// Answers that are kept.
 const ANSWERS_MAX: usize = 64;
