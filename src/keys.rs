@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -53,7 +53,7 @@ impl Keys {
     /// Reads the key files under `<data>/keys`, or makes them (mode 600, synced) where there is no history yet.
     pub fn open(data: &Path, has_history: bool) -> Result<Self, KeyError> {
         let folder = data.join("keys");
-        fs::create_dir_all(&folder).map_err(|error| KeyError::Io { path: folder.clone(), error })?;
+        private_dir(&folder).map_err(|error| KeyError::Io { path: folder.clone(), error })?;
         let keys = Self {
             tracing: open_key(&folder.join("idempotency.key"), has_history)?,
             signing: open_key(&folder.join("signing.key"), has_history)?,
@@ -198,6 +198,14 @@ impl LedgerSecret {
     /// The pair that an import without an id of its own makes of two participants.
     pub fn pair(&self, a: ParticipantId, b: ParticipantId) -> PairId {
         PairId(version_8(self.hmac16(b"pair", &[a.min(b).0.as_bytes(), a.max(b).0.as_bytes()])))
+    }
+}
+
+/// Makes a directory for nobody else's eyes, unless it is there.
+fn private_dir(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
     }
 }
 

@@ -284,13 +284,13 @@ fn programs(published: &Published) -> Vec<MetricFamily> {
         ),
         sessions(
             &shown.by_name,
-            "mentorlog_sessions_logged_total",
-            "Sessions ever told of up to the last weekly close, imported and voided ones included.",
+            "mentorlog_sessions_logged",
+            "Sessions told of up to the last weekly close, imported and voided ones included, of pairs that count.",
             program::sessions_logged,
         ),
         sessions(
             &shown.by_name,
-            "mentorlog_sessions_voided_total",
+            "mentorlog_sessions_voided",
             "Sessions voided up to the last weekly close.",
             program::sessions_voided,
         ),
@@ -312,7 +312,7 @@ fn sessions(
     let values: Vec<_> = programs.iter().filter_map(of).collect();
     let labels: Vec<_> =
         values.iter().map(|([(name, slug)], value)| ([(*name, slug.as_str())], *value)).collect();
-    counters(name, help, labels.iter().map(|(labels, value)| (&labels[..], *value)))
+    gauges(name, help, labels.iter().map(|(labels, value)| (&labels[..], *value as f64)))
 }
 
 /// The figures of the last week closes, of programs that have had one. A withheld series is not there.

@@ -39,7 +39,14 @@
 //! is the growth of a large count, not a small cell. It does not help against readers of the ledger itself, nor
 //! against several programs with the same people, nor against a `k` that is lowered later: what is withheld
 //! then is judged by the new one, but past weeks stand as they were.
-//! Retention is shown without numbers of lives and errors; the matrix of generations without margins; evidence
+//!
+//! It does not hide what a single event of a quiet week did. How many entries a ledger has is public: every
+//! checkpoint and the head on `/metrics` say it, and proofs need it. Who sees that one entry came, and a count withheld
+//! that was 0, knows that it is 1. Nor does it hide what is taken back: after a void, a correction or a pair
+//! entered in error totals fall by what one session or pair was. `k` protects cells against sums, not a program
+//! in which hardly anything happens against those who watch it every week. Survival and its mean
+//! are exact numbers of a curve whose counts are not shown; they may be matched with guesses of single lives.
+//! Retention is shown without numbers of lives and errors, but for the table in the report of an archived program; the matrix of generations without margins; evidence
 //! without its finer grades, which split counts that are shown.
 
 use std::collections::BTreeMap;
@@ -210,6 +217,9 @@ const PARTICIPANTS: [&str; 5] = ["enrolled", "on-break", "left", "departed", "er
 /// Bands of balance of pairs in which both taught.
 const BANDS: [&str; 3] = ["below-0.5", "0.5-to-0.8", "0.8-and-over"];
 
+/// Weeks without an entry that are closed one by one when the next entry comes: ten years.
+const WEEKS_ASLEEP_MAX: u32 = 520;
+
 /// The weeks of a program that have closed, and what of them the next one has to know.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Weeks {
@@ -264,7 +274,11 @@ impl ReadModels {
             Some(current) if current < week => {
                 let mut shown = std::mem::take(&mut self.weeks.shown);
                 let mut over = current;
-                while over < week {
+                // A program that slept longer has no publications from then on until it woke.
+                for _ in 0..WEEKS_ASLEEP_MAX {
+                    if over == week {
+                        break;
+                    }
                     if let Some(close) = self.close(over, &mut shown) {
                         self.weeks.closed.insert(over, Arc::new(close));
                     }
@@ -437,7 +451,12 @@ fn figures(fewest: Fewest, counts: &Counts, minutes: Option<u64>, classes: bool)
         dual_role_share: Share::of(dual_role, enrolled),
         cross_generation_share: Share::of(cross, known),
         reverse_share: Share::of(reverse, cross),
-        value_reciprocity: Share::of(valued, quarters),
+        // One rating more or less would be the difference of two weeks, and who taught knows the session.
+        value_reciprocity: if fewest.withholds_nothing() || quarters == Some(0) {
+            Share::of(valued, quarters)
+        } else {
+            Share::of(None, None)
+        },
         confirmation_ratio: Share::of(confirmed, live),
     };
     (shares, Cells(by_balance.collect()))
@@ -472,9 +491,18 @@ fn pairs(fewest: Fewest, counts: &Counts) -> (Cells, Cells, Option<u64>) {
 
 fn cohorts(fewest: Fewest, counts: &Counts) -> Vec<Cohort> {
     let fewest = fewest.in_pairs();
+    // Horizons are nested: what was lost between two that are shown is a count too.
+    let mut lost_before = None;
     let cohort = |(horizon, survived): (u32, counts::Survived)| {
         let started = fewest.alone(survived.started);
         let retained = started.and_then(|_| fewest.fixed_share(survived.retained, survived.lost));
+        let lost = survived.lost.value;
+        let between = lost_before.map_or(u64::MAX, |before: u64| lost.abs_diff(before));
+        let nobody = survived.started.value == 0;
+        let retained = retained.filter(|_| nobody || between == 0 || fewest.are_many_pairs(between));
+        if retained.is_some() && !nobody {
+            lost_before = Some(lost);
+        }
         Cohort { horizon, started, retained }
     };
     HORIZONS.into_iter().zip(counts.cohorts).map(cohort).collect()

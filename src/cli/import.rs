@@ -11,6 +11,7 @@ use mentorlog_events::record::Record;
 
 use super::place::Place;
 use super::progress::Progress;
+use super::restore::NOT_PROVEN;
 use super::source::Stored;
 use super::verify::told::Told;
 use super::{Failure, bundle, serve, verify};
@@ -52,6 +53,11 @@ struct Copy {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let (place, data) = (&arguments.bundle, &arguments.data);
+    if matches!(place, Place::Web(..)) {
+        // It could show one thing to be verified and another to be stored.
+        let text = "import takes a directory: fetch the bundle first, with `mentorlog export --server`";
+        return Err(Failure::coded(2, text));
+    }
     if let Some(fault) = verify::faults_of(place, &arguments.vkey).into_iter().next() {
         let word = fault.code.as_str();
         let text = format_args!("the bundle is not verified ({word}), nothing was changed: {}", fault.text);
@@ -117,6 +123,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     if let Some(files) = keys {
+        // Before there are keys to sign with: nothing proves that a bundle is the latest state.
+        let marker = write_key(data, "READ-ONLY", NOT_PROVEN.as_bytes());
+        marker.map_err(|error| Failure::new(format_args!("READ-ONLY cannot be written: {error}")))?;
         for (name, key) in files {
             let written = write_key(&data.join("keys"), name, &key);
             written.map_err(|error| Failure::new(format_args!("{name} cannot be written: {error}")))?;

@@ -128,7 +128,8 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         );
     }
 
-    let mut proven = false;
+    // By ledger, what was pinned: a registry's pin says nothing of what came to a program after its last head.
+    let mut pinned_at: Vec<(LedgerId, u64)> = Vec::new();
     for path in pin {
         let bytes =
             std::fs::read(path).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
@@ -160,8 +161,14 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
                 ),
             ));
         }
-        proven |= ledger == LedgerId::REGISTRY;
+        pinned_at.push((ledger, pinned.size));
     }
+    let unproven: Vec<String> = trees
+        .iter()
+        .filter(|(ledger, tree)| !pinned_at.contains(&(*ledger, tree.size())))
+        .map(|(ledger, tree)| format!("{} at {}", name_of(*ledger), tree.size()))
+        .collect();
+    let proven = unproven.is_empty();
 
     // A start over a directory that has nothing but its mirror: sled and the tail are made of it.
     let options = serve::open_options(&draft)?;
@@ -193,23 +200,24 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         data.display()
     );
     if proven {
-        println!("writable: the registry holds everything the pin vouches for");
+        println!("writable: every ledger is of the size its pin says");
         println!(
-            "not proven: that nothing was written after the pin; and of programs, that nothing was written after"
+            "not proven: that nothing was written after the pins; that they are the latest is your word"
         );
-        println!("            their last `ledger-head` in the registry, unless a pin of theirs was given");
     } else {
         println!(
-            "READ-ONLY: no pin of the registry was given, so nothing proves that this is the latest state"
+            "READ-ONLY: nothing proves that this is the latest state; there is no pin of {}",
+            unproven.join(", ")
         );
     }
     Ok(())
 }
 
 /// What the service says of itself when it serves such a directory.
-const NOT_PROVEN: &str = "\
+/// What is written into READ-ONLY: the first line is what callers are told.
+pub const NOT_PROVEN: &str = "\
 restored from a backup that nothing proves to be the latest: reads go on, nothing is written
-Restore once more with --pin and a checkpoint of the registry that was kept elsewhere to write again.
+Restore once more, with --pin and the latest checkpoint of every ledger, kept elsewhere, to write again.
 ";
 
 /// Which ledger a pin is of, and what it says. It has to be signed with the restored keys.

@@ -259,6 +259,11 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
     match (&target.one, &target.all) {
         // The registry itself was meant.
         (Some(one), _) if is_registry(one) => {
+            if arguments.report.is_some() || arguments.program.is_some() {
+                let text =
+                    format_args!("{one} is the registry's log: --report and --program are of a program");
+                return Err(Stop::Usage(Failure::coded(2, text)));
+            }
             let found = self::registry(one, asked, ledger_pin.as_ref().or(registry_pin.as_ref()));
             return Ok(summed_up(Some(found), Vec::new(), arguments, asked));
         }
@@ -293,9 +298,10 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
         (None, None) => {}
     }
     let mut programs: Vec<Verified> = programs.into_values().collect();
-    if let Some(report) = report.filter(|report| !report.is_done)
-        && let Some(verified) = programs.first_mut()
-    {
+    if let Some(report) = report.filter(|report| !report.is_done) {
+        let Some(verified) = programs.first_mut() else {
+            return Err(Stop::fault(Code::Report, "no program was verified that the report could be of"));
+        };
         report.unmatched(verified);
     }
     Ok(summed_up(registry, programs, arguments, asked))
@@ -374,7 +380,17 @@ fn program(
     let mut verified = Verified::of(place, Kind::Program);
     verified.program = id;
     verified.slug = told.and_then(|(told, _)| told.slug(id?).cloned());
-    let fetched = match examine::fetch(place, &mut verified) {
+    let begun = std::time::Instant::now();
+    // A server publishes one log after the other: what the registry says may be a second ahead of a ledger.
+    let first = loop {
+        let first = examine::fetch(place, &mut verified);
+        let is_known = || told.is_some_and(|(told, _)| id.is_some_and(|id| told.origin_of(id).is_some()));
+        if !matches!(first, Ok(None)) || !is_known() || begun.elapsed() > PUBLISHED_WITHIN {
+            break first;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    let fetched = match first {
         Ok(Some(fetched)) => fetched,
         Ok(None) => {
             let origin = told.and_then(|(told, _)| told.origin_of(id?));
@@ -398,12 +414,9 @@ fn program(
         }
         Err(()) => return verified,
     };
-    // A server publishes one log after the other: a head in the registry may be a second ahead of its ledger.
     let mut fetched = fetched;
     let noted = told.and_then(|(told, _)| told.heads(fetched.checkpoint.origin.as_str()).last());
-    let begun = std::time::Instant::now();
     while let Some(noted) = noted
-        && matches!(place, Place::Web(..))
         && noted.size > fetched.checkpoint.size
         && begun.elapsed() < PUBLISHED_WITHIN
     {

@@ -62,7 +62,7 @@ fn answer(app: &App, program: &Program, week: Option<Week>) -> Result<Response, 
         Some(week) if week > last => {
             return Err(wrong(&format_args!("{week} is not over: the last one that is is {last}")));
         }
-        Some(week) => program.view().models.week_close(week),
+        Some(week) => program.moment().models.week_close(week),
     };
     if let (Some(week), None) = (week, &close) {
         return Err(wrong(&format_args!("{week} was before the program was opened")));

@@ -137,13 +137,13 @@ struct Copied {
     root: Hash,
 }
 
-/// Copies out whoever can be paired. Holds the read models while it does, and nothing after.
+/// Copies out whoever can be paired, of a moment of the read models.
 fn copied(
     program: &Program,
     participant: Option<ParticipantId>,
     unit: Option<&Slug>,
 ) -> Result<Copied, Problem> {
-    let view = program.view();
+    let view = program.moment();
     let models: &ReadModels = &view.models;
     if let Some(unit) = unit.filter(|unit| !models.has_unit(unit)) {
         let detail = format_args!("nobody of this program is of the unit `{unit}`");

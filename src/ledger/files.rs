@@ -20,12 +20,17 @@ pub(super) fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     rename(&draft, path)
 }
 
+/// The directory a name stands in; `.` for a bare name.
+fn dir_of(path: &Path) -> Option<&Path> {
+    path.parent().map(|dir| if dir.as_os_str().is_empty() { Path::new(".") } else { dir })
+}
+
 /// Makes a directory and what is missing above it, and syncs each directory that got a new name.
 pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
-        Ok(()) => dir.parent().map_or(Ok(()), sync_dir),
+        Ok(()) => dir_of(dir).map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir.parent() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match dir_of(dir) {
             Some(parent) => create_dirs(parent).and_then(|()| create_dirs(dir)),
             None => Err(error),
         },
@@ -36,13 +41,13 @@ pub(super) fn create_dirs(dir: &Path) -> io::Result<()> {
 /// Renames within one directory and syncs it.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    to.parent().map_or(Ok(()), sync_dir)
+    dir_of(to).map_or(Ok(()), sync_dir)
 }
 
 /// Removes a file if it is there, and syncs its directory.
 pub(super) fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Ok(()) => path.parent().map_or(Ok(()), sync_dir),
+        Ok(()) => dir_of(path).map_or(Ok(()), sync_dir),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -95,7 +100,7 @@ pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
         }
     }
     sync_dir(dir)?;
-    dir.parent().map_or(Ok(()), sync_dir)
+    dir_of(dir).map_or(Ok(()), sync_dir)
 }
 
 /// Bytes the file system has allocated to every file below. What is removed meanwhile does not count.
@@ -128,7 +133,7 @@ pub(super) fn sync_dirs(dir: &Path) -> io::Result<()> {
 
 /// Moves something aside under the first free name `<name>.damaged-N`, and says which.
 pub(super) fn move_aside(path: &Path, name: &str) -> io::Result<PathBuf> {
-    let dir = path.parent().unwrap_or(Path::new("."));
+    let dir = dir_of(path).unwrap_or(Path::new("."));
     move_aside_into(dir, path, name)
 }
 
@@ -143,7 +148,7 @@ pub(super) fn move_aside_into(dir: &Path, path: &Path, name: &str) -> io::Result
         n += 1;
     };
     rename(path, &aside)?;
-    path.parent().map_or(Ok(()), sync_dir)?;
+    dir_of(path).map_or(Ok(()), sync_dir)?;
     Ok(aside)
 }
 

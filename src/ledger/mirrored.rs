@@ -245,6 +245,14 @@ impl LedgerMirror {
         Ok(self.read(TilePath { kind, index, width })?.map(|bytes| (width, bytes)))
     }
 
+    /// The first of these paths that is a tile of a log of more than `size` entries.
+    pub(super) fn tile_beyond<'a>(&self, paths: &'a [PathBuf], size: u64) -> Option<&'a Path> {
+        let top = self.0.join("tile");
+        let tile = |path: &Path| path.strip_prefix(&top).ok()?.to_str()?.parse::<TilePath>().ok();
+        let beyond = |path: &&PathBuf| tile(path).is_some_and(|tile| !tile.is_within(size));
+        paths.iter().find(beyond).map(PathBuf::as_path)
+    }
+
     /// Every tile and bundle that is there, and every path below `tile` that is none.
     fn inventory(&self) -> io::Result<(BTreeSet<TilePath>, Vec<PathBuf>)> {
         let (mut found, mut strays) = (BTreeSet::new(), Vec::new());

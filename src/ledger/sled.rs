@@ -968,7 +968,17 @@ fn settle_mirror(
     // sled is whole by now: nobody else needs to be asked.
     let sources = Sources::of_sled(db, &mirror);
     let empty = Tree::new();
-    for found in recovery::compare_mirror(&mirror, assessment, &sources)? {
+    let flawed = recovery::compare_mirror(&mirror, assessment, &sources)?;
+    // Tiles are written of durable entries only: one beyond the log says that the log has lost some, whatever became
+    // of the checkpoint. Before anything is moved.
+    for found in &flawed {
+        let size = assessment.trees.get(&found.ledger).map_or(0, Tree::size);
+        if let Some(beyond) = found.mirror.tile_beyond(&found.flaws.strays, size) {
+            let detail = format!("the mirror has {}, so there were more entries", beyond.display());
+            return Err(OpenError::Missing { ledger: found.ledger, seq: size, detail });
+        }
+    }
+    for found in flawed {
         report.findings.append(&mut found.findings());
         for draft in &found.flaws.drafts {
             files::remove_file(draft).map_err(OpenError::io("remove", draft))?;

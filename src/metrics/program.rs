@@ -236,7 +236,7 @@ pub fn sessions_logged(close: &WeekClose) -> Option<u64> {
     close.sessions.0.iter().map(|(_, count)| *count).sum()
 }
 
-/// Sessions that were voided; voiding is for good, so it only grows.
+/// Sessions that were voided, of pairs that were not entered in error.
 pub fn sessions_voided(close: &WeekClose) -> Option<u64> {
     close.sessions.get("voided")
 }

@@ -223,6 +223,8 @@ impl Writer {
         let mut registry_known = Known::default();
         let mut keybook = Keybook::default();
         let mut recorded = Recorded::default();
+        // By origin, the newest head the registry recorded: how far that ledger had come for certain.
+        let (mut heads, mut head_fault) = (HashMap::new(), None);
         let mut openings = HashMap::new();
         let mut installation = None;
         let mut newest = Timestamp::MIN;
@@ -250,6 +252,9 @@ impl Writer {
                 keybook.apply(entry).map_err(|error| contradicts(&error))?;
                 registry.apply(entry).map_err(|error| contradicts(&error))?;
                 recorded.apply(entry);
+                if let RegistryEvent::LedgerHead(head) = &entry.event {
+                    heads.insert(head.origin.clone(), (head.size, head.root.0));
+                }
                 Ok(())
             },
         )?;
@@ -269,6 +274,17 @@ impl Writer {
             };
             replayed += tree.size();
             let ledger = Ledger::rebuild(&**log, program, tree, &keys)?;
+            let head = keybook.of(program.into()).and_then(|known| heads.get(known.origin.as_str()));
+            if let Some((size, root)) = head {
+                let found = ledger.program.root_at(&**log, *size).map_err(ReplayError::from)?;
+                if found != Some(*root) {
+                    let at = ledger.size.min(*size);
+                    let has = ledger.size;
+                    let what =
+                        format!("the registry recorded {size} entries of it, and it has {has} or other ones");
+                    head_fault.get_or_insert_with(|| contradiction(program.into(), at, &what));
+                }
+            }
             newest = newest.max(ledger.last_recorded);
             directory.add(&ledger.program);
             ledgers.insert(program, ledger);
@@ -319,7 +335,11 @@ impl Writer {
             footprint: Mutex::new(None),
         });
         published.survey();
-        let audit = Publisher::start(publishing, &published, &keys)?;
+        let audit = Publisher::start(publishing, &published, &keys, head_fault.is_none())?;
+        // After the mirror, which says more precisely what is missing; before anything is published.
+        if let Some(fault) = head_fault {
+            return Err(fault.into());
+        }
         let (queue, inbox) = mpsc::channel(QUEUE_MAX);
         let (groups, handed_over) = channel::channel();
         let mut decider = Decider {

@@ -152,6 +152,7 @@ impl Publisher {
         publishing: Publishing,
         published: &Arc<Published>,
         keys: &Arc<Keys>,
+        is_sound: bool,
     ) -> Result<Option<Started>, BadMirror> {
         let data = match publishing {
             Publishing::Off => return Ok(None),
@@ -165,6 +166,9 @@ impl Publisher {
             stored: Mutex::default(),
         });
         let is_behind = shelf.take_up()?;
+        if !is_sound {
+            return Ok(None);
+        }
         let (waker, wake) = channel::sync_channel(1);
         if is_behind {
             let _ = waker.try_send(());

@@ -52,6 +52,16 @@ impl Places {
         self.at(&format!("{backup}/log/registry/checkpoint"))
     }
 
+    /// The checkpoints of all ledgers of a backup, as pins.
+    fn pins(&self, backup: &str) -> Vec<String> {
+        let manifest = self.manifest(backup);
+        let ledgers = manifest["ledgers"].as_array().unwrap().iter();
+        let names = ledgers.map(|ledger| ledger["ledger"].as_str().unwrap().to_owned());
+        names
+            .flat_map(|name| ["--pin".to_owned(), self.at(&format!("{backup}/log/{name}/checkpoint"))])
+            .collect()
+    }
+
     fn manifest(&self, backup: &str) -> Value {
         serde_json::from_slice(&fs::read(self.at(&format!("{backup}/BACKUP"))).unwrap()).unwrap()
     }
@@ -116,8 +126,12 @@ fn what_was_backed_up_is_restored_to_the_byte_and_only_the_latest_is_written_to(
     assert!(!Path::new(&places.at("late/keys")).exists());
 
     // The latest, with a pin that says so: as if nothing had happened.
-    let said = places.restore(0, "late", "again", &["--pin", &places.pin("late")]);
+    let pins = places.pins("late");
+    let said = places.restore(0, "late", "again", &pins.iter().map(String::as_str).collect::<Vec<_>>());
     assert!(said.contains("writable"), "{said}");
+    // The registry's pin alone says nothing of what came to the program after its last head.
+    let said = places.restore(0, "late", "half-proven", &["--pin", &places.pin("late")]);
+    assert!(said.contains("READ-ONLY") && said.contains("there is no pin of"), "{said}");
     let process = places.serve("again");
     let mut client = process.client();
     assert_eq!(history(&mut client), late);
@@ -151,7 +165,8 @@ fn what_was_backed_up_is_restored_to_the_byte_and_only_the_latest_is_written_to(
     assert!(!Path::new(&places.at("older")).exists());
 
     // Two histories under one name are found out.
-    places.restore(0, "early", "fork", &["--pin", &places.pin("early")]);
+    let pins = places.pins("early");
+    places.restore(0, "early", "fork", &pins.iter().map(String::as_str).collect::<Vec<_>>());
     let process = places.serve("fork");
     open(&mut process.client(), "spring-again");
     assert!(process.terminate().success());
@@ -204,4 +219,52 @@ fn a_backup_that_is_damaged_incomplete_or_another_installations_is_refused() {
     assert!(said.contains("signing.key is missing"), "{said}");
     let left = |name: &str| Path::new(&places.at(name)).exists();
     assert!(!left("new") && !left("new.partial"), "keys are left nowhere");
+}
+
+#[test]
+fn names_may_be_relative_as_in_the_readme() {
+    let places = Places(tempfile::tempdir().unwrap());
+    let process = places.serve("data");
+    open(&mut process.client(), "spring");
+    assert!(process.terminate().success());
+    let run = |arguments: &[&str]| {
+        let program = env!("CARGO_BIN_EXE_mentorlog");
+        let out = Command::new(program).args(arguments).current_dir(places.0.path()).output();
+        let out = out.unwrap();
+        assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    };
+    run(&["backup", "--data", "data", "--out", "backup", "--keys-out", "backup-keys"]);
+    run(&["restore", "--from", "backup", "--keys", "backup-keys", "--data", "museum"]);
+}
+
+#[test]
+fn a_log_shorter_than_the_tiles_of_its_mirror_is_refused_though_the_checkpoint_is_rotten() {
+    let places = Places(tempfile::tempdir().unwrap());
+    let process = places.serve("data");
+    open(&mut process.client(), "spring");
+    enrol(&mut process.client(), 0..3);
+    assert!(process.terminate().success());
+    let (data, old) = (PathBuf::from(places.at("data")), PathBuf::from(places.at("old")));
+    let copied = Command::new("cp").arg("-a").args([&data, &old]).status().unwrap();
+    assert!(copied.success());
+    let process = places.serve("data");
+    enrol(&mut process.client(), 3..9);
+    assert!(process.terminate().success());
+    for name in ["sled", "tail", "CLEAN"] {
+        let (from, to) = (old.join(name), data.join(name));
+        if to.is_dir() { fs::remove_dir_all(&to) } else { fs::remove_file(&to) }.unwrap();
+        fs::rename(from, to).unwrap();
+    }
+    let logs = fs::read_dir(data.join("mirror/log")).unwrap().map(|log| log.unwrap().path());
+    let program = logs.into_iter().find(|log| !log.ends_with("registry")).unwrap();
+    let checkpoint = program.join("checkpoint");
+    let mut rotten = fs::read(&checkpoint).unwrap();
+    rotten[3] ^= 1;
+    fs::write(&checkpoint, &rotten).unwrap();
+    let before = fs::read_dir(program.join("tile/entries")).unwrap().count();
+    let said = ends(5, &["export", "--program", "spring", "--data", data.to_str().unwrap(), "--out", "-"]);
+    assert!(said.contains("so there were more entries"), "{said}");
+    assert!(said.contains("seq 4"), "{said}");
+    // Nothing was moved: it is the last copy.
+    assert_eq!(fs::read_dir(program.join("tile/entries")).unwrap().count(), before);
 }

@@ -618,6 +618,9 @@ fn a_faked_report_has_an_exit_code_of_its_own() {
         text(&output.stderr).to_owned()
     };
     verify(report.to_string().as_bytes(), 0);
+    // A place that holds no program cannot vouch for a report.
+    let alone = format!("{bundle}/registry");
+    run(&["verify", &alone, "--vkey", &registry, "--report", &file], 2);
     // A figure, signed again with the ledger's own key.
     let note = Note::parse(report["note"].as_str().unwrap().as_bytes()).unwrap();
     let faked =

@@ -97,6 +97,16 @@ impl Fewest {
         (self.0 - 1) * self.0.saturating_sub(2) / 2
     }
 
+    /// Whether the policy withholds nothing.
+    pub(crate) const fn withholds_nothing(self) -> bool {
+        self.0 == 1
+    }
+
+    /// Whether so many pairs are always of k people or more.
+    pub(crate) const fn are_many_pairs(self, pairs: u64) -> bool {
+        self.0 == 1 || pairs > self.most_pairs()
+    }
+
     /// The greatest number of people fewer than k.
     pub(crate) const fn most_people(self) -> u64 {
         self.0 - 1
