@@ -8,7 +8,7 @@
 //! mentorlog/report/v1
 //! {"report":"<uuid>","program":"<uuid>","origin":"...","size":1204,"root":"<base64>","week":"2026-W46", ...}
 //! ```
-//! The second is compact JSON: integers, strings, `true`, `false` and `null` only, fields in the order of [`Body`],
+//! The second is compact JSON: integers, strings, `true`, `false` and `null` only, fields in the order of `Body`,
 //! absent never. It is a function of (origin, week) and of the first `size` entries of the ledger: whoever has these
 //! and software that knows the same versions of the same measures makes the same bytes. No checkpoint and no
 //! statement of a key's rotation begins with that first line, so no signature of one is a signature of the other.

@@ -147,7 +147,7 @@ pub(super) struct Started {
 }
 
 impl Publisher {
-    /// Compares what is stored with the log, shows it, and starts the thread.
+    /// Compares what is stored with the log, shows it, and starts the thread; not the thread if the log is not sound.
     pub(super) fn start(
         publishing: Publishing,
         published: &Arc<Published>,
