@@ -77,10 +77,10 @@ impl Story {
             match self.chance.below(10) {
                 // They find each other again.
                 0..=2 => return self.note_in(STALL_DAYS + 2, 90, Intention::Meet(pair)),
-                3..=7 => {
+                3..=6 => {
                     let reasons = [(EndReason::LostContact, 5), (EndReason::TimeConstraints, 3)];
                     let reason = self.chance.weighted(&reasons);
-                    self.note_in(STALL_DAYS, 130, Intention::Part(pair, reason));
+                    self.note_in(STALL_DAYS + 10, 190, Intention::Part(pair, reason));
                 }
                 _ => {}
             }
@@ -256,6 +256,15 @@ impl Story {
         if self.chance.happens(12) {
             // On second thoughts.
             self.note_in(1, 6, Intention::Dispute(session));
+        }
+    }
+
+    /// Who wrote it down confirms it as well, which is refused: the other one has to.
+    pub(super) fn confirm_by_mistake(&mut self, session: usize) {
+        let row = &self.sessions[session];
+        if row.stage == Stage::Logged {
+            let (logger, version) = (row.logger, row.revision);
+            self.ask(self.as_person(logger), ConfirmSession { session: row.id, version });
         }
     }
 

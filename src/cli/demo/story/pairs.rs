@@ -121,7 +121,7 @@ impl Story {
 
     pub(super) fn look_for_somebody(&mut self, person: usize) {
         if self.people[person].can_pair() {
-            self.note_in(60, 260, Intention::LookForSomebody(person));
+            self.note_in(110, 360, Intention::LookForSomebody(person));
             self.propose(person);
         }
     }
@@ -200,7 +200,7 @@ impl Story {
         let older = u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
         let style = self.chance.weighted(&[
             (Style::OneWay(0), 22 + 8 * older),
-            (Style::OneWay(1), 14 + ripe / 5),
+            (Style::OneWay(1), 11 + ripe / 6),
             (Style::Turns, 12 + ripe / 10),
             (Style::Both, 8 + ripe / 12),
         ]);
@@ -225,7 +225,7 @@ impl Story {
         self.note_in(2, 16, Intention::Meet(pair));
         let left = i64::from(self.pairs[pair].term_ends.number() - self.today().number());
         self.note_in(left - 24, left, Intention::TermEnds(pair));
-        if self.chance.happens(75) {
+        if self.chance.happens(60) {
             let reason = self.chance.weighted(&[
                 (EndReason::MismatchValues, 3),
                 (EndReason::MismatchSkills, 4),
@@ -234,7 +234,7 @@ impl Story {
             ]);
             self.note_in(6, 50, Intention::Part(pair, reason));
         }
-        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 520 } else { 800 };
+        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 750 } else { 1300 };
         let reason = self.chance.weighted(&[
             (EndReason::TimeConstraints, 9),
             (EndReason::LostContact, 2),
@@ -351,7 +351,10 @@ impl Story {
         self.apart.insert((one.min(other), one.max(other)));
         let [participant, blocked] = [who, whom].map(|person| self.people[person].id);
         self.ask(self.as_person(who), BlockPairing { participant, other: blocked, reason: None });
-        self.note_in(30, 60, Intention::Unblock(who, whom));
+        // The first one finds, after a while, that it was a misunderstanding.
+        if self.today() < self.at_permille(600) {
+            self.note_in(30, 60, Intention::Unblock(who, whom));
+        }
     }
 
     pub(super) fn unblock(&mut self, who: usize, whom: usize) {
