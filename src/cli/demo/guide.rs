@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::traffic;
 use crate::cli::client::{ClientError, Connection, Server};
 
 /// What is known before the first request.
@@ -43,15 +44,16 @@ pub fn text(told: &Told<'_>) -> String {
         (format!("curl {base}"), "the program in counts"),
         (format!("curl {base}/reciprocity"), "who teaches whom, and how much comes back"),
         (format!("curl {base}/retention"), "how long pairs last, and why they end"),
+        (format!("curl '{base}/retention?by=reciprocity&landmark_days=60'"), "do two-way pairs last longer?"),
         (
-            format!("curl '{base}/retention?by=reciprocity&landmark_days=60'"),
-            "do two-way pairs last longer?",
+            format!("curl '{base}/retention?subject=participants&by=arm'"),
+            "against people who only are observed",
         ),
-        (format!("curl '{base}/retention?subject=participants&by=arm'"), "against people who only are observed"),
         (format!("curl {base}/health"), "what to act on today"),
         (format!("curl '{base}/suggestions?limit=5'"), "who could be paired next, and why"),
         (format!("curl '{base}/events?from=0&limit=3'"), "the history, entry by entry"),
         (format!("curl http://{address}/metrics"), "what Prometheus sees"),
+        (format!("curl {base}/reports"), "the signed report of last week"),
         (format!("mentorlog verify http://{address}"), "every signature and every entry, checked"),
     ];
     let width = looks.iter().map(|(look, _)| look.len()).max().unwrap_or_default();
@@ -66,6 +68,10 @@ pub async fn show(address: SocketAddr, text: &str, program: &str) {
     say(text);
     let server: Server = format!("http://{address}").parse().expect("an address is one of a server");
     let mut connection = Connection::new(server);
+    let reported = traffic::publish_report(&mut connection, program).await;
+    if let Err(error) = reported {
+        eprintln!("mentorlog: no report is published: {error}");
+    }
     match figures(&mut connection, program).await {
         Ok(text) => say(&text),
         Err(error) => eprintln!("mentorlog: the figures are not there: {error}"),
@@ -87,7 +93,10 @@ impl Document {
 
     /// A share as a percentage; a dash where it is undefined.
     fn percent(&self, at: &str) -> String {
-        self.0.pointer(at).and_then(Value::as_f64).map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
+        self.0
+            .pointer(at)
+            .and_then(Value::as_f64)
+            .map_or("-".to_owned(), |share| format!("{:.0} %", share * 100.0))
     }
 
     fn days(&self, at: &str) -> String {
@@ -153,9 +162,10 @@ async fn figures(connection: &mut Connection, program: &str) -> Result<String, C
             ),
         ),
         (
-            "exchanges rated",
-            reciprocity.percent(&figure("value_reciprocity", "coverage/exchanges/value")),
+            "one-way until",
+            format!("{} after the first session (median)", reciprocity.days("/time_to_reciprocation/median")),
         ),
+        ("exchanges rated", reciprocity.percent(&figure("value_reciprocity", "coverage/exchanges/value"))),
         (
             "pairs after 180 days",
             format!(

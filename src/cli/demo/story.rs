@@ -64,6 +64,7 @@ pub struct Step {
 }
 
 /// What is done.
+#[allow(clippy::large_enum_variant, reason = "nearly every step is the large one")]
 pub enum Deed {
     /// Somebody asks for something.
     Ask(Caller, Command),

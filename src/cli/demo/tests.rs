@@ -8,11 +8,14 @@ use mentorlog_events::event::Event;
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::{Day, Timestamp};
 use mentorlog_projections::read_models::ReadModels;
+use mentorlog_projections::{reciprocity, retention};
+use serde::Serialize;
+use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::stage::{Played, Timepiece, play};
-use super::story::{Deed, Step, Story};
 use super::stories;
+use super::story::{Deed, Step, Story};
 use crate::clock::Clock;
 use crate::keys::Keys;
 use crate::ledger::Log;
@@ -22,6 +25,10 @@ use crate::writer::publisher::Publishing;
 use crate::writer::receipt::Refusal;
 use crate::writer::replay::{Replayed, replay};
 use crate::writer::{Running, Submission, Writer};
+
+fn json(document: &impl Serialize) -> Value {
+    serde_json::to_value(document).unwrap()
+}
 
 fn day(text: &str) -> Day {
     text.parse().unwrap()
@@ -83,9 +90,12 @@ impl Stage {
 
 #[test]
 fn the_rules_refuse_no_part_of_any_story() {
-    for (seed, people, months, today) in
-        [(1, 70, 7, "2026-11-22"), (2, 40, 9, "2027-02-01"), (3, 120, 4, "2026-03-31"), (4, 30, 12, "2028-02-29")]
-    {
+    for (seed, people, months, today) in [
+        (1, 70, 7, "2026-11-22"),
+        (2, 40, 9, "2027-02-01"),
+        (3, 120, 4, "2026-03-31"),
+        (4, 30, 12, "2028-02-29"),
+    ] {
         let stage = staged(seed, people, months, day(today));
         for played in &stage.played {
             assert_eq!(played.refused, Vec::<String>::new(), "seed {seed}, {people} people, {months} months");
@@ -212,10 +222,103 @@ fn life_goes_on_and_only_the_one_mistake_is_refused() {
             }
         }
     }
-    for name in ["log-session", "confirm-session", "rate-exchange", "propose-pair", "accept-pair", "refused"] {
+    for name in ["log-session", "confirm-session", "rate-exchange", "propose-pair", "accept-pair", "refused"]
+    {
         assert!(names.contains_key(name), "no {name} in forty minutes: {names:?}");
     }
     stage.played.clear();
     drop(stage.writer);
     stage.running.join();
+}
+
+/// The figures a visitor sees first, by name; as parts of a thousand or as counts.
+fn figures(stage: &Stage, today: Day) -> BTreeMap<&'static str, i64> {
+    let program = stage.writer.published().program("bridge").unwrap();
+    let view = program.view();
+    let reciprocity = json(&view.models.reciprocity(reciprocity::Asked::as_of(today)));
+    let asked = retention::Asked { at: vec![180, 365], ..retention::Asked::as_of(today) };
+    let pairs = json(&view.models.retention(&asked).unwrap());
+    let (subject, by) = (retention::Subject::Participants, Some(retention::By::Arm));
+    let arms = json(&view.models.retention(&retention::Asked { subject, by, ..asked }).unwrap());
+    let health = json(&view.models.health(today, 1000));
+    let permille = |document: &Value, at: &str| {
+        let share = document.pointer(at).and_then(Value::as_f64);
+        share.map_or(-1, |share| format!("{:.0}", share * 1000.0).parse().unwrap())
+    };
+    let count = |document: &Value, at: &str| document.pointer(at).and_then(Value::as_i64).unwrap_or(-1);
+    let figure = |name: &str| permille(&reciprocity, &format!("/figures/{name}/value"));
+    let gaps = health["skills"].as_array().unwrap().iter();
+    let gaps = gaps.filter(|skill| skill["supply_gap"].as_i64() > Some(4)).count();
+    BTreeMap::from([
+        ("two-way pairs", figure("two_way_pair_share")),
+        ("weighted reciprocity", figure("weighted_reciprocity")),
+        ("reverse share", figure("reverse_share")),
+        ("cross-generation share", figure("cross_generation_share")),
+        ("dual role", figure("dual_role_share")),
+        ("confirmed", figure("confirmation_ratio")),
+        ("rated", permille(&reciprocity, "/figures/value_reciprocity/coverage/exchanges/value")),
+        ("one-way median", count(&reciprocity, "/time_to_reciprocation/median")),
+        ("pairs", count(&pairs, "/strata/0/n")),
+        ("pairs at 180", permille(&pairs, "/strata/0/at/0/survival")),
+        ("pairs at 365", permille(&pairs, "/strata/0/at/1/survival")),
+        ("planned at 180", permille(&pairs, "/strata/0/causes/0/at/0/incidence")),
+        ("early by choice at 180", permille(&pairs, "/strata/0/causes/1/at/0/incidence")),
+        ("early from outside at 180", permille(&pairs, "/strata/0/causes/2/at/0/incidence")),
+        ("program at 365", permille(&arms, "/strata/0/at/1/survival")),
+        ("comparison at 365", permille(&arms, "/strata/1/at/1/survival")),
+        ("cohorts", i64::try_from(pairs["cohorts"].as_array().unwrap().len()).unwrap()),
+        ("stalled", count(&health, "/pairs/stalled/count")),
+        ("active", count(&health, "/pairs/active")),
+        ("early closure", permille(&health, "/pairs/early_closure/value")),
+        ("unanswered", count(&health, "/proposals/unanswered/count")),
+        ("accepted", permille(&health, "/proposals/funnel/acceptance/value")),
+        ("unconfirmed", count(&health, "/confirmation/backlog/count")),
+        ("disputed", count(&health, "/confirmation/disputed")),
+        ("gaps", i64::try_from(gaps).unwrap()),
+        ("suggestions", i64::try_from(view.models.pool(None).len()).unwrap()),
+        ("entries", i64::try_from(program.size()).unwrap()),
+    ])
+}
+
+#[test]
+fn the_figures_have_something_to_tell_and_nothing_absurd() {
+    let ranges = [
+        ("two-way pairs", 450, 650),
+        ("weighted reciprocity", 300, 600),
+        ("reverse share", 250, 500),
+        ("cross-generation share", 700, 970),
+        ("dual role", 650, 950),
+        ("confirmed", 650, 850),
+        ("rated", 500, 700),
+        ("one-way median", 40, 160),
+        ("pairs", 200, 350),
+        ("pairs at 180", 350, 650),
+        ("planned at 180", 50, 250),
+        ("early by choice at 180", 120, 300),
+        ("early from outside at 180", 50, 260),
+        ("program at 365", 750, 950),
+        ("comparison at 365", 600, 930),
+        ("cohorts", 18, 24),
+        ("stalled", 2, 20),
+        ("active", 60, 140),
+        ("early closure", 250, 600),
+        ("unanswered", 3, 25),
+        ("accepted", 550, 800),
+        ("unconfirmed", 200, 600),
+        ("disputed", 1, 12),
+        ("gaps", 2, 8),
+        ("suggestions", 40, 140),
+        ("entries", 5000, 9000),
+    ];
+    for (seed, today) in [(1, "2026-11-22"), (2, "2027-01-17"), (5, "2028-02-29")] {
+        let stage = staged(seed, 200, 18, day(today));
+        let found = figures(&stage, day(today));
+        for (name, least, most) in ranges {
+            assert!(
+                (least..=most).contains(&found[name]),
+                "seed {seed}: {name} is not within {least}..={most}: {found:#?}"
+            );
+        }
+        stage.end();
+    }
 }

@@ -35,9 +35,10 @@ impl Story {
             && self.has_room(one)
             && self.has_room(other)
             && !self.apart.contains(&(one.min(other), one.max(other)))
-            && !self.pairs.iter().any(|pair| {
-                pair.phase != Phase::Over && pair.two.contains(&one) && pair.two.contains(&other)
-            })
+            && !self
+                .pairs
+                .iter()
+                .any(|pair| pair.phase != Phase::Over && pair.two.contains(&one) && pair.two.contains(&other))
     }
 
     fn has_room(&self, person: usize) -> bool {
@@ -197,12 +198,13 @@ impl Story {
         let span = i64::from(self.span()).max(1);
         let elapsed = i64::from(self.today().number() - self.setting.opens.number());
         let ripe = u64::try_from(elapsed * 100 / span).unwrap_or_default().min(100);
-        let older = u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
+        let older =
+            u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
         let style = self.chance.weighted(&[
             (Style::OneWay(0), 22 + 8 * older),
             (Style::OneWay(1), 11 + ripe / 6),
-            (Style::Turns, 12 + ripe / 10),
-            (Style::Both, 8 + ripe / 12),
+            (Style::Turns, 15 + ripe / 10),
+            (Style::Both, 11 + ripe / 12),
         ]);
         let term_ends = self.today().plus_days(TERM_DAYS);
         let pace = self.chance.between(9, 24);
@@ -224,7 +226,7 @@ impl Story {
     pub(super) fn intend_pair(&mut self, pair: usize) {
         self.note_in(2, 16, Intention::Meet(pair));
         let left = i64::from(self.pairs[pair].term_ends.number() - self.today().number());
-        self.note_in(left - 24, left, Intention::TermEnds(pair));
+        self.note_in(left - 16, left + 20, Intention::TermEnds(pair));
         if self.chance.happens(60) {
             let reason = self.chance.weighted(&[
                 (EndReason::MismatchValues, 3),
@@ -234,7 +236,7 @@ impl Story {
             ]);
             self.note_in(6, 50, Intention::Part(pair, reason));
         }
-        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 750 } else { 1300 };
+        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 1000 } else { 1800 };
         let reason = self.chance.weighted(&[
             (EndReason::TimeConstraints, 9),
             (EndReason::LostContact, 2),
@@ -245,7 +247,7 @@ impl Story {
         ]);
         let days = self.chance.days(mean);
         self.note_in(days, days, Intention::Part(pair, reason));
-        let days = self.chance.days(1600);
+        let days = self.chance.days(3200);
         self.note_in(days, days, Intention::Part(pair, EndReason::RoleOrLocationChange));
         let days = self.chance.days(7000);
         self.note_in(days, days, Intention::Part(pair, EndReason::ManagerDecision));
@@ -278,17 +280,21 @@ impl Story {
             return;
         }
         if self.pairs[pair].faded {
+            // Nobody is left who would look at the date.
+            if self.chance.happens(500) {
+                return self.note_in(40, 110, Intention::TermEnds(pair));
+            }
             return self.part(pair, EndReason::LostContact);
         }
         let Some(person) = self.one_of_the_two(pair) else { return };
-        if self.chance.happens(280) {
+        if self.chance.happens(360) {
             let term_ends_day = self.pairs[pair].term_ends.max(self.today()).plus_days(90);
             self.pairs[pair].term_ends = term_ends_day;
             let id = self.pairs[pair].id;
             self.ask(self.as_person(person), ExtendPair { pair: id, term_ends_day });
             return self.note_in(70, 90, Intention::TermEnds(pair));
         }
-        if self.chance.happens(120) {
+        if self.chance.happens(180) {
             // Nobody looked at the date.
             return self.note_in(30, 70, Intention::TermEnds(pair));
         }
@@ -358,11 +364,9 @@ impl Story {
     }
 
     pub(super) fn unblock(&mut self, who: usize, whom: usize) {
-        if !self.people[who].is_there() {
-            return;
-        }
+        let caller = if self.people[who].is_there() { self.as_person(who) } else { office() };
         let [participant, other] = [who, whom].map(|person| self.people[person].id);
-        self.ask(self.as_person(who), UnblockPairing { participant, other });
+        self.ask(caller, UnblockPairing { participant, other });
     }
 
     pub(super) fn set_goal(&mut self, pair: usize) {

@@ -171,9 +171,9 @@ impl Story {
         self.people[person].gone_at = None;
         let older = self.people[person].generation <= 1;
         let mean = match self.people[person].arm {
-            Arm::Program if older => 1500,
-            Arm::Program => 2300,
-            Arm::Comparison => 750,
+            Arm::Program if older => 2200,
+            Arm::Program => 3300,
+            Arm::Comparison => 1500,
         };
         let leaves = self.chance.days(mean);
         self.note_in(leaves, leaves, Intention::LeaveOrganisation(person));
@@ -184,7 +184,7 @@ impl Story {
     }
 
     fn takes_part(&mut self, person: usize) {
-        let leaves = self.chance.days(3200);
+        let leaves = self.chance.days(6000);
         self.note_in(leaves, leaves, Intention::LeaveProgram(person));
         let rests = self.chance.days(1500);
         self.note_in(rests, rests, Intention::TakeBreak(person));
