@@ -81,7 +81,9 @@ fn everything_it_points_at_is_there_and_verifies_and_goes_when_it_ends() {
     let mut client = demo.client();
     let mut looked_at = 0;
     for line in &demo.said {
-        let Some((_, path)) = line.split_once(demo.url()).filter(|_| line.starts_with("  curl ")) else { continue };
+        let Some((_, path)) = line.split_once(demo.url()).filter(|_| line.starts_with("  curl ")) else {
+            continue;
+        };
         let path = path.split([' ', '\'']).next().unwrap();
         let answer = client.get(path);
         assert_eq!(answer.status, 200, "{line}\n{}", answer.text());

@@ -305,7 +305,7 @@ fn the_figures_have_something_to_tell_and_nothing_absurd() {
         ("unanswered", 3, 25),
         ("accepted", 550, 800),
         ("unconfirmed", 200, 600),
-        ("disputed", 1, 12),
+        ("disputed", 1, 25),
         ("gaps", 2, 8),
         ("suggestions", 40, 140),
         ("entries", 5000, 9000),

@@ -315,7 +315,8 @@ impl Story {
             return self.note_in(1, 2, Intention::Correct(session));
         }
         let pair = self.sessions[session].pair;
-        let next = |other: &Session| other.pair == pair && began < other.occurred_at && other.occurred_at < over;
+        let next =
+            |other: &Session| other.pair == pair && began < other.occurred_at && other.occurred_at < over;
         if self.sessions.iter().any(next) {
             return;
         }
