@@ -203,6 +203,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             place: place.path(),
             stays: arguments.keep || arguments.data.is_some(),
             program: story.slug(),
+            months: arguments.months,
             commands: played.accepted,
             took: begun.elapsed(),
         };
