@@ -14,8 +14,8 @@ use crate::time::{Day, Timestamp, Zone};
 
 /// Declares a closed set of words, written in kebab-case.
 macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
-        $(#[$doc])*
+    ($($(#[doc = $doc:literal])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
@@ -30,6 +30,16 @@ macro_rules! words {
                 match self { $(Self::$variant => $text,)* }
             }
         }
+
+        // Derived, the schema would not see how a word is spelled: it reaches it through this macro.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let words = Self::ALL.iter().map(|word| word.as_str());
+                $crate::schema::word(words, concat!($($doc, "\n"),*))
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -232,7 +242,7 @@ impl EndReason {
 }
 
 /// The rules in force from the event's position on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RulePolicy {
     /// Most open pairs (active or paused) of a participant who set no capacity of their own.
@@ -269,7 +279,7 @@ impl Default for RulePolicy {
 }
 
 /// A generation: the people born from the first to the last of these years.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Band {
     /// Name of the band.
@@ -281,7 +291,7 @@ pub struct Band {
 }
 
 /// What the measures go by: the version in force at the figure's date, applied to the whole history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasurePolicy {
     /// Generations, oldest first. `unknown` is always there and is not listed.
@@ -314,7 +324,7 @@ impl Default for MeasurePolicy {
 }
 
 /// One directed act inside a session: `teacher` taught the other of the pair `skill` for `minutes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Exchange {
     /// Who taught. The learner is the other of the pair.

@@ -13,3 +13,5 @@ mod canonical;
 pub mod history;
 
 pub mod record;
+
+mod schema;

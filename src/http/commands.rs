@@ -26,7 +26,7 @@ use super::request::{
 use super::{App, find};
 use crate::metrics::Outcome;
 use crate::rules::Subject;
-use crate::rules::command::{Command, CommandError, Common};
+use crate::rules::command::{Command, CommandError, Common, Version};
 use crate::writer::published::{Head, Program};
 use crate::writer::receipt::Receipt;
 use crate::writer::{BatchAnswer, Idempotency, Submission};
@@ -223,7 +223,7 @@ struct Item<'a> {
     occurred_at: Option<Timestamp>,
     actor: Option<Actor>,
     on_behalf_of: Option<ParticipantId>,
-    expected_version: Option<u64>,
+    expected_version: Option<Version>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -396,12 +396,13 @@ fn read_items(
                 Problem::new(Code::Malformed, format_args!("{name} stands in the item and in its data"))
                     .with("pointer", format!("/{name}"))
             };
+            let expected_version = item.expected_version.map(|version| version.0);
             either(&mut common.actor, item.actor).map_err(|()| twice("actor"))?;
             either(&mut common.on_behalf_of, item.on_behalf_of).map_err(|()| twice("on_behalf_of"))?;
-            either(&mut common.expected_version, item.expected_version)
+            either(&mut common.expected_version, expected_version)
                 .map_err(|()| twice("expected_version"))?;
             // The key covers what the item says beside its data, too; a form of ours, for it is compared for ever.
-            let beside = beside_data(item.actor, item.on_behalf_of, item.expected_version);
+            let beside = beside_data(item.actor, item.on_behalf_of, expected_version);
             let said = [data.as_bytes(), beside.as_bytes()];
             let said = if beside.is_empty() { &said[..1] } else { &said[..] };
             submission(app, program, command, &common, correlation, item.key.as_deref(), said)

@@ -22,6 +22,7 @@ use crate::writer::published::{Program, Published};
 
 pub mod commands;
 pub mod measures;
+pub mod openapi;
 pub mod outsiders;
 pub mod pairing;
 pub mod problem;
@@ -115,6 +116,7 @@ fn router(app: Arc<App>) -> Router {
     const WRITE: &[Method] = &[Method::POST];
     const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
     Router::new()
+        .route("/openapi.json", route(READ, get(openapi::openapi)))
         .route("/healthz", route(READ, get(healthz)))
         .route("/readyz", route(READ, get(readyz)))
         .route("/metrics", route(READ, get(metrics)))

@@ -19,6 +19,9 @@ use mentorlog_events::time::{Day, Timestamp, Zone};
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// The bytes are not a command. Nothing was decided.
@@ -42,7 +45,7 @@ macro_rules! commands {
     )*) => {
         $(
             $(#[$doc])*
-            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
                 $($(#[$field_doc])* pub $field: $field_type,)*
@@ -63,6 +66,17 @@ macro_rules! commands {
         }
 
         impl Command {
+            /// Hands over what the body of each command looks like: the command's name, the name of the schema,
+            /// the schema, and those it refers to.
+            pub fn describe(each: &mut dyn FnMut(&'static str, Described)) {
+                $({
+                    let mut refers_to = Vec::new();
+                    <$name as ToSchema>::schemas(&mut refers_to);
+                    let (name, schema) = (<$name as ToSchema>::name(), <$name as PartialSchema>::schema());
+                    each($text, Described { name, schema, refers_to });
+                })*
+            }
+
             /// The names of all commands, as they stand in paths.
             pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
@@ -96,6 +110,16 @@ macro_rules! commands {
             }
         }
     };
+}
+
+/// What the body of a command looks like.
+pub struct Described {
+    /// Name of the schema.
+    pub name: Cow<'static, str>,
+    /// The schema.
+    pub schema: RefOr<Schema>,
+    /// The schemas it refers to, by name.
+    pub refers_to: Vec<(String, RefOr<Schema>)>,
 }
 
 commands! {
@@ -542,7 +566,7 @@ commands! {
 }
 
 /// Parts of a policy that are to differ.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyChanges {
     /// Rules.
@@ -554,7 +578,7 @@ pub struct PolicyChanges {
 }
 
 /// Rules that are to differ. Absent ones stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChanges {
     /// Most open pairs of a participant who set no capacity of their own: 1 to 1,000.
@@ -576,7 +600,7 @@ pub struct RuleChanges {
 }
 
 /// Measure policy that is to differ. Absent parts stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasureChanges {
     /// All generations, oldest first: 1 to 32.
@@ -594,8 +618,9 @@ pub struct MeasureChanges {
 pub const ROUND_MAX: usize = 1000;
 
 /// One pair of a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProposedPair)]
 pub struct RoundPair {
     /// Its id; made when absent.
     pub pair: Option<PairId>,
@@ -608,7 +633,7 @@ pub struct RoundPair {
 }
 
 /// Who taught what, for how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaughtExchange {
     /// Who taught.
@@ -620,7 +645,7 @@ pub struct TaughtExchange {
 }
 
 /// Who taught what, for how long, and perhaps what it was worth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportedExchange {
     /// Who taught.
@@ -661,6 +686,24 @@ impl PersonRef {
         if let Self::Label(label) = self {
             *self = Self::Id(id_of(label));
         }
+    }
+}
+
+impl PartialSchema for PersonRef {
+    fn schema() -> RefOr<Schema> {
+        const UUID: &str = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}";
+        let text = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .pattern(Some(format!("^({UUID}|{LABEL}[^\\u0000]+)$")))
+            .max_length(Some(LABEL.len() + Self::LABEL_MAX))
+            .description(Some("A participant's id, or `label:` and the name an older system has for them."));
+        RefOr::T(Schema::Object(text.build()))
+    }
+}
+
+impl ToSchema for PersonRef {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PersonRef")
     }
 }
 
@@ -824,6 +867,18 @@ pub struct Common {
     pub expected_version: Option<u64>,
 }
 
+/// A version a caller saw: a number every reader of JSON takes for itself.
+pub struct Version(pub u64);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const MAX: u64 = (1 << 53) - 1;
+        let version = u64::deserialize(deserializer)?;
+        let within = (version <= MAX).then_some(Self(version));
+        within.ok_or_else(|| serde::de::Error::custom(format_args!("a version is at most {MAX}")))
+    }
+}
+
 fn read_object_with_common<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Common), CommandError> {
     let mut common = Common::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -886,7 +941,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Sieve<'_, A> {
             match index {
                 0 => self.common.actor = self.map.next_value()?,
                 1 => self.common.on_behalf_of = self.map.next_value()?,
-                _ => self.common.expected_version = self.map.next_value()?,
+                _ => self.common.expected_version = self.map.next_value::<Option<Version>>()?.map(|v| v.0),
             }
         }
         Ok(None)

@@ -21,7 +21,7 @@ use crate::rows::{NONE, Row};
 use crate::skills::{Listing, SkillView};
 
 /// Some of many, in the order in which they came to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// At most as many as asked for.
     pub items: Vec<T>,
