@@ -9,6 +9,7 @@ pub mod ledger;
 
 pub mod writer;
 
+pub mod access;
 pub mod http;
 pub mod metrics;
 

@@ -36,6 +36,7 @@ mod report;
 mod restore;
 mod serve;
 mod source;
+mod token;
 mod verify;
 
 /// The table above, for `--help`.
@@ -80,6 +81,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Change the key a ledger signs with, or write one down for safe keeping.
     Keys(keys::Arguments),
+    /// Make the first token of an installation, and issue, list and revoke others.
+    Token(token::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Copy every ledger and the keys, verified, to where backups are kept.
@@ -127,7 +130,8 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),

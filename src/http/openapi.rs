@@ -7,7 +7,10 @@ use std::sync::OnceLock;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use mentorlog_events::id::{B64, CommandId, EventId, PairId, ParticipantId, ProgramId, ReportId, SessionId};
+use mentorlog_events::event::Role;
+use mentorlog_events::id::{
+    B64, CommandId, EventId, PairId, ParticipantId, ProgramId, ReportId, SessionId, TokenId,
+};
 use mentorlog_events::time::{Day, Timestamp};
 use mentorlog_projections::exchanges::SessionView;
 use mentorlog_projections::health::Health;
@@ -23,6 +26,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::problem;
+use crate::access::permission::Permission;
 use crate::rules::command::Command;
 
 /// Largest integer that every reader of JSON takes for itself.
@@ -382,7 +386,7 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
             json!({ "type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[0-9a-zA-Z-]+$" }),
             "The program's slug, or its UUID.",
         ),
-        "id" => (id, "Its UUID."),
+        "id" | "token" => (id, "Its UUID."),
         "digest" => {
             (json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }), "SHA-256, in lower-case hexadecimal.")
         }
@@ -410,6 +414,16 @@ pub fn document() -> Value {
     pairing(&mut paths, &mut schemas);
     history(&mut paths, &mut schemas);
     proofs(&mut paths, &mut schemas);
+    tokens(&mut paths, &mut schemas);
+    for way in super::routes::declared() {
+        for (path, operations) in paths.0.iter_mut().filter(|(path, _)| is_of(path, way.path)) {
+            let operation = operations.get_mut(way.method.as_str().to_lowercase().as_str());
+            let operation = operation.filter(|_| !is_of_another(path, way.path));
+            if let Some(operation) = operation {
+                needs(operation, way.needs);
+            }
+        }
+    }
     let codes: Vec<&str> = problem::catalogue().collect();
     schemas.0.insert(
         "Problem".to_owned(),
@@ -440,6 +454,7 @@ pub fn document() -> Value {
         "servers": [{ "url": "/" }],
         "security": [{}, { "token": [] }],
         "tags": [
+            { "name": "access", "description": "Tokens." },
             { "name": "service", "description": "Whether the service is well." },
             { "name": "commands", "description": "What changes a program. Each accepted command appends events." },
             { "name": "programs", "description": "Programs, participants, pairs and sessions as they are." },
@@ -462,6 +477,99 @@ pub fn document() -> Value {
             },
         },
     })
+}
+
+/// Whether a path of the document is (one of those of) this route.
+fn is_of(path: &str, route: &str) -> bool {
+    match route.split_once("{command}").or(route.split_once("{*tile}")) {
+        Some((before, _)) => path.len() > before.len() && path.starts_with(before),
+        None => path == route,
+    }
+}
+
+fn is_of_another(path: &str, route: &str) -> bool {
+    path != route && super::routes::declared().any(|way| way.path == path)
+}
+
+/// Says who may ask for it.
+fn needs(operation: &mut Value, permission: Permission) {
+    let who: Vec<&str> = permission.needs().iter().map(|who| who.as_str()).collect();
+    if permission == Permission::Open {
+        operation["security"] = json!([]);
+        operation["description"] = "Nobody needs a token for it.".into();
+    } else {
+        operation["description"] = format!("For the roles: {}.", who.join(", ")).into();
+    }
+}
+
+/// A token, without its secret.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes what is written by hand")]
+struct ListedToken {
+    /// The token.
+    token: TokenId,
+    /// The service principal it stands for.
+    principal: String,
+    /// What it allows.
+    role: Role,
+    /// Where; absent: everywhere.
+    programs: Option<Vec<ProgramId>>,
+    /// As whom alone it may act and read.
+    participant: Option<ParticipantId>,
+    /// When it was issued.
+    issued_at: Timestamp,
+    /// Until when it is honoured.
+    expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    revoked_at: Option<Timestamp>,
+    /// `honoured`, `revoked`, `expired` or `lost`.
+    state: String,
+}
+
+fn tokens(paths: &mut Paths, schemas: &mut Schemas) {
+    let listed = schemas.of::<ListedToken>();
+    let role = schemas.of::<Role>();
+    let tokens = object(&[("tokens", list(listed.clone()))]);
+    paths.add(
+        Operation::get(
+            "/v1/tokens",
+            "tokens",
+            "access",
+            "Every token that was ever issued, without secrets.",
+        )
+        .answers(200, JSON, tokens, "The tokens."),
+    );
+    let or_null = |schema: Value| json!({ "anyOf": [schema, { "type": "null" }] });
+    let wanted = json!({
+        "type": "object",
+        "required": ["principal", "role"],
+        "additionalProperties": false,
+        "properties": {
+            "principal": {
+                "type": "string", "pattern": "^[A-Za-z0-9._:@/-]{1,128}$",
+                "description": "The service principal it stands for; never a person's name.",
+            },
+            "role": role,
+            "programs": {
+                "type": "array", "items": { "type": "string" }, "description": "Slugs or UUIDs; none: everywhere.",
+            },
+            "participant": or_null(reference("ParticipantId")),
+            "expires_at": or_null(reference("Timestamp")),
+        },
+    });
+    let issued = and(vec![listed.clone(), object(&[("secret", text())])]);
+    paths.add(
+        Operation::post("/v1/tokens", "issue-token", "access", "Issues a token.", json_body(wanted)).answers(
+            201,
+            JSON,
+            issued,
+            "The token; its secret is shown here and nowhere else.",
+        ),
+    );
+    let mut revoke = Operation::get("/v1/tokens/{token}", "revoke-token", "access", "Revokes a token.")
+        .answers(200, JSON, listed, "It is revoked.");
+    revoke.method = "delete";
+    paths.add(revoke);
 }
 
 fn service(paths: &mut Paths) {
@@ -1006,5 +1114,75 @@ fn proofs(paths: &mut Paths, schemas: &mut Schemas) {
             json!({ "type": "string", "format": "binary" }),
             "The bytes.",
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every method and path the document describes, as the table of routes would write it.
+    fn described() -> Vec<(String, String)> {
+        let document = document();
+        let paths = document["paths"].as_object().unwrap().clone();
+        let operations = paths.into_iter().flat_map(|(path, operations)| {
+            let methods = operations.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+            methods.into_iter().map(move |method| (method.to_uppercase(), path.clone()))
+        });
+        operations.collect()
+    }
+
+    #[test]
+    fn every_route_is_described_and_nothing_else_is() {
+        let described = described();
+        let declared: Vec<_> = super::super::routes::declared().collect();
+        for way in &declared {
+            let found =
+                described.iter().any(|(method, path)| way.method == method.as_str() && is_of(path, way.path));
+            assert!(found, "{} {} is not described", way.method, way.path);
+        }
+        for (method, path) in &described {
+            let found = declared.iter().any(|way| way.method == method.as_str() && is_of(path, way.path));
+            assert!(found, "{method} {path} is described, and there is no such route");
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_path_and_a_body_that_takes_nothing_unknown() {
+        let document = document();
+        for command in Command::NAMES.iter().filter(|command| **command != "open-program") {
+            let path = super::super::COMMAND.replace("{command}", command);
+            let body = &document["paths"][&path]["post"]["requestBody"]["content"][JSON]["schema"]["$ref"];
+            let name = body.as_str().unwrap().rsplit('/').next().unwrap();
+            let schema = &document["components"]["schemas"][name];
+            assert_eq!(schema["additionalProperties"], json!(false), "{command}");
+            assert!(schema["properties"]["expected_version"]["maximum"].is_u64(), "{command}");
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere_and_every_integer_has_its_bounds() {
+        fn walk(value: &Value, document: &Value) {
+            match value {
+                Value::Object(members) => {
+                    if let Some(Value::String(reference)) = members.get("$ref") {
+                        let at = reference.strip_prefix('#').unwrap();
+                        assert!(document.pointer(at).is_some(), "{reference} leads nowhere");
+                    }
+                    let is_integer = members.get("type").is_some_and(|kind| kind == "integer");
+                    assert!(!is_integer || members.contains_key("maximum"), "{value} has no maximum");
+                    members.values().for_each(|value| walk(value, document));
+                }
+                Value::Array(items) => items.iter().for_each(|value| walk(value, document)),
+                _ => {}
+            }
+        }
+        let document = document();
+        walk(&document, &document);
+    }
+
+    #[test]
+    fn the_document_is_what_it_is() {
+        insta::assert_json_snapshot!(document());
     }
 }

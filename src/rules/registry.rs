@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, HashMap};
 use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug, TokenId};
 use mentorlog_events::time::Timestamp;
 
 use super::Context;
 use super::command::OpenProgram;
 use super::program::{OPENING_MEASURES, OPENING_RULES, changed_measures, changed_rules};
 use super::rejection::{Pointer, Rejection};
+use super::tokens::Tokens;
 
 /// Generation of a ledger that was never restored as another one.
 const FIRST_GENERATION: u32 = 1;
@@ -36,6 +37,7 @@ pub struct RegistryState {
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
     reports: BTreeMap<ReportId, Report>,
+    tokens: Tokens,
     registry_origin: String,
     /// What is recorded of each ledger, the registry's own included, by its origin.
     ledgers: HashMap<String, Recorded>,
@@ -104,6 +106,15 @@ pub enum BadRegistryReference {
     /// A report was published that was not being so, or was already.
     #[error("report {0} is published and its publishing was not under way")]
     ReportNotBegun(ReportId),
+    /// A token is issued twice.
+    #[error("token {0} is issued for the second time")]
+    TokenTwice(TokenId),
+    /// A token is revoked that was never issued.
+    #[error("token {0} is revoked and was never issued")]
+    TokenNotIssued(TokenId),
+    /// A token stands for something that is no principal.
+    #[error("a token is issued for something that is no principal")]
+    NoPrincipal,
     /// A head, a key or a report is that of a ledger the registry does not know.
     #[error("it is about a ledger that was never opened")]
     UnknownOrigin,
@@ -222,6 +233,11 @@ impl RegistryState {
         self.reports.iter().map(|(&id, report)| (id, report))
     }
 
+    /// Every token that was ever issued.
+    pub const fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Origin of the registry's own ledger; empty before the first entry.
     pub fn registry_origin(&self) -> &str {
         &self.registry_origin
@@ -311,10 +327,9 @@ impl RegistryState {
                 let report = report.ok_or(BadRegistryReference::ReportNotBegun(published.report))?;
                 report.digest = Some(published.digest);
             }
+            RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) => self.tokens.apply(entry)?,
             // What these record, no rule asks for yet.
-            RegistryEvent::TokenIssued(_)
-            | RegistryEvent::TokenRevoked(_)
-            | RegistryEvent::PersonalRead(_)
+            RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)
             | RegistryEvent::ErasureCompleted(_) => {}
         }

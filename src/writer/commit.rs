@@ -132,6 +132,7 @@ impl Committer {
                 self.published.registry.grew(head, now);
                 for entry in entries {
                     self.published.reports.apply(&entry);
+                    self.published.note_tokens(&entry);
                     self.note_keys(&entry, now);
                 }
             }
@@ -182,6 +183,9 @@ impl Committer {
             Reply::Report(step, answer) => {
                 let _ = answer.send(step);
             }
+            Reply::Token(done, answer) => {
+                let _ = answer.send(done);
+            }
         }
     }
 }
@@ -199,6 +203,7 @@ impl Reply {
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
             Self::Rotated(_, answer) => Self::Rotated(Err(RotationRefusal::Refused(why.clone())), answer),
             Self::Report(_, answer) => Self::Report(Err(why.clone()), answer),
+            Self::Token(_, answer) => Self::Token(Err(why.clone().into()), answer),
         }
     }
 }

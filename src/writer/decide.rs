@@ -138,6 +138,10 @@ impl Decider {
                 let stepped = self.report_step(step, &caller);
                 self.open.replies.push(Reply::Report(stepped, answer));
             }
+            Message::Token(step, caller, answer) => {
+                let done = self.token_step(&step, &caller);
+                self.open.replies.push(Reply::Token(done, answer));
+            }
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));
@@ -457,7 +461,7 @@ impl Decider {
     }
 
     /// Puts one event into the registry, in the open group, and returns the command it belongs to.
-    fn register(
+    pub(super) fn register(
         &mut self,
         event: RegistryEvent,
         caller: &Caller,

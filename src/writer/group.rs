@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::published::{Head, Program};
 use super::receipt::Refusal;
 use super::reports::StepAnswer;
+use super::tokens::TokenAnswer;
 use super::{Answer, BatchAnswer, OpenAnswer, RotateAnswer};
 use crate::ledger::Append;
 
@@ -33,6 +34,7 @@ pub(super) enum Reply {
     Open(Result<(Arc<Program>, Found), Refusal>, oneshot::Sender<OpenAnswer>),
     Rotated(RotateAnswer, oneshot::Sender<RotateAnswer>),
     Report(StepAnswer, oneshot::Sender<StepAnswer>),
+    Token(TokenAnswer, oneshot::Sender<TokenAnswer>),
 }
 
 /// What of one ledger is published once its entries are durable.

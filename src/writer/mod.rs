@@ -48,6 +48,7 @@ mod commit;
 pub mod known;
 pub mod replay;
 pub mod restore;
+pub mod tokens;
 pub mod vitals;
 pub mod witness;
 
@@ -154,6 +155,7 @@ enum Message {
     Open(OpenProgram, Caller, Option<Idempotency>, oneshot::Sender<OpenAnswer>),
     Rotate(LedgerId, u32, Caller, oneshot::Sender<RotateAnswer>),
     Report(reports::Step, Caller, oneshot::Sender<reports::StepAnswer>),
+    Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -329,6 +331,7 @@ impl Writer {
             keybook: RwLock::new(keybook),
             publishing: PublishingVitals::default(),
             reports: Reports::new(shelf, keys.clone(), recorded),
+            tokens: RwLock::new(registry.tokens().clone()),
             witnesses,
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),

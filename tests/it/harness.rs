@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use mentorlog::access::kept::KeptTokens;
 use mentorlog::clock::{Clock, Source};
+use mentorlog::http::guard::Access;
 use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
@@ -152,7 +154,7 @@ impl Client {
         body: &[u8],
     ) -> io::Result<Answer> {
         let mut request = Vec::new();
-        write!(request, "{method} {path} HTTP/1.1\r\nhost: test\r\n")?;
+        write!(request, "{method} {path} HTTP/1.1\r\nhost: localhost\r\n")?;
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n")?;
         }
@@ -305,10 +307,10 @@ impl Service {
         let log: Arc<dyn Log> = log;
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
         let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
-        Self::over(writer, running, secret)
+        Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
-    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret) -> Self {
+    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret, access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -319,7 +321,7 @@ impl Service {
             let runtime = runtime.unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = Arc::new(App::new(writer, secret));
+                let app = Arc::new(App::new(writer, secret, access));
                 let stop = async {
                     let _ = stopped.await;
                 };
