@@ -152,6 +152,17 @@ fn identity(app: &App, uri: &Uri, headers: &HeaderMap) -> Identity {
     })
 }
 
+/// Whether a grant that was given would be given now: nobody has issued the first token meanwhile, and its own is
+/// neither revoked nor over.
+pub(super) fn is_still_honoured(app: &App, grant: &Grant) -> bool {
+    let now = app.published.clock.now();
+    let tokens = app.published.tokens();
+    match grant.token {
+        None => matches!(app.access.door, Door::Own(..)) || !tokens.were_issued(),
+        Some(id) => tokens.issued(id).is_some_and(|issued| issued.is_honoured(now)),
+    }
+}
+
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1); `None` without the header. Nothing is overlooked: one
 /// that cannot be read is no missing one.
 fn bearer(headers: &HeaderMap) -> Result<Option<Token>, Stranger> {

@@ -32,6 +32,7 @@ pub mod reports;
 pub mod request;
 pub mod routes;
 pub mod server;
+pub mod stream;
 pub mod tokens;
 
 use problem::{Code, Problem, ProblemCode};
@@ -52,6 +53,8 @@ pub struct App {
     pub measures: measures::Measures,
     /// Whose turn it is to search for pairs.
     pub turns: pairing::Turns,
+    /// Those who follow a program.
+    pub streams: stream::Streams,
     stopping: watch::Sender<bool>,
 }
 
@@ -63,7 +66,8 @@ impl App {
         let stopping = watch::Sender::new(false);
         let measures = measures::Measures::default();
         let turns = pairing::Turns::default();
-        Self { writer, published, metrics, access, registry_secret, measures, turns, stopping }
+        let streams = stream::Streams::default();
+        Self { writer, published, metrics, access, registry_secret, measures, turns, streams, stopping }
     }
 
     /// Ready when the service was told to stop: nobody waits any longer for what may never come.

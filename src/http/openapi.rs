@@ -968,6 +968,21 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
         .answers(200, JSON, page, "A page of entries.")
         .answers(200, NDJSON, text(), "A page of entries."),
     );
+    let seen = json!({ "type": "string", "pattern": "^[0-9]{1,15}$" });
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/events/stream",
+            "event-stream",
+            "history",
+            "The entries as Server-Sent Events, those there are and those to come; `caught-up` stands between.",
+        )
+        .with([
+            query("from", integer(0, INTEGER_MAX), "From this position on."),
+            query("type", one_of(&types), "Only this type."),
+        ])
+        .header("Last-Event-ID", &seen, "The id of the last event received: it goes on after that.")
+        .answers(200, "text/event-stream", text(), "The stream."),
+    );
     let models = and(vec![reference("Ground"), object(&[("models", json!({ "type": "object" }))])]);
     paths.add(
         Operation::get(

@@ -350,15 +350,7 @@ pub async fn events(
     };
     let wait = query.number("wait", 0, 60)?;
     query.finish()?;
-    if let Some(name) = &wanted.name
-        && !mentorlog_events::history::shapes().any(|shape| shape.name == name)
-    {
-        return Err(Problem::new(
-            Code::MalformedParameter,
-            format_args!("`type`: there is no event type `{name}`"),
-        )
-        .with("parameter", "type"));
-    }
+    known_type(wanted.name.as_deref())?;
     let ndjson = wants_ndjson(&headers)?;
     at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
@@ -372,6 +364,16 @@ pub async fn events(
         }
     }
     if ndjson { stream(&app, &program, wanted).await } else { page(&app, program, wanted).await }
+}
+
+/// There is an event type of this name.
+pub(super) fn known_type(name: Option<&str>) -> Result<(), Problem> {
+    let Some(name) = name else { return Ok(()) };
+    let is_known = mentorlog_events::history::shapes().any(|shape| shape.name == name);
+    is_known.then_some(()).ok_or_else(|| {
+        let detail = format_args!("`type`: there is no event type `{name}`");
+        Problem::new(Code::MalformedParameter, detail).with("parameter", "type")
+    })
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
@@ -685,8 +687,14 @@ fn streamed(
 }
 
 /// A body that comes from a blocking thread.
-struct Lines {
+pub(super) struct Lines {
     receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+}
+
+impl Lines {
+    pub(super) const fn new(receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>) -> Self {
+        Self { receiver }
+    }
 }
 
 impl hyper::body::Body for Lines {

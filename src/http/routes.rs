@@ -13,7 +13,7 @@ use axum::routing::{self, MethodRouter};
 use super::problem::{Code, Problem};
 use super::{
     App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
-    outsiders, pairing, proofs, reads, readyz, reports, tokens,
+    outsiders, pairing, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -70,6 +70,7 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/reports", vec![get(Figures, reports::list), post(Publish, reports::publish)]),
         ("/v1/reports/{digest}", vec![get(Figures, reports::report)]),
         ("/v1/programs/{program}/events", vec![get(Content, reads::events)]),
+        ("/v1/programs/{program}/events/stream", vec![get(Content, stream::stream)]),
         ("/v1/programs/{program}/read-models", vec![get(Content, reads::read_models)]),
         ("/v1/programs/{program}/proofs/inclusion", vec![get(Log, proofs::inclusion)]),
         ("/v1/programs/{program}/proofs/consistency", vec![get(Log, proofs::consistency)]),

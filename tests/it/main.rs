@@ -8,6 +8,7 @@ mod bundles;
 mod cli;
 mod durability;
 mod faults;
+mod feeds;
 mod gauges;
 mod harness;
 mod house;
