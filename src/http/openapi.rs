@@ -966,7 +966,8 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
             query("wait", integer(0, 60), "Seconds to wait until there is anything."),
         ])
         .answers(200, JSON, page, "A page of entries.")
-        .answers(200, NDJSON, text(), "A page of entries."),
+        .answers(200, NDJSON, text(), "A page of entries.")
+        .answers(200, super::cloud_events::BATCH, list(cloud_event()), "A page of entries."),
     );
     let seen = json!({ "type": "string", "pattern": "^[0-9]{1,15}$" });
     paths.add(
@@ -1035,6 +1036,26 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
         )
         .answers(200, TEXT, text(), "The note, to the byte."),
     );
+}
+
+/// CloudEvents 1.0, as far as we write it.
+fn cloud_event() -> Value {
+    object(&[
+        ("specversion", one_of(&["1.0"])),
+        ("id", text()),
+        ("source", json!({ "type": "string", "format": "uri" })),
+        ("type", text()),
+        ("subject", text()),
+        ("time", json!({ "type": "string", "format": "date-time" })),
+        ("recordedtime", json!({ "type": "string", "format": "date-time" })),
+        ("sequence", json!({ "type": "string", "pattern": "^[0-9]{20}$" })),
+        ("partitionkey", text()),
+        ("authtype", one_of(&["service_account", "system"])),
+        ("authid", text()),
+        ("dataschema", json!({ "type": "string", "format": "uri" })),
+        ("datacontenttype", text()),
+        ("data", json!({ "type": "object" })),
+    ])
 }
 
 fn proofs(paths: &mut Paths, schemas: &mut Schemas) {

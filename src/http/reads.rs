@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
@@ -23,6 +23,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::App;
+use super::cloud_events;
 use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
@@ -351,7 +352,7 @@ pub async fn events(
     let wait = query.number("wait", 0, 60)?;
     query.finish()?;
     known_type(wanted.name.as_deref())?;
-    let ndjson = wants_ndjson(&headers)?;
+    let form = wanted_form(&headers)?;
     at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
@@ -363,7 +364,11 @@ pub async fn events(
             () = app.stopping() => {}
         }
     }
-    if ndjson { stream(&app, &program, wanted).await } else { page(&app, program, wanted).await }
+    match form {
+        Form::Lines => stream(&app, &program, wanted).await,
+        Form::Page => page(&app, program, wanted).await,
+        Form::CloudEvents => cloud_events_page(&app, program, wanted).await,
+    }
 }
 
 /// There is an event type of this name.
@@ -376,17 +381,32 @@ pub(super) fn known_type(name: Option<&str>) -> Result<(), Problem> {
     })
 }
 
-fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(false) };
+/// The form entries are wanted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One JSON document a page.
+    Page,
+    /// One entry a line, all of them.
+    Lines,
+    /// A page as CloudEvents.
+    CloudEvents,
+}
+
+fn wanted_form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Form::Page) };
     let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
     let media: Vec<&str> =
         accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).collect();
     if media.contains(&"application/x-ndjson") {
-        Ok(true)
+        Ok(Form::Lines)
+    } else if media.contains(&cloud_events::BATCH) {
+        Ok(Form::CloudEvents)
     } else if media.iter().any(|media| ["application/json", "application/*", "*/*", ""].contains(media)) {
-        Ok(false)
+        Ok(Form::Page)
     } else {
-        Err(Problem::new(Code::NotAcceptable, "events come as application/json or application/x-ndjson"))
+        let detail =
+            "events come as application/json, application/x-ndjson or application/cloudevents-batch+json";
+        Err(Problem::new(Code::NotAcceptable, detail))
     }
 }
 
@@ -506,7 +526,8 @@ impl Reader {
     }
 }
 
-async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+/// How many entries a page has, if nothing else is said.
+fn page_limit(wanted: &Wanted) -> Result<u64, Problem> {
     let limit = wanted.limit.unwrap_or(100);
     if limit > EVENTS_MAX {
         return Err(Problem::new(
@@ -517,7 +538,50 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
         )
         .with("parameter", "limit"));
     }
-    wanted.limit = Some(limit);
+    Ok(limit)
+}
+
+/// A page as a batch of CloudEvents; `mentorlog-next` says where the next one begins.
+async fn cloud_events_page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+    wanted.limit = Some(page_limit(&wanted)?);
+    let app = app.clone();
+    let read = move || -> Result<(Vec<u8>, u64, u64, [u8; 32]), Problem> {
+        let unreadable = |error| Problem::new(Code::Unreadable, error);
+        let origin = app.published.keybook().of(program.id.into()).map(|keys| keys.origin.to_string());
+        let source = format!("urn:mentorlog:{}", origin.unwrap_or_default());
+        let (mut reader, size, root) = Reader::new(&app, &program, wanted, EVENTS_MAX)?;
+        let mut body = vec![b'['];
+        while let Some(records) = reader.block()? {
+            for record in records {
+                if body.len() > 1 {
+                    body.push(b',');
+                }
+                cloud_events::write(&mut body, record.bytes(), &source, program.id).map_err(unreadable)?;
+            }
+            if body.len() > PAGE_BYTES {
+                break;
+            }
+        }
+        body.push(b']');
+        Ok((body, reader.next, size, root))
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    let failed = |_| Problem::new(Code::Internal, "reading the history failed");
+    let (body, next, size, root) = read.map_err(failed)??;
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(cloud_events::BATCH));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let said = [("next", next.to_string()), ("size", size.to_string()), ("root", B64(root).to_string())];
+    for (name, value) in said {
+        let name = HeaderName::try_from(format!("mentorlog-{name}")).expect("a header's name");
+        headers.insert(name, HeaderValue::try_from(value).expect("digits and base64"));
+    }
+    Ok(response)
+}
+
+async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+    wanted.limit = Some(page_limit(&wanted)?);
     let app = app.clone();
     let read = move || -> Result<Vec<u8>, Problem> {
         let (mut reader, size, root) = Reader::new(&app, &program, wanted, EVENTS_MAX)?;

@@ -249,3 +249,26 @@ fn no_entry_is_lost_or_told_twice_across_reconnects_and_restarts() {
         assert!(seen.iter().copied().eq(0..size), "reader {n} saw {seen:?}");
     }
 }
+
+#[test]
+fn the_history_comes_as_cloud_events_page_by_page() {
+    let data = tempfile::tempdir().unwrap();
+    let service = service(&data);
+    let mut client = service.client();
+    open_program(&mut client);
+    for n in 0..20 {
+        define(&mut client, n);
+    }
+    let (mut next, mut sequences) = (0_u64, Vec::new());
+    while next < 21 {
+        let path = format!("/v1/programs/spring/events?from={next}&limit=8");
+        let answer = client.send("GET", &path, &[("accept", "application/cloudevents-batch+json")], b"");
+        assert_eq!(answer.header("content-type"), Some("application/cloudevents-batch+json"));
+        next = answer.header("mentorlog-next").unwrap().parse().unwrap();
+        for event in answer.json().as_array().unwrap() {
+            assert_eq!(event["specversion"], "1.0");
+            sequences.push(event["sequence"].as_str().unwrap().parse::<u64>().unwrap());
+        }
+    }
+    assert!(sequences.into_iter().eq(0..21));
+}
