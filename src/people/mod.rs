@@ -331,6 +331,10 @@ impl People {
                 None
             }
         };
+        // A file that never got its name is in nobody's way, and holds keys.
+        for draft in drafts {
+            disk.destroy(&draft).map_err(failed)?;
+        }
         let rows = Rows::open(&disk, dir, installation)?;
         let sealed_under = rows.keyring()?;
         let (file, slots) = match newest {
@@ -374,7 +378,7 @@ impl People {
         if !gone.is_empty() || sealed_under != settled {
             rows.change(&disk, &Change { remove: gone, keyring: settled, ..Change::default() })?;
         }
-        for path in old.chain(drafts) {
+        for path in old {
             disk.destroy(&path).map_err(failed)?;
         }
         Ok(Self {
