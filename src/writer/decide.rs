@@ -33,7 +33,7 @@ use crate::rules::command::{ExpireProposal, OpenProgram};
 use crate::rules::registry::{Opening, Report as Recorded, decide_open, rotation_statement};
 use crate::rules::rejection::Rejection;
 use crate::rules::state::State;
-use crate::rules::{Context, Ids, decide};
+use crate::rules::{Context, Ids, Sealing, decide};
 
 /// A group is handed over at the latest when it holds this many entries, or a single command more.
 const GROUP_ENTRIES_MAX: usize = 16_384;
@@ -171,6 +171,7 @@ impl Decider {
             actor: submission.caller.actor,
             on_behalf_of: submission.caller.on_behalf_of,
             expected_version: submission.expected_version,
+            sealing: Sealing::Off,
             ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
         };
         let decision = decide(&ledger.state, &submission.command, &context)?;
@@ -522,6 +523,7 @@ impl Decider {
             actor: caller.actor,
             on_behalf_of: caller.on_behalf_of,
             expected_version: None,
+            sealing: Sealing::Off,
             ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
         };
         let opening = decide_open(&self.registry.state, command, &context)?;
