@@ -82,6 +82,8 @@ codes! {
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
     /// A round of so many cannot be computed in time.
     RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
+    /// One participant cannot be said to be the same human being as themself.
+    ImpossibleSame = "impossible-same" 422 "These are not two participants";
     /// There is no report of that week, or none yet.
     ImpossibleReport = "impossible-report" 422 "There can be no such report";
     /// Nothing is published by a service that keeps nothing on a disk.
