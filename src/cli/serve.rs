@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use super::Failure;
+use super::keyring::PersonalKey;
 use crate::clock::{Clock, Machine};
 use crate::http::{self, App};
 use crate::keys::Keys;
@@ -52,6 +53,8 @@ pub struct Arguments {
     /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
     #[arg(long, value_name = "VKEY", requires = "witness")]
     witness_key: Vec<VerifierKey>,
+    #[command(flatten)]
+    personal_key: PersonalKey,
 }
 
 impl Arguments {
@@ -154,6 +157,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     let witnesses = arguments.witnesses()?;
+    let kek = arguments.personal_key.read(&arguments.data)?;
     // Bound first: a taken port is found out before the history is read.
     let listener = std::net::TcpListener::bind(arguments.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))

@@ -69,10 +69,11 @@ impl Disk {
     pub(super) fn create_dir(&self, dir: &Path) -> io::Result<()> {
         self.step()?;
         match DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => dir.parent().map_or(Ok(()), |above| self.sync_dir(above)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
+            // Also where it is there: it may have been made just before the process was killed.
+            Ok(()) | Err(_) => {}
         }
+        dir.parent().map_or(Ok(()), |above| self.sync_dir(above))
     }
 
     /// Makes a file that is not there yet, to be read and written.

@@ -317,6 +317,13 @@ pub(super) struct Contents {
     pub(super) torn: u64,
 }
 
+impl Contents {
+    /// How many human beings the slots stand for.
+    pub(super) fn humans(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.human).collect::<std::collections::BTreeSet<_>>().len() as u64
+    }
+}
+
 /// Reads a keyring file. Up to `sealed_under` slots must be whole (rows may lie under them): what follows and is not
 /// was being written when the process ended. `None`: not known, so only an incomplete last slot is taken as torn.
 pub(super) fn read(

@@ -30,6 +30,7 @@
 //!
 //! A failed operation on a file stops the store until it is opened again: what is on the disk then decides.
 
+mod copies;
 mod disk;
 mod keyring;
 mod openings;
@@ -51,6 +52,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+pub use copies::{Copied, Look, back_up, installation_of, look, put_back};
 pub use disk::Stop;
 pub use keyring::{Kek, KekError};
 pub use openings::{Opening, RowId, commitment};
@@ -82,6 +84,9 @@ pub enum PeopleError {
         /// What redb said.
         error: Box<redb::Error>,
     },
+    /// Another process has the store open.
+    #[error("{} is in use by another process", .0.display())]
+    InUse(PathBuf),
     /// There is a keyring, and no key-encryption key was given.
     #[error(
         "there is a keyring in {} and no key to open it: give the key-encryption key with --personal-key-file, \
@@ -331,7 +336,12 @@ impl People {
                 None
             }
         };
+        // From here on no other process has the store.
         let rows = Rows::open(&disk, dir, installation)?;
+        // A file that never got its name is in nobody's way, and holds keys.
+        for draft in drafts {
+            disk.destroy(&draft).map_err(failed)?;
+        }
         let sealed_under = rows.keyring()?;
         let (file, slots) = match newest {
             Some((path, epoch)) => {
@@ -374,7 +384,7 @@ impl People {
         if !gone.is_empty() || sealed_under != settled {
             rows.change(&disk, &Change { remove: gone, keyring: settled, ..Change::default() })?;
         }
-        for path in old.chain(drafts) {
+        for path in old {
             disk.destroy(&path).map_err(failed)?;
         }
         Ok(Self {

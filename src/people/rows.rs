@@ -93,14 +93,21 @@ impl Rows {
             drop(rows);
             disk.rename(&draft, &path).map_err(failed)?;
         }
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(failed)?;
-        let rows = Self::on(&path, file)?;
-        let format = rows.meta("format")?;
-        if format.as_deref() != Some(FORMAT) {
-            return Err(PeopleError::NotRows(path));
-        }
+        let rows = Self::at(&path)?;
         if rows.meta("installation")?.as_deref() != Some(installation.0.as_bytes().as_slice()) {
             return Err(PeopleError::OtherInstallation(path));
+        }
+        Ok(rows)
+    }
+
+    /// Opens a file that is there.
+    pub(super) fn at(path: &Path) -> Result<Self, PeopleError> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| PeopleError::Io { path: path.to_owned(), error })?;
+        let rows = Self::on(path, file)?;
+        let format = rows.meta("format")?;
+        if format.as_deref() != Some(FORMAT) {
+            return Err(PeopleError::NotRows(path.to_owned()));
         }
         Ok(rows)
     }
@@ -113,8 +120,10 @@ impl Rows {
                 .set_check_integrity_on_open(true)
                 .create_with_backend(file)
         });
-        let database = opened
-            .map_err(|error| PeopleError::Rows { path: path.to_owned(), error: Box::new(error.into()) })?;
+        let database = opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => PeopleError::InUse(path.to_owned()),
+            error => PeopleError::Rows { path: path.to_owned(), error: Box::new(error.into()) },
+        })?;
         Ok(Self { path: path.to_owned(), database })
     }
 
