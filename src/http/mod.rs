@@ -24,6 +24,7 @@ pub mod commands;
 pub mod measures;
 pub mod outsiders;
 pub mod pairing;
+pub mod personal;
 pub mod problem;
 pub mod proofs;
 pub mod reads;
@@ -124,6 +125,15 @@ fn router(app: Arc<App>) -> Router {
         .route(COMMAND, route(WRITE, post(commands::one)))
         .route("/v1/programs/{program}/participants", route(READ, get(reads::participants)))
         .route("/v1/programs/{program}/participants/{id}", route(READ, get(reads::participant)))
+        .route("/v1/programs/{program}/participants/{id}/personal", route(READ, get(personal::personal)))
+        .route(
+            "/v1/programs/{program}/participants/{id}/subject-access",
+            route(READ, get(personal::subject_access)),
+        )
+        .route("/v1/programs/{program}/pairs/{id}/sealed", route(READ, get(personal::pair)))
+        .route("/v1/programs/{program}/sessions/{id}/sealed", route(READ, get(personal::session)))
+        .route("/v1/programs/{program}/openings", route(WRITE, post(personal::openings)))
+        .route("/v1/people/same", route(WRITE, post(personal::same)))
         .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
         .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
         .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))

@@ -339,8 +339,9 @@ fn story() -> History {
     history.say(ParticipantCorrected { participant: CLEO, generation: slug("gen-x"), unit: None });
     history.say(SkillsUpdated { participant: BEN, offered: vec![slug("rust")], sought: Vec::new() });
     history.say(CapacitySet { participant: BEN, capacity: Some(1) });
-    history.say(PersonalSet { participant: ANN, fields: vec![PersonalField::Name, PersonalField::HrId] });
-    history.say(PersonalSet { participant: DAN, fields: vec![PersonalField::Email] });
+    let set = |participant, fields| PersonalSet { participant, fields, removed: Vec::new() };
+    history.say(set(ANN, vec![PersonalField::Name, PersonalField::HrId]));
+    history.say(set(DAN, vec![PersonalField::Email]));
     history.say(PairingBlocked { participant: CLEO, other: DAN });
     history.say(PairingBlocked { participant: DAN, other: BEN });
     history.say(PairingUnblocked { participant: DAN, other: BEN });
