@@ -11,7 +11,7 @@ use mentorlog_events::id::LedgerId;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::{Failure, keyring};
 use super::keyring::PersonalKey;
 use crate::clock::{Clock, Machine};
 use crate::http::{self, App};
@@ -22,7 +22,8 @@ use crate::ledger::mirrored::name_of;
 use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
 use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
-use crate::writer::Writer;
+use crate::people::People;
+use crate::writer::{StartError, Writer};
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
 
@@ -200,8 +201,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let publishing = Publishing::Into { data: arguments.data.clone(), witnesses };
-    let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
-        .map_err(|error| Failure::coded(5, error))?;
+    let people = arguments.data.join("people");
+    let started = Writer::start_sealing(&log, opened.heads, keys, clock, publishing, |installation| {
+        People::open(&people, installation, kek)
+    });
+    let (writer, running) = started.map_err(|error| match error {
+        StartError::People(error) => keyring::failure(&error),
+        StartError::Replay(_) | StartError::Append(_) | StartError::Mirror(_) => Failure::coded(5, error),
+    })?;
     if let Some(why) = &read_only {
         writer.published().read_only(why);
     }

@@ -16,10 +16,11 @@ use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
+use mentorlog::people::{Kek, People, Stop};
 use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::witness::WitnessAddress;
-use mentorlog::writer::{Running, Writer};
+use mentorlog::writer::{Running, StartError, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 use serde_json::Value;
@@ -271,6 +272,9 @@ impl Source for Machine {
     }
 }
 
+/// A key-encryption key: 32 bytes of `k`.
+pub const KEK: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+
 // --------------------------------------------------------------------------------- service in this process
 
 /// The service over a log of the test's, in this process.
@@ -306,6 +310,25 @@ impl Service {
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
         let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
         Self::over(writer, running, secret)
+    }
+
+    /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
+    pub fn sealing(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        source: impl Source,
+        stop: Option<Stop>,
+    ) -> Result<Self, StartError> {
+        let keys = Keys::open(data, !heads.is_empty()).unwrap();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
+        let kek = Kek::from_text(KEK, "a test").unwrap();
+        let people = data.join("people");
+        let open = |installation| People::open_stopping(&people, installation, Some(kek), stop);
+        let clock = Clock::start(source);
+        let (writer, running) = Writer::start_sealing(&log, heads, keys, clock, Publishing::Off, open)?;
+        Ok(Self::over(writer, running, secret))
     }
 
     fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret) -> Self {
@@ -375,7 +398,12 @@ pub fn serve(data: &Path, log: &Path) -> Command {
 
 impl Process {
     pub fn start(data: &Path, log: &Path) -> Self {
-        let mut child = serve(data, log).spawn().unwrap();
+        Self::started(serve(data, log), log)
+    }
+
+    /// The same with arguments of the test's.
+    pub fn started(mut command: Command, log: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         // The line comes when the history has been read.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -14,6 +14,7 @@ mod house;
 mod http;
 mod ledger;
 mod pairing;
+mod personal;
 mod proof;
 mod reports;
 mod rot;
