@@ -11,8 +11,8 @@ use mentorlog_events::id::LedgerId;
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, keyring};
 use super::keyring::PersonalKey;
+use super::{Failure, keyring};
 use crate::clock::{Clock, Machine};
 use crate::http::{self, App};
 use crate::keys::Keys;
@@ -23,9 +23,9 @@ use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
 use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::people::People;
-use crate::writer::{StartError, Writer};
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
+use crate::writer::{StartError, Writer};
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);

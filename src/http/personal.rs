@@ -104,7 +104,8 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
         Viewer::Participant(me) => Some(me),
     };
     let is_me = |who: ParticipantId| Some(who) == me;
-    let (about, fields, theirs): (Option<About>, Vec<(&'static str, SealedField)>, bool) = match &entry.event {
+    let (about, fields, theirs): (Option<About>, Vec<(&'static str, SealedField)>, bool) = match &entry.event
+    {
         Event::PersonalSet(e) => {
             let fields = e.fields.iter().map(|field| (field.pointer(), SealedField::from(*field)));
             (Some(About::One(e.participant)), fields.collect(), true)
@@ -222,7 +223,11 @@ fn newest(mut found: Vec<Committed>, entries: &[Entry<Event>]) -> Vec<Committed>
 }
 
 /// Reads the entries at these ascending positions. Blocks.
-fn entries(app: &App, program: &Program, seqs: &[u64]) -> Result<Vec<(Entry<Event>, Box<RawValue>)>, Problem> {
+fn entries(
+    app: &App,
+    program: &Program,
+    seqs: &[u64],
+) -> Result<Vec<(Entry<Event>, Box<RawValue>)>, Problem> {
     let unreadable = |error: &dyn std::fmt::Display| Problem::new(Code::Unreadable, error);
     let mut found = Vec::with_capacity(seqs.len());
     // Neighbours are read at once.
@@ -249,8 +254,14 @@ fn people(app: &App) -> Result<Arc<People>, Problem> {
 }
 
 /// Nobody reads what is sealed about somebody who is erased, also when the ledger does not say so yet.
-fn not_erased(people: &People, program: &Program, models: &ReadModels, who: &[ParticipantId]) -> Result<(), Problem> {
-    let erased = |id: &&ParticipantId| models.is_erased(**id) == Some(true) || people.is_erased(program.id, **id);
+fn not_erased(
+    people: &People,
+    program: &Program,
+    models: &ReadModels,
+    who: &[ParticipantId],
+) -> Result<(), Problem> {
+    let erased =
+        |id: &&ParticipantId| models.is_erased(**id) == Some(true) || people.is_erased(program.id, **id);
     match who.iter().find(erased) {
         Some(&participant) => Err(Rejection::ParticipantErased { participant }.into()),
         None => Ok(()),
@@ -344,7 +355,12 @@ struct Looked {
     left_out: usize,
 }
 
-async fn look(app: &Arc<App>, program: &Arc<Program>, seqs: Vec<u64>, viewer: Viewer) -> Result<Looked, Problem> {
+async fn look(
+    app: &Arc<App>,
+    program: &Arc<Program>,
+    seqs: Vec<u64>,
+    viewer: Viewer,
+) -> Result<Looked, Problem> {
     let (app, program) = (app.clone(), program.clone());
     let looking = move || -> Result<Looked, Problem> {
         let (parsed, raw): (Vec<_>, Vec<_>) = entries(&app, &program, &seqs)?.into_iter().unzip();
@@ -388,7 +404,8 @@ pub async fn personal(
     own(&asking, &[participant])?;
     let (seqs, ground) = {
         let view = program.view();
-        let seqs = view.models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
+        let seqs =
+            view.models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
         not_erased(&people, &program, &view.models, &[participant])?;
         (seqs, Ground { size: view.size, root: view.root })
     };
@@ -418,7 +435,8 @@ fn own_fields(texts: &[Text]) -> Map<String, Value> {
         };
         match (&text.text, text.unreadable) {
             (Some(value), _) => {
-                let year = (text.field == SealedField::BirthYear).then(|| value.parse::<u32>().ok()).flatten();
+                let year =
+                    (text.field == SealedField::BirthYear).then(|| value.parse::<u32>().ok()).flatten();
                 let value = year.map_or_else(|| json!(value), |year| json!(year));
                 fields.insert(name.to_owned(), value);
             }
@@ -531,7 +549,11 @@ pub async fn session(
 
 /// `GET /v1/programs/{program}/pairs/{id}/sealed`: of the pair itself and its goals, and why one of the two blocks
 /// the other; its sessions have their own.
-pub async fn pair(State(app): State<Arc<App>>, Path((name, pair)): Path<(String, String)>, uri: Uri) -> Answer {
+pub async fn pair(
+    State(app): State<Arc<App>>,
+    Path((name, pair)): Path<(String, String)>,
+    uri: Uri,
+) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     let program = find(&app, &name)?;
@@ -675,8 +697,9 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
         both.push((program.id, somebody.participant));
     }
     if both[0] == both[1] {
-        return Err(Problem::new(Code::ImpossibleSame, "a and b are one participant already")
-            .with("pointer", "/b"));
+        return Err(
+            Problem::new(Code::ImpossibleSame, "a and b are one participant already").with("pointer", "/b")
+        );
     }
     app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
         SameRefusal::Off(rejection) => rejection.into(),

@@ -74,9 +74,9 @@ impl Place {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    dirs.push(path)
+                    dirs.push(path);
                 } else {
-                    drop(found.insert(path.clone(), fs::read(path).unwrap()))
+                    found.insert(path.clone(), fs::read(path).unwrap());
                 }
             }
         }

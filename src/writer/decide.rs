@@ -236,7 +236,14 @@ impl Decider {
                 Vec::new()
             } else {
                 let place = (program.into(), id);
-                seal(&self.published, self.people.as_deref(), place, &decided.sealed, &mut self.rng, &mut rows)?
+                seal(
+                    &self.published,
+                    self.people.as_deref(),
+                    place,
+                    &decided.sealed,
+                    &mut self.rng,
+                    &mut rows,
+                )?
             };
             let entry = Entry {
                 seq,
