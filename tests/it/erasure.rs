@@ -135,9 +135,9 @@ fn live(client: &mut Client) {
     command(client, "spring", "set-personal", &set);
     command(client, "spring", "set-personal", &json!({ "participant": BOB, "name": OF_BOB }));
     command(client, "autumn", "set-personal", &json!({ "participant": ANNA, "name": OF_ANN[5] }));
-    let log = json!({ "actor": by(ANN), "session": SESSION, "pair": PAIR, "occurred_at": now(), "minutes": 30,
+    let log = json!({ "actor": by(ANN), "session": SESSION, "pair": PAIR, "occurred_at": now(), "minutes": 4,
         "mode": "video", "note": OF_ANN[3], "exchanges": [
-            { "teacher": ANN, "skill": "cobol", "minutes": 15 }, { "teacher": BOB, "skill": "rust", "minutes": 15 }] });
+            { "teacher": ANN, "skill": "cobol", "minutes": 2 }, { "teacher": BOB, "skill": "rust", "minutes": 2 }] });
     command(client, "spring", "log-session", &log);
     let rate = json!({ "actor": by(BOB), "session": SESSION, "teacher": ANN, "skill": "cobol", "rating": 5,
         "comment": OF_ANN[4] });
