@@ -27,6 +27,8 @@ pub struct Issued {
     pub role: Role,
     /// Where; none: everywhere.
     pub programs: Arc<BTreeSet<ProgramId>>,
+    /// The registry's entry that says so.
+    pub seq: u64,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// From when on it is worth nothing, if ever.
@@ -60,7 +62,7 @@ impl Tokens {
     /// All of them, in the order in which they were issued.
     pub fn iter(&self) -> impl Iterator<Item = (TokenId, &Issued)> {
         let mut all: Vec<_> = self.0.iter().map(|(id, issued)| (*id, issued)).collect();
-        all.sort_by_key(|(id, issued)| (issued.issued_at, *id));
+        all.sort_by_key(|(_, issued)| issued.seq);
         all.into_iter()
     }
 
@@ -73,6 +75,7 @@ impl Tokens {
                     principal,
                     role: fact.role,
                     programs: Arc::new(fact.programs.iter().copied().collect()),
+                    seq: entry.seq,
                     issued_at: entry.recorded_at,
                     expires_at: fact.expires_at,
                     revoked_at: None,
