@@ -370,7 +370,10 @@ pub fn serve(data: &Path, log: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-    command.env_remove("MENTORLOG_DATA").env_remove("MENTORLOG_LISTEN").env("NO_COLOR", "1");
+    for name in ["MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_TOKEN", "MENTORLOG_BEHIND_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command
 }

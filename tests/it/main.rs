@@ -19,3 +19,4 @@ mod proof;
 mod reports;
 mod rot;
 mod scale;
+mod tokens;
