@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use tokio::runtime::Runtime;
 
 use super::client::{ClientError, Connection, Server};
+use crate::access::token::Token;
 use crate::ledger::tiled::{Folder, Resources, Unfetched};
 
 /// A directory, or an address with everything below it.
@@ -56,6 +57,14 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// The same place, its server shown this token; a directory needs none.
+    pub fn with(self, token: &Token) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(path),
+            Self::Web(server, prefix) => Self::Web(server.with(token), prefix),
+        }
+    }
+
     /// A place below this one.
     pub fn join(&self, part: &str) -> Self {
         match self {
@@ -132,6 +141,10 @@ async fn fetch(connection: &mut Connection, path: &str, most: usize) -> Result<O
     let mut response = match connection.send(Method::GET, path, "*/*", Bytes::new()).await {
         Ok(response) => response,
         Err(ClientError::Problem { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
+        // What this token does not show is not there for its holder: a scoped auditor's registry, and nothing else.
+        Err(ClientError::Problem { status: StatusCode::FORBIDDEN, code, .. }) if code == "forbidden" => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
     };
     let mut whole = Vec::new();

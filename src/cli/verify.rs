@@ -13,6 +13,7 @@ use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{LedgerId, ProgramId};
 
 use super::Failure;
+use super::client::Bearer;
 use super::place::Place;
 use super::source::ProgramName;
 use crate::clock::{Machine, Source as _};
@@ -71,6 +72,8 @@ pub struct Arguments {
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    bearer: Bearer,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -102,7 +105,12 @@ impl FromStr for Age {
     }
 }
 
-pub fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub fn run(mut arguments: Arguments) -> Result<(), Failure> {
+    if let Some(token) = arguments.bearer.read()? {
+        arguments.place = arguments.place.with(&token);
+        arguments.registry = arguments.registry.map(|place| place.with(&token));
+    }
+    let arguments = &arguments;
     if arguments.openings.is_some() {
         return Err(Failure::new("nothing is sealed yet, so there is nothing to open: leave --openings out"));
     }

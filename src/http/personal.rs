@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mentorlog_events::entry::{Actor, Entry};
+use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::PersonalRead;
 use mentorlog_events::event::{Event, PersonalField, SealedField};
 use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
@@ -22,11 +22,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::App;
+use super::guard::{self, InProgram};
 use super::problem::{Code, Problem};
 use super::reads::{at_least, id, json_bytes, not_found, parameters};
-use super::request::{COMMAND_BYTES_MAX, Media, Parameters, media, read_body};
-use super::{App, find};
+use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
+use crate::access::grant::{Denied, Grant};
 use crate::people::{About, OpenError, Opening, People};
+use crate::rules::command::Common;
 use crate::rules::rejection::Rejection;
 use crate::writer::Caller;
 use crate::writer::erasing::SameRefusal;
@@ -47,6 +50,22 @@ enum Viewer {
 struct Asking {
     viewer: Viewer,
     caller: Caller,
+}
+
+impl Asking {
+    fn by(grant: &Grant, headers: &HeaderMap) -> Result<Self, Problem> {
+        let viewer = grant.only().map_or(Viewer::Manager, Viewer::Participant);
+        let caller = caller(grant, &Common::default(), correlation(headers)?)?;
+        Ok(Self { viewer, caller })
+    }
+
+    /// Whether one of these is who asks, or whoever runs the program does.
+    fn is_for(&self, who: &[ParticipantId]) -> bool {
+        match self.viewer {
+            Viewer::Manager => true,
+            Viewer::Participant(me) => who.contains(&me),
+        }
+    }
 }
 
 /// A text to which an entry commits.
@@ -104,7 +123,8 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
         Viewer::Participant(me) => Some(me),
     };
     let is_me = |who: ParticipantId| Some(who) == me;
-    let (about, fields, theirs): (Option<About>, Vec<(&'static str, SealedField)>, bool) = match &entry.event {
+    let (about, fields, theirs): (Option<About>, Vec<(&'static str, SealedField)>, bool) = match &entry.event
+    {
         Event::PersonalSet(e) => {
             let fields = e.fields.iter().map(|field| (field.pointer(), SealedField::from(*field)));
             (Some(About::One(e.participant)), fields.collect(), true)
@@ -222,7 +242,11 @@ fn newest(mut found: Vec<Committed>, entries: &[Entry<Event>]) -> Vec<Committed>
 }
 
 /// Reads the entries at these ascending positions. Blocks.
-fn entries(app: &App, program: &Program, seqs: &[u64]) -> Result<Vec<(Entry<Event>, Box<RawValue>)>, Problem> {
+fn entries(
+    app: &App,
+    program: &Program,
+    seqs: &[u64],
+) -> Result<Vec<(Entry<Event>, Box<RawValue>)>, Problem> {
     let unreadable = |error: &dyn std::fmt::Display| Problem::new(Code::Unreadable, error);
     let mut found = Vec::with_capacity(seqs.len());
     // Neighbours are read at once.
@@ -249,20 +273,17 @@ fn people(app: &App) -> Result<Arc<People>, Problem> {
 }
 
 /// Nobody reads what is sealed about somebody who is erased, also when the ledger does not say so yet.
-fn not_erased(people: &People, program: &Program, models: &ReadModels, who: &[ParticipantId]) -> Result<(), Problem> {
-    let erased = |id: &&ParticipantId| models.is_erased(**id) == Some(true) || people.is_erased(program.id, **id);
+fn not_erased(
+    people: &People,
+    program: &Program,
+    models: &ReadModels,
+    who: &[ParticipantId],
+) -> Result<(), Problem> {
+    let erased =
+        |id: &&ParticipantId| models.is_erased(**id) == Some(true) || people.is_erased(program.id, **id);
     match who.iter().find(erased) {
         Some(&participant) => Err(Rejection::ParticipantErased { participant }.into()),
         None => Ok(()),
-    }
-}
-
-/// Whose page it is, or the manager's.
-fn own(asking: &Asking, who: &[ParticipantId]) -> Result<(), Problem> {
-    match asking.viewer {
-        Viewer::Manager => Ok(()),
-        Viewer::Participant(me) if who.contains(&me) => Ok(()),
-        Viewer::Participant(_) => Err(Rejection::NotYours.into()),
     }
 }
 
@@ -344,7 +365,12 @@ struct Looked {
     left_out: usize,
 }
 
-async fn look(app: &Arc<App>, program: &Arc<Program>, seqs: Vec<u64>, viewer: Viewer) -> Result<Looked, Problem> {
+async fn look(
+    app: &Arc<App>,
+    program: &Arc<Program>,
+    seqs: Vec<u64>,
+    viewer: Viewer,
+) -> Result<Looked, Problem> {
     let (app, program) = (app.clone(), program.clone());
     let looking = move || -> Result<Looked, Problem> {
         let (parsed, raw): (Vec<_>, Vec<_>) = entries(&app, &program, &seqs)?.into_iter().unzip();
@@ -375,20 +401,25 @@ fn rest(mut body: Map<String, Value>, ground: Ground, read: Option<ReadId>) -> R
 /// `GET /v1/programs/{program}/participants/{id}/personal`
 pub async fn personal(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let participant: ParticipantId = id(&participant, "participant")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    own(&asking, &[participant])?;
+    if !asking.is_for(&[participant]) {
+        return Err(Denied::NotOwn.into());
+    }
     let (seqs, ground) = {
         let view = program.view();
-        let seqs = view.models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
+        let seqs =
+            view.models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
         not_erased(&people, &program, &view.models, &[participant])?;
         (seqs, Ground { size: view.size, root: view.root })
     };
@@ -418,7 +449,8 @@ fn own_fields(texts: &[Text]) -> Map<String, Value> {
         };
         match (&text.text, text.unreadable) {
             (Some(value), _) => {
-                let year = (text.field == SealedField::BirthYear).then(|| value.parse::<u32>().ok()).flatten();
+                let year =
+                    (text.field == SealedField::BirthYear).then(|| value.parse::<u32>().ok()).flatten();
                 let value = year.map_or_else(|| json!(value), |year| json!(year));
                 fields.insert(name.to_owned(), value);
             }
@@ -438,17 +470,21 @@ fn own_fields(texts: &[Text]) -> Map<String, Value> {
 /// `GET /v1/programs/{program}/participants/{id}/subject-access`
 pub async fn subject_access(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let participant: ParticipantId = id(&participant, "participant")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    own(&asking, &[participant])?;
+    if !asking.is_for(&[participant]) {
+        return Err(Denied::NotOwn.into());
+    }
     let (seqs, ground) = {
         let view = program.view();
         let unknown = || not_found("participant", participant);
@@ -502,21 +538,23 @@ fn without_erased(
 /// `GET /v1/programs/{program}/sessions/{id}/sealed`
 pub async fn session(
     State(app): State<Arc<App>>,
-    Path((name, session)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, session)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let session: SessionId = id(&session, "session")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
     let (seqs, ground) = {
         let view = program.view();
         let unknown = || not_found("session", session);
-        let two = view.models.two_of_session(session).ok_or_else(unknown)?;
-        own(&asking, &two)?;
+        // What is none of theirs does not exist for them.
+        let two = view.models.two_of_session(session).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
         not_erased(&people, &program, &view.models, &two)?;
         let seqs = view.models.timeline(session.0).ok_or_else(unknown)?.collect();
         (seqs, Ground { size: view.size, root: view.root })
@@ -531,19 +569,24 @@ pub async fn session(
 
 /// `GET /v1/programs/{program}/pairs/{id}/sealed`: of the pair itself and its goals, and why one of the two blocks
 /// the other; its sessions have their own.
-pub async fn pair(State(app): State<Arc<App>>, Path((name, pair)): Path<(String, String)>, uri: Uri) -> Answer {
+pub async fn pair(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, pair)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let pair: PairId = id(&pair, "pair")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
     let (seqs, two, ground) = {
         let view = program.view();
         let unknown = || not_found("pair", pair);
-        let two = view.models.two_of(pair).ok_or_else(unknown)?;
-        own(&asking, &two)?;
+        let two = view.models.two_of(pair).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
         not_erased(&people, &program, &view.models, &two)?;
         let mut seqs: Vec<u64> = view.models.timeline(pair.0).ok_or_else(unknown)?.collect();
         // Blocks concern the people, not the pair.
@@ -591,14 +634,14 @@ const UNREADABLE: &str = "mentorlog-unreadable";
 /// `POST /v1/programs/{program}/openings`: one opening a line, to be checked by `mentorlog verify --openings`.
 pub async fn openings(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    grant: Grant,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
@@ -658,7 +701,13 @@ struct Same {
 }
 
 /// `POST /v1/people/same`
-pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
+pub async fn same(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
@@ -666,7 +715,7 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
     let people = people(&app)?;
     let mut both = Vec::with_capacity(2);
     for somebody in [&same.a, &same.b] {
-        let program = find(&app, &somebody.program)?;
+        let program = guard::find(&app, &grant, &somebody.program)?;
         let view = program.view();
         view.models
             .is_erased(somebody.participant)
@@ -675,8 +724,9 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
         both.push((program.id, somebody.participant));
     }
     if both[0] == both[1] {
-        return Err(Problem::new(Code::ImpossibleSame, "a and b are one participant already")
-            .with("pointer", "/b"));
+        return Err(
+            Problem::new(Code::ImpossibleSame, "a and b are one participant already").with("pointer", "/b")
+        );
     }
     app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
         SameRefusal::Off(rejection) => rejection.into(),
@@ -685,15 +735,4 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Without tokens every caller runs the program.
-fn asking(app: &App) -> Asking {
-    let caller = Caller {
-        actor: Actor::Manager,
-        on_behalf_of: None,
-        principal: app.principal.clone(),
-        correlation: None,
-    };
-    Asking { viewer: Viewer::Manager, caller }
 }

@@ -163,6 +163,10 @@ impl Decider {
                 let recorded = self.record_read(read, &caller);
                 self.open.replies.push(Reply::Recorded(recorded, answer));
             }
+            Message::Token(step, caller, answer) => {
+                let done = self.token_step(&step, &caller);
+                self.open.replies.push(Reply::Token(done, answer));
+            }
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));
@@ -236,7 +240,14 @@ impl Decider {
                 Vec::new()
             } else {
                 let place = (program.into(), id);
-                seal(&self.published, self.people.as_deref(), place, &decided.sealed, &mut self.rng, &mut rows)?
+                seal(
+                    &self.published,
+                    self.people.as_deref(),
+                    place,
+                    &decided.sealed,
+                    &mut self.rng,
+                    &mut rows,
+                )?
             };
             let entry = Entry {
                 seq,

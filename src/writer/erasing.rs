@@ -85,7 +85,8 @@ impl Writer {
         if let Err(refusal) = announced {
             if !begun_before && !matches!(refusal, Refusal::Unknown(_)) {
                 let ids: Vec<_> = erasures.iter().map(|erasure| erasure.id).collect();
-                let drop_all = move |people: &People| ids.into_iter().try_for_each(|id| people.drop_erasure(id));
+                let drop_all =
+                    move |people: &People| ids.into_iter().try_for_each(|id| people.drop_erasure(id));
                 self.people(&people, drop_all).await?;
             }
             return Err(refusal);
@@ -192,11 +193,7 @@ impl Decider {
     }
 
     /// Step 1: every erasure of a person, in one append. Those that are announced already stay so.
-    pub(super) fn announce(
-        &mut self,
-        erasures: &[Erasure],
-        submission: &Submission,
-    ) -> Result<(), Refusal> {
+    pub(super) fn announce(&mut self, erasures: &[Erasure], submission: &Submission) -> Result<(), Refusal> {
         if self.published.stopped().is_some() {
             return Err(self.published.stopped_refusal());
         }
@@ -271,7 +268,9 @@ impl Decider {
         if !read_only {
             for erasure in people.erasures() {
                 if !announced.contains(&erasure.id) {
-                    tracing::info!("an erasure that was never announced is dropped: it can be asked for again");
+                    tracing::info!(
+                        "an erasure that was never announced is dropped: it can be asked for again"
+                    );
                     people.drop_erasure(erasure.id)?;
                 }
             }
@@ -279,7 +278,10 @@ impl Decider {
         let known: BTreeSet<ErasureId> =
             people.slots_of(&announced).into_iter().map(|erasure| erasure.id).collect();
         if !known.is_empty() {
-            tracing::info!(people = known.len(), "keys of people who were erased are here again, and are forgotten");
+            tracing::info!(
+                people = known.len(),
+                "keys of people who were erased are here again, and are forgotten"
+            );
             people.forget(&known.into_iter().collect::<Vec<_>>())?;
         }
         if !read_only && let Err(refusal) = self.finish_erasures() {

@@ -86,8 +86,7 @@ impl Town {
     fn restart(self) -> Self {
         let Self { service, machine, log, data, .. } = self;
         service.stop();
-        let service =
-            Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
+        let service = Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
         let client = service.client();
         Self { service, client, machine, log, data }
     }
@@ -135,7 +134,12 @@ fn found(client: &mut Client) {
         ok(&client.post_keyed(&path, &format!("enrol-{who}"), &json!({ "participant": who })));
     }
     for (program, pair, a, b) in [("spring", PAIR, ANN, BOB), ("autumn", PAIR, ANNA, CYD)] {
-        ok(&command(client, program, "propose-pair", &json!({ "actor": by(a), "pair": pair, "a": a, "b": b })));
+        ok(&command(
+            client,
+            program,
+            "propose-pair",
+            &json!({ "actor": by(a), "pair": pair, "a": a, "b": b }),
+        ));
         ok(&command(client, program, "accept-pair", &json!({ "actor": by(b), "pair": pair })));
     }
 }
@@ -217,11 +221,14 @@ fn what_is_sealed_is_read_corrected_and_removed_and_each_read_is_recorded_before
     let answer = town.get(&format!("participants/{ANN}/personal"));
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let body = ok(&answer);
-    let personal = json!({ "name": SECRETS[0], "email": SECRETS[1], "hr_id": SECRETS[2], "birth_year": 1906 });
+    let personal =
+        json!({ "name": SECRETS[0], "email": SECRETS[1], "hr_id": SECRETS[2], "birth_year": 1906 });
     assert_eq!(body["personal"], personal);
     let all = [SealedField::Name, SealedField::Email, SealedField::HrId, SealedField::BirthYear];
     assert_eq!(town.reads(), [all]);
-    let RegistryEvent::PersonalRead(read) = registry(&*town.log).pop().unwrap().event else { panic!("a read") };
+    let RegistryEvent::PersonalRead(read) = registry(&*town.log).pop().unwrap().event else {
+        panic!("a read")
+    };
     assert_eq!(body["read"], read.read.to_string());
     assert_eq!(read.program.to_string(), SPRING);
 
@@ -298,7 +305,12 @@ fn an_opening_gives_the_commitment_of_the_entry_and_nobody_finds_it_by_guessing(
     let mut opened = 0;
     for subject in [ANN, SESSION, PAIR] {
         let answer = town.client.post(path, &json!({ "subject": subject }));
-        assert_eq!((answer.status, answer.header("mentorlog-unreadable")), (200, Some("0")), "{}", answer.text());
+        assert_eq!(
+            (answer.status, answer.header("mentorlog-unreadable")),
+            (200, Some("0")),
+            "{}",
+            answer.text()
+        );
         assert_eq!(answer.header("content-type"), Some("application/x-ndjson"));
         let known = commitments(&*town.log, SPRING);
         for line in answer.text().lines() {
@@ -403,9 +415,9 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
         assert!(![ANN, ANNA, BOB].iter().any(|who| holds(record.bytes(), who)));
     }
     for program in [SPRING, AUTUMN] {
-        let erased = history(&*town.log, program).into_iter().filter(|entry| {
-            matches!(entry.event, Event::PersonErased(_))
-        });
+        let erased = history(&*town.log, program)
+            .into_iter()
+            .filter(|entry| matches!(entry.event, Event::PersonErased(_)));
         assert_eq!(erased.count(), 1, "{program}");
     }
     let Town { service, data, .. } = town;
@@ -468,14 +480,16 @@ fn erased_but_cut(two_programs: bool, cut: Cut) -> bool {
             Some(answer)
         }
     };
-    let met = !faulty.faults().is_empty() || stop.is_some_and(|stop| match cut {
-        Cut::Log(..) => false,
-        Cut::People(operations) => stop.operations() > operations,
-    });
+    let met = !faulty.faults().is_empty()
+        || stop.is_some_and(|stop| match cut {
+            Cut::Log(..) => false,
+            Cut::People(operations) => stop.operations() > operations,
+        });
 
     // What is on the disks now is what a start finds.
     let log = Arc::new(again(faulty.inner()));
-    let announced = registry(&*log).iter().any(|entry| matches!(entry.event, RegistryEvent::ErasureRequested(_)));
+    let announced =
+        registry(&*log).iter().any(|entry| matches!(entry.event, RegistryEvent::ErasureRequested(_)));
     let service = Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
     let mut client = service.client();
     let read = client.get(&format!("/v1/programs/spring/participants/{ANN}/personal"));
@@ -605,21 +619,30 @@ fn a_people_store_that_fails_stops_the_writer_and_nothing_is_acknowledged_that_i
         let data = tempfile::tempdir().unwrap();
         let faulty = Arc::new(MemoryLog::new());
         let stop = Stop::after(operations);
-        let Ok(service) =
-            Service::sealing(faulty.clone(), BTreeMap::new(), data.path(), machine.clone(), Some(stop.clone()))
-        else {
+        let Ok(service) = Service::sealing(
+            faulty.clone(),
+            BTreeMap::new(),
+            data.path(),
+            machine.clone(),
+            Some(stop.clone()),
+        ) else {
             continue;
         };
         let mut client = service.client();
         found(&mut client);
         let answer = command(&mut client, "spring", "set-personal", &set);
-        let corrected = command(&mut client, "spring", "set-personal", &json!({ "participant": ANN, "name": "G" }));
+        let corrected =
+            command(&mut client, "spring", "set-personal", &json!({ "participant": ANN, "name": "G" }));
         let met = stop.operations() > operations;
         if met {
             stopped += 1;
             assert!(service.published.stopped().is_some());
             assert_eq!(code(&client.get("/readyz")), (503, "read-only".to_owned()));
-            assert_eq!(client.get(&format!("/v1/programs/spring/participants/{ANN}")).status, 200, "reads go on");
+            assert_eq!(
+                client.get(&format!("/v1/programs/spring/participants/{ANN}")).status,
+                200,
+                "reads go on"
+            );
             let last = if answer.status == 201 { &corrected } else { &answer };
             if last.status != 201 {
                 assert_eq!(code(last), (503, "read-only".to_owned()));
@@ -666,7 +689,11 @@ fn a_batch_seals_what_it_says_and_one_that_is_taken_back_leaves_nothing() {
     let answer = town.client.post(batch, &json!([set("Rob"), erase.clone()]));
     assert_eq!(answer.status, 207);
     let results = answer.json()["results"].clone();
-    assert_eq!((results[0]["status"].clone(), results[1]["status"].clone()), (json!(201), json!(422)), "{results}");
+    assert_eq!(
+        (results[0]["status"].clone(), results[1]["status"].clone()),
+        (json!(201), json!(422)),
+        "{results}"
+    );
     assert!(results[1].to_string().contains("not-in-batch"), "{results}");
     let answer = town.client.post(&format!("{batch}?atomic=true"), &json!([erase]));
     assert!(answer.text().contains("not-in-batch"), "{}", answer.text());
@@ -701,9 +728,8 @@ fn an_older_keyring_beside_a_current_registry_comes_up_erased() {
     service.stop();
     let older = tempfile::tempdir().unwrap();
     copy(&data.path().join("people"), &older.path().join("people"));
-    let start = |data: &Path| {
-        Service::sealing(log.clone(), log.heads(), data, machine.clone(), None).unwrap()
-    };
+    let start =
+        |data: &Path| Service::sealing(log.clone(), log.heads(), data, machine.clone(), None).unwrap();
     let service = start(data.path());
     ok(&command(&mut service.client(), "spring", "erase-person", &json!({ "participant": ANN })));
     service.stop();
@@ -724,11 +750,16 @@ fn nothing_that_is_sealed_stands_in_a_log_line_or_in_a_file_of_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let (data, stderr, key) = (dir.path().join("data"), dir.path().join("stderr"), dir.path().join("kek"));
     fs::write(&key, KEK).unwrap();
-    let start = || Process::started({
-        let mut command = serve(&data, &stderr);
-        command.arg("--personal-key-file").arg(&key).env("MENTORLOG_LOG", "trace");
-        command
-    }, &stderr);
+    let start = || {
+        Process::started(
+            {
+                let mut command = serve(&data, &stderr);
+                command.arg("--personal-key-file").arg(&key).env("MENTORLOG_LOG", "trace");
+                command
+            },
+            &stderr,
+        )
+    };
     let process = start();
     let mut client = process.client();
     found(&mut client);
