@@ -415,7 +415,7 @@ impl KeyringFile {
     }
 
     /// Appends slots and syncs them.
-    pub(super) fn append<'a>(
+    pub(super) fn add<'a>(
         &mut self,
         disk: &Disk,
         slots: impl Iterator<Item = &'a Slot>,
