@@ -76,7 +76,7 @@ impl Hall {
         hall.machine.advance(8 * 86_400);
         let published = hall.client.post("/v1/programs/spring/reports", &json!({}));
         assert_eq!(published.status, 201, "{}", published.text());
-        hall.report = published.json()["digest"].as_str().unwrap().to_owned();
+        published.json()["digest"].as_str().unwrap().clone_into(&mut hall.report);
         hall
     }
 
@@ -231,8 +231,13 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/reports/{digest}"
             | "/log/{program}/reports/{digest}",
         ) => &["manager", "auditor", "viewer", "auditor-all"],
-        ("GET", "/v1/registry/proofs/inclusion" | "/v1/registry/proofs/consistency")
-        | ("GET", "/log/registry/checkpoint" | "/log/registry/tile/{*tile}") => &["admin", "auditor-all"],
+        (
+            "GET",
+            "/v1/registry/proofs/inclusion"
+            | "/v1/registry/proofs/consistency"
+            | "/log/registry/checkpoint"
+            | "/log/registry/tile/{*tile}",
+        ) => &["admin", "auditor-all"],
         ("GET", "/v1/keys") => &["manager", "auditor", "admin", "auditor-all"],
         other => panic!("nobody has said who may use {other:?}: say it here, and in the design"),
     }
@@ -877,8 +882,8 @@ fn the_registry_says_what_a_token_allows_and_never_whose_it_is_or_what_its_secre
         (&json!("token-issued"), &json!("manager"), &json!("ops"), &json!("app"), &json!([SPRING]))
     );
     assert!(!text.contains(ANN) && !text.contains(&bound[37..]) && !text.contains(&admin[37..]));
-    let list = hall.get(&admin, "/v1/tokens");
-    assert!(!list.text().contains(&bound[37..]) && list.text().contains(ANN));
+    let shown = hall.get(&admin, "/v1/tokens");
+    assert!(!shown.text().contains(&bound[37..]) && shown.text().contains(ANN));
     assert!(!std::fs::read_to_string(hall.data.path().join("access/tokens")).unwrap().contains(&bound[37..]));
 }
 
