@@ -396,6 +396,25 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
 }
 
 #[test]
+fn no_route_is_added_anywhere_but_in_the_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for line in text.lines().filter(|line| line.contains(".route(") || line.contains(".nest(")) {
+            found.push(format!("{}: {}", path.file_name().unwrap().to_str().unwrap(), line.trim()));
+        }
+    }
+    found.sort();
+    // While the service starts there is nothing but its being alive.
+    let starting = "mod.rs: let router = Router::new().route(\"/healthz\", get(healthz)).fallback(starting);";
+    let table = "routes.rs: router =";
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0] == starting && found[1].starts_with(table), "{found:?}");
+}
+
+#[test]
 fn a_hundred_thousand_random_tokens_open_nothing() {
     let (mut hall, admin) = Hall::new();
     let service = hall.scoped(&admin, "app", "service");

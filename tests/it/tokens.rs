@@ -88,6 +88,12 @@ fn the_first_token_is_made_once_and_another_only_when_it_is_asked_for() {
     let tokens = list["tokens"].as_array().unwrap();
     assert_eq!(tokens.len(), 2);
     assert_eq!((&tokens[1]["token"], &tokens[1]["role"]), (&second.id.to_string().into(), &"admin".into()));
+    let table = with(&place.admin, &server, &["token", "list"], 0);
+    let table = text(&table.stdout).replace(tokens[0]["token"].as_str().unwrap(), "[first]");
+    let table = table.replace(&second.id.to_string(), "[second]");
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[1], ["[first]", "honoured", "admin", "admin", "all", "-", "-"]);
+    assert_eq!(words[2], ["[second]", "honoured", "admin", "second", "all", "-", "-"]);
     // The lost one is revoked with the second, in the environment.
     let first = tokens[0]["token"].as_str().unwrap();
     let mut revoke = mentorlog(&["token", "revoke", first, "--server", &server.url]);
