@@ -10,6 +10,7 @@ pub mod people;
 
 pub mod writer;
 
+pub mod access;
 pub mod http;
 pub mod metrics;
 

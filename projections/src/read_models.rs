@@ -34,8 +34,10 @@ mod json;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 pub use reads::{Page, PairFilter};
+pub use worth::WorthOfTeaching;
 
 /// Everything a program's ledger adds up to at one size.
 ///

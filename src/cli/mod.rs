@@ -37,6 +37,7 @@ mod report;
 mod restore;
 mod serve;
 mod source;
+mod token;
 mod verify;
 
 /// The table above, for `--help`.
@@ -83,6 +84,8 @@ enum Command {
     Keys(keys::Arguments),
     /// Make the key to sealed personal data, change it, or say how much is sealed.
     Keyring(keyring::Arguments),
+    /// Make the first token of an installation, and issue, list and revoke others.
+    Token(token::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Copy every ledger and the keys, verified, to where backups are kept.
@@ -130,7 +133,8 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
         Command::Keyring(arguments) => keyring::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),

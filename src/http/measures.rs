@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use bytes::Bytes;
@@ -23,10 +23,11 @@ use mentorlog_projections::retention::{self, Basis, Subject};
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::App;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::reads::{at_least, json_bytes, parameters};
 use super::request::Parameters;
-use super::{App, find};
 use crate::writer::published::{Program, Published, View};
 use crate::writer::replay::{Replayed, replay};
 
@@ -229,7 +230,7 @@ fn explain(query: &mut Parameters) -> Result<Option<ExplainPage>, Problem> {
 }
 
 /// `GET /v1/programs/{program}/reciprocity`
-pub async fn reciprocity(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn reciprocity(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, when) = when(&uri)?;
     let evidence = query
         .take("evidence", "a list of confirmed, confirmed-asserted, logged and imported")?
@@ -243,7 +244,6 @@ pub async fn reciprocity(State(app): State<Arc<App>>, Path(name): Path<String>, 
     {
         return Err(wrong("from", format_args!("must not be later than `to`, {to}")));
     }
-    let program = find(&app, &name)?;
     answer(
         &app,
         program,
@@ -282,7 +282,7 @@ impl FromStr for Horizons {
 }
 
 /// `GET /v1/programs/{program}/retention`
-pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn retention(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, when) = when(&uri)?;
     let plain = retention::Asked::as_of(Day::from_number(0));
     let days = |query: &mut Parameters, name: &str| {
@@ -314,7 +314,6 @@ pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, ur
     asked.check().map_err(|impossible| {
         Problem::new(Code::MalformedParameter, impossible).with("parameter", impossible.parameter())
     })?;
-    let program = find(&app, &name)?;
     answer(&app, program, when, format!("retention {asked:?} {explain:?}"), move |models, as_of| {
         let asked = retention::Asked { as_of, ..asked };
         let seqs = |page: ExplainPage| models.retention_seqs(&asked, page.after, page.limit);
@@ -326,12 +325,11 @@ pub async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, ur
 }
 
 /// `GET /v1/programs/{program}/health`
-pub async fn health(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn health(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
     let known_at = query.take("known_at", KNOWN_AT)?;
     let limit = query.number("limit", 0, LIST_MAX)?.unwrap_or(20);
     query.finish()?;
-    let program = find(&app, &name)?;
     let when = When { as_of: None, known_at, min_size };
     let limit = usize::try_from(limit).expect("at most a thousand");
     answer(&app, program, when, format!("health {limit}"), move |models, as_of| {

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mentorlog_events::entry::{Actor, Entry};
+use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::PersonalRead;
 use mentorlog_events::event::{Event, PersonalField, SealedField};
 use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
@@ -22,11 +22,14 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::App;
+use super::guard::{self, InProgram};
 use super::problem::{Code, Problem};
 use super::reads::{at_least, id, json_bytes, not_found, parameters};
-use super::request::{COMMAND_BYTES_MAX, Media, Parameters, media, read_body};
-use super::{App, find};
+use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
+use crate::access::grant::{Denied, Grant};
 use crate::people::{About, OpenError, Opening, People};
+use crate::rules::command::Common;
 use crate::rules::rejection::Rejection;
 use crate::writer::Caller;
 use crate::writer::erasing::SameRefusal;
@@ -47,6 +50,22 @@ enum Viewer {
 struct Asking {
     viewer: Viewer,
     caller: Caller,
+}
+
+impl Asking {
+    fn by(grant: &Grant, headers: &HeaderMap) -> Result<Self, Problem> {
+        let viewer = grant.only().map_or(Viewer::Manager, Viewer::Participant);
+        let caller = caller(grant, &Common::default(), correlation(headers)?)?;
+        Ok(Self { viewer, caller })
+    }
+
+    /// Whether one of these is who asks, or whoever runs the program does.
+    fn is_for(&self, who: &[ParticipantId]) -> bool {
+        match self.viewer {
+            Viewer::Manager => true,
+            Viewer::Participant(me) => who.contains(&me),
+        }
+    }
 }
 
 /// A text to which an entry commits.
@@ -268,15 +287,6 @@ fn not_erased(
     }
 }
 
-/// Whose page it is, or the manager's.
-fn own(asking: &Asking, who: &[ParticipantId]) -> Result<(), Problem> {
-    match asking.viewer {
-        Viewer::Manager => Ok(()),
-        Viewer::Participant(me) if who.contains(&me) => Ok(()),
-        Viewer::Participant(_) => Err(Rejection::NotYours.into()),
-    }
-}
-
 // ------------------------------------------------------------------------------------------------- reading, recorded
 
 /// Texts that were opened, and under which record of the registry.
@@ -391,17 +401,21 @@ fn rest(mut body: Map<String, Value>, ground: Ground, read: Option<ReadId>) -> R
 /// `GET /v1/programs/{program}/participants/{id}/personal`
 pub async fn personal(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let participant: ParticipantId = id(&participant, "participant")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    own(&asking, &[participant])?;
+    if !asking.is_for(&[participant]) {
+        return Err(Denied::NotOwn.into());
+    }
     let (seqs, ground) = {
         let view = program.view();
         let seqs =
@@ -456,17 +470,21 @@ fn own_fields(texts: &[Text]) -> Map<String, Value> {
 /// `GET /v1/programs/{program}/participants/{id}/subject-access`
 pub async fn subject_access(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let participant: ParticipantId = id(&participant, "participant")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    own(&asking, &[participant])?;
+    if !asking.is_for(&[participant]) {
+        return Err(Denied::NotOwn.into());
+    }
     let (seqs, ground) = {
         let view = program.view();
         let unknown = || not_found("participant", participant);
@@ -520,21 +538,23 @@ fn without_erased(
 /// `GET /v1/programs/{program}/sessions/{id}/sealed`
 pub async fn session(
     State(app): State<Arc<App>>,
-    Path((name, session)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, session)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let session: SessionId = id(&session, "session")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
     let (seqs, ground) = {
         let view = program.view();
         let unknown = || not_found("session", session);
-        let two = view.models.two_of_session(session).ok_or_else(unknown)?;
-        own(&asking, &two)?;
+        // What is none of theirs does not exist for them.
+        let two = view.models.two_of_session(session).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
         not_erased(&people, &program, &view.models, &two)?;
         let seqs = view.models.timeline(session.0).ok_or_else(unknown)?.collect();
         (seqs, Ground { size: view.size, root: view.root })
@@ -551,21 +571,22 @@ pub async fn session(
 /// the other; its sessions have their own.
 pub async fn pair(
     State(app): State<Arc<App>>,
-    Path((name, pair)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, pair)): Path<(String, String)>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     let pair: PairId = id(&pair, "pair")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
     let (seqs, two, ground) = {
         let view = program.view();
         let unknown = || not_found("pair", pair);
-        let two = view.models.two_of(pair).ok_or_else(unknown)?;
-        own(&asking, &two)?;
+        let two = view.models.two_of(pair).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
         not_erased(&people, &program, &view.models, &two)?;
         let mut seqs: Vec<u64> = view.models.timeline(pair.0).ok_or_else(unknown)?.collect();
         // Blocks concern the people, not the pair.
@@ -613,14 +634,14 @@ const UNREADABLE: &str = "mentorlog-unreadable";
 /// `POST /v1/programs/{program}/openings`: one opening a line, to be checked by `mentorlog verify --openings`.
 pub async fn openings(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    grant: Grant,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let program = find(&app, &name)?;
-    let asking = asking(&app);
+    let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
@@ -680,7 +701,13 @@ struct Same {
 }
 
 /// `POST /v1/people/same`
-pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Answer {
+pub async fn same(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
@@ -688,7 +715,7 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
     let people = people(&app)?;
     let mut both = Vec::with_capacity(2);
     for somebody in [&same.a, &same.b] {
-        let program = find(&app, &somebody.program)?;
+        let program = guard::find(&app, &grant, &somebody.program)?;
         let view = program.view();
         view.models
             .is_erased(somebody.participant)
@@ -708,15 +735,4 @@ pub async fn same(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, bod
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
-}
-
-/// Without tokens every caller runs the program.
-fn asking(app: &App) -> Asking {
-    let caller = Caller {
-        actor: Actor::Manager,
-        on_behalf_of: None,
-        principal: app.principal.clone(),
-        correlation: None,
-    };
-    Asking { viewer: Viewer::Manager, caller }
 }

@@ -14,16 +14,19 @@ use mentorlog_events::entry::Envelope;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
-use mentorlog_projections::read_models::{PairFilter, ReadModels};
+use mentorlog_projections::pairs::PairView;
+use mentorlog_projections::read_models::{PairFilter, ReadModels, WorthOfTeaching};
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use super::App;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
-use super::{App, find};
+use crate::access::grant::{Denied, Grant};
 use crate::writer::published::{Program, View};
 
 /// How long a read waits for `min_size`.
@@ -106,6 +109,15 @@ struct Balanced<T> {
     balance: Balance,
 }
 
+/// A participant's page as the participant sees it.
+#[derive(Serialize)]
+struct OwnPage<T> {
+    #[serde(flatten)]
+    view: T,
+    /// `None` while too few learners have rated.
+    worth_of_teaching: Option<WorthOfTeaching>,
+}
+
 /// A view with what it rests on.
 #[derive(Serialize)]
 struct AsRead<T> {
@@ -116,12 +128,13 @@ struct AsRead<T> {
 }
 
 /// `GET /v1/programs`
-pub async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+pub async fn programs(State(app): State<Arc<App>>, grant: Grant, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     let programs: Vec<_> = app
         .published
         .programs()
         .iter()
+        .filter(|program| grant.programs.covers(program.id))
         .filter_map(|program| {
             let view = program.view();
             let summary = view.models.program(app.published.clock.now())?;
@@ -139,10 +152,9 @@ pub async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
 }
 
 /// `GET /v1/programs/{program}`
-pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn program(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let (summary, root) = {
         let view = program.view();
@@ -170,12 +182,11 @@ struct PageBody<T> {
 }
 
 /// `GET /v1/programs/{program}/participants`
-pub async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn participants(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
     let after: Option<ParticipantId> = query.take("after", "the id of a participant")?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let page = view
@@ -194,41 +205,73 @@ fn unknown_cursor(what: &str) -> Problem {
 /// `GET /v1/programs/{program}/participants/{id}`
 pub async fn participant(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let participant: ParticipantId = id(&participant, "participant")?;
+    if grant.only().is_some_and(|only| only != participant) {
+        return Err(Denied::NotOwn.into());
+    }
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
     let body = Balanced { balance: Balance::of_person(&body), view: body };
+    if grant.only().is_some() {
+        // Whoever sees single ratings has no use for it; whoever taught sees nothing else of them.
+        let worth_of_teaching = view.models.worth_of_teaching(participant);
+        let body = OwnPage { view: body, worth_of_teaching };
+        return Ok(tagged(
+            json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }),
+            version,
+        ));
+    }
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 
 /// `GET /v1/programs/{program}/pairs`
-pub async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn pairs(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    uri: Uri,
+) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
-    let filter = PairFilter {
+    let mut filter = PairFilter {
         state: query.take("state", "a state of a pair, e.g. active")?,
         participant: query.take("participant", "the id of a participant")?,
     };
+    if let Some(only) = grant.only()
+        && *filter.participant.get_or_insert(only) != only
+    {
+        return Err(Denied::NotOwn.into());
+    }
     let after: Option<PairId> = query.take("after", "the id of a pair")?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let today = today(&app, &view.models);
+    if let Some(after) = after {
+        // Whether there are pairs of others is not told by the cursor either.
+        let pair = view.models.pair(after, today).filter(|pair| is_own(&grant, pair));
+        pair.ok_or_else(|| unknown_cursor("pair"))?;
+    }
     let page = view
         .models
         .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
         .ok_or_else(|| unknown_cursor("pair"))?;
     let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
     Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+}
+
+/// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
+fn is_own(grant: &Grant, pair: &PairView) -> bool {
+    grant.only().is_none_or(|only| [pair.a, pair.b].contains(&only))
 }
 
 fn today(app: &App, models: &ReadModels) -> Day {
@@ -239,16 +282,18 @@ fn today(app: &App, models: &ReadModels) -> Day {
 /// `GET /v1/programs/{program}/pairs/{id}`
 pub async fn pair(
     State(app): State<Arc<App>>,
-    Path((name, pair)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, pair)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let pair: PairId = id(&pair, "pair")?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
-    let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
+    let body = view.models.pair(pair, today(&app, &view.models)).filter(|pair| is_own(&grant, pair));
+    let body = body.ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
     let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
@@ -257,16 +302,25 @@ pub async fn pair(
 /// `GET /v1/programs/{program}/sessions/{id}`
 pub async fn session(
     State(app): State<Arc<App>>,
-    Path((name, session)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, session)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let session: SessionId = id(&session, "session")?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
-    let body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
+    let mut body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
+    if let Some(only) = grant.only() {
+        let pair = view.models.pair(body.pair, today(&app, &view.models));
+        pair.filter(|pair| is_own(&grant, pair)).ok_or_else(|| not_found("session", session))?;
+        // What an exchange was worth is the learner's to say and to see, and not the teacher's to read.
+        for exchange in body.exchanges.iter_mut().filter(|exchange| exchange.learner != only) {
+            exchange.rating = None;
+        }
+    }
     let version = body.version;
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
@@ -283,7 +337,7 @@ struct Wanted {
 /// `GET /v1/programs/{program}/events`
 pub async fn events(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
@@ -306,7 +360,6 @@ pub async fn events(
         .with("parameter", "type"));
     }
     let ndjson = wants_ndjson(&headers)?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
@@ -572,12 +625,11 @@ pub fn write_read_models(
 }
 
 /// `GET /v1/programs/{program}/read-models`
-pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     // Each holds a moment of the read models: one at a time.
     static TURN: Semaphore = Semaphore::const_new(1);
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let stream = stream_turn(&STREAMS)?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;

@@ -457,7 +457,7 @@ impl People {
                 let ring = self.ring();
                 needed.iter().filter_map(|who| ring.slots.get(who)).map(|held| held.slot.clone()).collect()
             };
-            let appended = files.keyring.append(&files.disk, slots.iter());
+            let appended = files.keyring.add(&files.disk, slots.iter());
             appended.map_err(|error| self.stop(&files.keyring.path, error))?;
             let mut ring = self.ring_mut();
             for (index, who) in (first..).zip(&needed) {

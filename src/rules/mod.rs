@@ -9,6 +9,7 @@ pub mod rejection;
 pub mod state;
 
 pub mod registry;
+pub mod tokens;
 
 mod imports;
 mod pairs;

@@ -13,13 +13,14 @@ use std::collections::{BTreeMap, HashMap};
 use mentorlog_events::entry::{Actor, CommandStamp, ENVELOPE, Entry, Principal};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, ErasureId, InstallationId, LedgerId, ProgramId, ReportId, Slug};
+use mentorlog_events::id::{B64, ErasureId, InstallationId, LedgerId, ProgramId, ReportId, Slug, TokenId};
 use mentorlog_events::time::Timestamp;
 
 use super::Context;
 use super::command::OpenProgram;
 use super::program::{OPENING_MEASURES, OPENING_RULES, changed_measures, changed_rules};
 use super::rejection::{Pointer, Rejection};
+use super::tokens::Tokens;
 
 /// Generation of a ledger that was never restored as another one.
 const FIRST_GENERATION: u32 = 1;
@@ -40,6 +41,7 @@ pub struct RegistryState {
     slugs: HashMap<Slug, ProgramId>,
     reports: BTreeMap<ReportId, Report>,
     erasures: BTreeMap<ErasureId, Erasure>,
+    tokens: Tokens,
     registry_origin: String,
     /// What is recorded of each ledger, the registry's own included, by its origin.
     ledgers: HashMap<String, Recorded>,
@@ -125,6 +127,15 @@ pub enum BadRegistryReference {
     /// An erasure is completed that was not under way.
     #[error("erasure {0} is completed and was not under way")]
     ErasureNotBegun(ErasureId),
+    /// A token is issued twice.
+    #[error("token {0} is issued for the second time")]
+    TokenTwice(TokenId),
+    /// A token is revoked that was never issued.
+    #[error("token {0} is revoked and was never issued")]
+    TokenNotIssued(TokenId),
+    /// A token stands for something that is no principal.
+    #[error("a token is issued for something that is no principal")]
+    NoPrincipal,
     /// A head, a key or a report is that of a ledger the registry does not know.
     #[error("it is about a ledger that was never opened")]
     UnknownOrigin,
@@ -253,6 +264,11 @@ impl RegistryState {
         self.erasures.iter().map(|(&id, erasure)| (id, erasure))
     }
 
+    /// Every token that was ever issued.
+    pub const fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Origin of the registry's own ledger; empty before the first entry.
     pub fn registry_origin(&self) -> &str {
         &self.registry_origin
@@ -354,10 +370,9 @@ impl RegistryState {
                 let erasure = under_way.ok_or(BadRegistryReference::ErasureNotBegun(completed.erasure))?;
                 erasure.completed = true;
             }
-            // What these record, no rule asks for yet.
-            RegistryEvent::TokenIssued(_)
-            | RegistryEvent::TokenRevoked(_)
-            | RegistryEvent::PersonalRead(_) => {}
+            RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) => self.tokens.apply(entry)?,
+            // What it records, no rule asks for.
+            RegistryEvent::PersonalRead(_) => {}
         }
         self.size += 1;
         Ok(())

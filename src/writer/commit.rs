@@ -166,6 +166,7 @@ impl Committer {
                 self.published.registry.grew(head, now);
                 for entry in entries {
                     self.published.reports.apply(&entry);
+                    self.published.note_tokens(&entry);
                     self.note_keys(&entry, now);
                 }
             }
@@ -225,6 +226,9 @@ impl Committer {
             Reply::Recorded(recorded, answer) => {
                 let _ = answer.send(recorded);
             }
+            Reply::Token(done, answer) => {
+                let _ = answer.send(done);
+            }
         }
     }
 }
@@ -244,6 +248,7 @@ impl Reply {
             Self::Report(_, answer) => Self::Report(Err(why.clone()), answer),
             Self::Erasable(_, answer) | Self::Erased(_, answer) => Self::Erasable(Err(why.clone()), answer),
             Self::Recorded(_, answer) => Self::Recorded(Err(why.clone()), answer),
+            Self::Token(_, answer) => Self::Token(Err(why.clone().into()), answer),
         }
     }
 }

@@ -163,6 +163,10 @@ impl Decider {
                 let recorded = self.record_read(read, &caller);
                 self.open.replies.push(Reply::Recorded(recorded, answer));
             }
+            Message::Token(step, caller, answer) => {
+                let done = self.token_step(&step, &caller);
+                self.open.replies.push(Reply::Token(done, answer));
+            }
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));

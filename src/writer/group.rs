@@ -16,6 +16,7 @@ use super::erasing::Erasable;
 use super::published::{Head, Program};
 use super::receipt::Refusal;
 use super::reports::StepAnswer;
+use super::tokens::TokenAnswer;
 use super::{Answer, BatchAnswer, OpenAnswer, RotateAnswer};
 use crate::ledger::Append;
 use crate::people::{Row, RowId};
@@ -41,6 +42,7 @@ pub(super) enum Reply {
     Erased(Found, oneshot::Sender<Result<Erasable, Refusal>>),
     /// Something was recorded in the registry.
     Recorded(Result<(), Refusal>, oneshot::Sender<Result<(), Refusal>>),
+    Token(TokenAnswer, oneshot::Sender<TokenAnswer>),
 }
 
 /// What of one ledger is published once its entries are durable.

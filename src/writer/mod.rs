@@ -50,6 +50,7 @@ mod commit;
 pub mod known;
 pub mod replay;
 pub mod restore;
+pub mod tokens;
 pub mod vitals;
 pub mod witness;
 
@@ -161,6 +162,7 @@ enum Message {
     Announce(Vec<Erasure>, Arc<Submission>, oneshot::Sender<Result<(), Refusal>>),
     Erase(Vec<Erasure>, Arc<Submission>, Instant, oneshot::Sender<Answer>),
     Read(PersonalRead, Caller, oneshot::Sender<Result<(), Refusal>>),
+    Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -356,6 +358,7 @@ impl Writer {
             keybook: RwLock::new(keybook),
             publishing: PublishingVitals::default(),
             reports: Reports::new(shelf, keys.clone(), recorded),
+            tokens: RwLock::new(registry.tokens().clone()),
             witnesses,
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),

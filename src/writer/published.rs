@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use mentorlog_events::entry::Entry;
+use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::Timestamp;
@@ -23,6 +25,7 @@ use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
 use crate::ledger::{Footprint, Log, ReadError};
 use crate::people::People;
+use crate::rules::tokens::Tokens;
 
 /// What readers see of one program at one moment.
 #[derive(Clone)]
@@ -215,6 +218,7 @@ pub struct Published {
     pub(super) publishing: PublishingVitals,
     /// The reports that were published.
     pub reports: Reports,
+    pub(super) tokens: RwLock<Tokens>,
     pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
@@ -296,6 +300,18 @@ impl Published {
     /// Looks at the public keys of every ledger. Hold it briefly.
     pub fn keybook(&self) -> RwLockReadGuard<'_, Keybook> {
         self.keybook.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the tokens the registry knows. Hold it briefly.
+    pub fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_tokens(&self, entry: &Entry<RegistryEvent>) {
+        if let RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) = &entry.event {
+            let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+            tokens.apply(entry).expect("the writer records tokens of its own deciding");
+        }
     }
 
     /// Who is asked to cosign the registry's checkpoints, and how far each has.

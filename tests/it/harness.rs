@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use mentorlog::access::kept::KeptTokens;
 use mentorlog::clock::{Clock, Source};
+use mentorlog::http::guard::Access;
 use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
@@ -153,7 +155,7 @@ impl Client {
         body: &[u8],
     ) -> io::Result<Answer> {
         let mut request = Vec::new();
-        write!(request, "{method} {path} HTTP/1.1\r\nhost: test\r\n")?;
+        write!(request, "{method} {path} HTTP/1.1\r\nhost: localhost\r\n")?;
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n")?;
         }
@@ -309,7 +311,7 @@ impl Service {
         let log: Arc<dyn Log> = log;
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
         let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
-        Self::over(writer, running, secret)
+        Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
     /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
@@ -328,10 +330,10 @@ impl Service {
         let open = |installation| People::open_stopping(&people, installation, Some(kek), stop);
         let clock = Clock::start(source);
         let (writer, running) = Writer::start_sealing(&log, heads, keys, clock, Publishing::Off, open)?;
-        Ok(Self::over(writer, running, secret))
+        Ok(Self::over(writer, running, secret, Access::loopback(KeptTokens::in_memory())))
     }
 
-    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret) -> Self {
+    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret, access: Access) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -342,7 +344,7 @@ impl Service {
             let runtime = runtime.unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = Arc::new(App::new(writer, secret));
+                let app = Arc::new(App::new(writer, secret, access));
                 let stop = async {
                     let _ = stopped.await;
                 };
@@ -391,7 +393,10 @@ pub fn serve(data: &Path, log: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-    command.env_remove("MENTORLOG_DATA").env_remove("MENTORLOG_LISTEN").env("NO_COLOR", "1");
+    for name in ["MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_TOKEN", "MENTORLOG_BEHIND_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command
 }

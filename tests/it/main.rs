@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
+mod access;
 mod attacks;
 mod backup;
 mod bundles;
@@ -20,3 +21,4 @@ mod proof;
 mod reports;
 mod rot;
 mod scale;
+mod tokens;
