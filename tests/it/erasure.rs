@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,16 @@ use base64::Engine as _;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
+use mentorlog::access::kept::KeptTokens;
+use mentorlog::clock::{Clock, Source as _};
+use mentorlog::http::guard::Access;
+use mentorlog::keys::Keys;
+use mentorlog::ledger::Log;
+use mentorlog::ledger::sled::{OpenOptions, SledLog};
+use mentorlog::people::{Kek, People};
+use mentorlog::writer::Writer;
+use mentorlog::writer::publisher::Publishing;
+use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 use redb::ReadableDatabase as _;
 use redb::ReadableTable as _;
@@ -21,7 +32,7 @@ use sha2::Sha256;
 use tempfile::TempDir;
 
 use crate::cli::{copy_dir, run, text};
-use crate::harness::{Answer, Chance, Client, Process, serve, until};
+use crate::harness::{Answer, Chance, Client, KEK, Machine, Process, Service, serve, until};
 
 const SPRING: &str = "00000000-0000-4000-8000-000000000001";
 const AUTUMN: &str = "00000000-0000-4000-8000-000000000002";
@@ -113,13 +124,18 @@ fn command(client: &mut Client, program: &str, name: &str, body: &Value) -> Valu
     ok(&client.post(&format!("/v1/programs/{program}/commands/{name}"), body))
 }
 
+fn seconds_now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
 fn now() -> String {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap()).unwrap().to_string()
 }
 
 /// Two programs; Ann and Bob are a pair of the first and had a session, and Ann is in the second too.
-fn live(client: &mut Client) {
+fn live(client: &mut Client, met_at: impl Fn() -> String) {
     for (program, slug) in [(SPRING, "spring"), (AUTUMN, "autumn")] {
         let body = json!({ "program": program, "slug": slug, "name": slug, "time_zone": "UTC" });
         ok(&client.post("/v1/programs", &body));
@@ -135,7 +151,7 @@ fn live(client: &mut Client) {
     command(client, "spring", "set-personal", &set);
     command(client, "spring", "set-personal", &json!({ "participant": BOB, "name": OF_BOB }));
     command(client, "autumn", "set-personal", &json!({ "participant": ANNA, "name": OF_ANN[5] }));
-    let log = json!({ "actor": by(ANN), "session": SESSION, "pair": PAIR, "occurred_at": now(), "minutes": 4,
+    let log = json!({ "actor": by(ANN), "session": SESSION, "pair": PAIR, "occurred_at": met_at(), "minutes": 4,
         "mode": "video", "note": OF_ANN[3], "exchanges": [
             { "teacher": ANN, "skill": "cobol", "minutes": 2 }, { "teacher": BOB, "skill": "rust", "minutes": 2 }] });
     command(client, "spring", "log-session", &log);
@@ -188,8 +204,12 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 /// The files below a directory, from it, that hold these bytes.
 fn holding(dir: &Path, needle: &[u8]) -> Vec<String> {
-    let holds = |bytes: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    let held = files(dir).into_iter().filter(|(_, bytes)| holds(bytes));
+    held(&files(dir), dir, needle)
+}
+
+fn held(files: &BTreeMap<PathBuf, Vec<u8>>, dir: &Path, needle: &[u8]) -> Vec<String> {
+    let holds = |bytes: &[u8]| memchr::memmem::find(bytes, needle).is_some();
+    let held = files.iter().filter(|(_, bytes)| holds(bytes));
     held.map(|(path, _)| path.strip_prefix(dir).unwrap().to_str().unwrap().to_owned()).collect()
 }
 
@@ -279,11 +299,12 @@ fn destroyed(ring: &Ring) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 fn none_of(dir: &Path, needles: &[(&'static str, Vec<u8>)], when: &str) {
+    let files = files(dir);
     for (what, needle) in needles {
-        assert_eq!(holding(dir, needle), Vec::<String>::new(), "{what}, {when}");
+        assert_eq!(held(&files, dir, needle), Vec::<String>::new(), "{what}, {when}");
     }
     for secret in OF_ANN.iter().chain([&OF_BOB]) {
-        assert_eq!(holding(dir, secret.as_bytes()), Vec::<String>::new(), "{secret:?}, {when}");
+        assert_eq!(held(&files, dir, secret.as_bytes()), Vec::<String>::new(), "{secret:?}, {when}");
     }
 }
 
@@ -314,13 +335,42 @@ fn published(client: &mut Client, log: &str, size: &Value) {
     });
 }
 
+/// Lives eight days ago, so that a week is over that can be reported.
+fn live_long_ago(town: &Town) {
+    fs::write(town.path("kek"), KEK).unwrap();
+    let data = town.path("data");
+    let machine = Machine::new();
+    machine.jump(seconds_now() - 8 * 24 * 3600 - Machine::START_SECONDS);
+    let opened = SledLog::open(&data, &OpenOptions::default()).unwrap();
+    let sled = Arc::new(opened.log);
+    let log: Arc<dyn Log> = sled.clone();
+    let keys = Keys::open(&data, false).unwrap();
+    let secret = keys.of_ledger(LedgerId::REGISTRY);
+    let people = data.join("people");
+    let publishing = Publishing::Into { data: data.clone(), witnesses: Vec::new() };
+    let (writer, running) = Writer::start_sealing(
+        &log,
+        opened.heads,
+        keys,
+        Clock::start(machine.clone()),
+        publishing,
+        |installation| People::open(&people, installation, Some(Kek::from_text(KEK, "a test").unwrap())),
+    )
+    .unwrap();
+    let service = Service::over(writer, running, secret, Access::loopback(KeptTokens::in_memory()));
+    machine.advance(1);
+    live(&mut service.client(), || machine.wall().to_string());
+    service.stop();
+    sled.close().unwrap();
+}
+
 #[test]
 fn who_is_erased_is_in_no_file_and_everything_that_was_proven_before_still_is() {
     let town = Town::new();
+    live_long_ago(&town);
     let (data, kek) = (town.path("data"), town.kek());
     let process = town.serve("data");
     let mut client = process.client();
-    live(&mut client);
     let before = totals(&mut client);
     let vkey = vkey_of_registry(&mut client);
     let size = ok(&client.get("/v1/programs/spring"))["size"].clone();
@@ -460,7 +510,7 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     let town = Town::new();
     let process = town.serve("data");
     let mut client = process.client();
-    live(&mut client);
+    live(&mut client, now);
     let size = ok(&client.get("/v1/programs/spring"))["size"].clone();
     published(&mut client, "spring", &size);
     until("the registry", || {
@@ -498,7 +548,7 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     assert!(refused.contains("it is older than the backup"), "{refused}");
     let other = Town::new();
     let process = other.serve("data");
-    live(&mut process.client());
+    live(&mut process.client(), now);
     assert!(process.terminate().success());
     other.backup("data", "theirs");
     town.restore(12, "early", Some("early"), "no", &["--registry", &other.at("theirs")]);
@@ -586,7 +636,7 @@ fn keyrings(data: &Path) -> Vec<String> {
 fn killed_at_any_moment_of_an_erasure_it_finishes_it_after_the_restart() {
     let town = Town::new();
     let process = town.serve("data");
-    live(&mut process.client());
+    live(&mut process.client(), now);
     assert!(process.terminate().success());
     let (_, old) = keyring(&town.path("data"), &town.kek());
     let mut chance = Chance::from_env("MENTORLOG_KILL_SEED");
@@ -650,7 +700,7 @@ fn killed_at_any_moment_of_an_erasure_it_finishes_it_after_the_restart() {
         }
         *met.entry((answered, done)).or_insert(0) += 1;
         // Asked again it is done, once.
-        ok(&erase(&mut client));
+        ok(&erase(&mut process.client()));
         is_erased(&mut client);
         let events = |client: &mut Client, program: &str| {
             let path = format!("/v1/programs/{program}/events");
