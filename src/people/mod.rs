@@ -278,15 +278,15 @@ impl Ring {
     }
 
     /// The participant's slot, made in memory if there is none.
-    fn slot<R: CryptoRng + ?Sized>(&mut self, who: (ProgramId, ParticipantId), rng: &mut R) -> &mut Held {
+    fn slot<R: CryptoRng + ?Sized>(&mut self, who: (ProgramId, ParticipantId), random: &mut R) -> &mut Held {
         self.slots.entry(who).or_insert_with(|| {
             let mut ids = [[0; 16]; 2];
             for id in &mut ids {
-                rng.fill_bytes(id);
+                random.fill_bytes(id);
             }
             let [person, human] = ids.map(|id| uuid::Builder::from_random_bytes(id).into_uuid());
             let mut key = Secret::zeros();
-            rng.fill_bytes(key.bytes_mut());
+            random.fill_bytes(key.bytes_mut());
             let (program, participant) = who;
             Held { slot: Slot { person: ErasureId(person), human, program, participant, key }, durable: None }
         })
@@ -401,7 +401,7 @@ impl People {
         at: &str,
         about: About,
         value: &str,
-        rng: &mut R,
+        random: &mut R,
     ) -> Result<Sealed, SealError> {
         if self.stopped.load(Ordering::Acquire) {
             return Err(SealError::Stopped);
@@ -410,8 +410,8 @@ impl People {
         let about = about.participants();
         let mut salt = [0; 32];
         let mut nonce = [0; 24];
-        rng.fill_bytes(&mut salt);
-        rng.fill_bytes(&mut nonce);
+        random.fill_bytes(&mut salt);
+        random.fill_bytes(&mut nonce);
         let context = id.context();
         let key = {
             let mut ring = self.ring_mut();
@@ -422,7 +422,9 @@ impl People {
             }
             let mut keys = Zeroizing::new(Vec::with_capacity(64));
             for participant in &about {
-                keys.extend_from_slice(ring.slot((ProgramId(ledger.0), *participant), rng).slot.key.bytes());
+                keys.extend_from_slice(
+                    ring.slot((ProgramId(ledger.0), *participant), random).slot.key.bytes(),
+                );
             }
             row_key(&keys, &context)
         };
@@ -684,7 +686,7 @@ impl People {
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
-        rng: &mut R,
+        random: &mut R,
     ) -> Result<(), PeopleError> {
         let mut files = self.files()?;
         {
@@ -692,8 +694,8 @@ impl People {
             if let Some((_, erased)) = [a, b].into_iter().find(|who| ring.erased.contains_key(who)) {
                 return Err(PeopleError::Erased(erased));
             }
-            let human = ring.slot(a, rng).slot.human;
-            let other = ring.slot(b, rng).slot.human;
+            let human = ring.slot(a, random).slot.human;
+            let other = ring.slot(b, random).slot.human;
             if human == other
                 && [a, b].iter().all(|who| ring.slots.get(who).is_some_and(|held| held.durable.is_some()))
             {

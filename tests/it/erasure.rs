@@ -719,3 +719,107 @@ fn killed_at_any_moment_of_an_erasure_it_finishes_it_after_the_restart() {
         "no kill met an erasure under way: {met:?}"
     );
 }
+
+#[test]
+fn the_operators_key_is_made_once_asked_for_and_changed() {
+    let town = Town::new();
+    let refused = run(&["keyring", "init", "--out", &town.at("kek")], 1);
+    assert!(text(&refused.stderr).contains("is there already"), "{}", text(&refused.stderr));
+    run(&["keyring", "init", "--out", &town.at("new-kek")], 0);
+    let process = town.serve("data");
+    live(&mut process.client(), now);
+    let status = ["keyring", "status", "--data", &town.at("data"), "--format", "json"];
+    let with_key = [&status[..], &["--personal-key-file", &town.at("kek")]].concat();
+    // Beside the running server too.
+    let counts = json!({ "sealing": true, "epoch": 2, "slots": 3, "humans": 2, "rows": 7, "erasures": 0,
+        "notices": [], "damage": [] });
+    let said: Value = serde_json::from_slice(&run(&with_key, 0).stdout).unwrap();
+    assert_eq!(said, counts);
+    let rewrap = |key: &str, new: &str, code: i32| {
+        let (data, key, new) = (town.at("data"), town.at(key), town.at(new));
+        let arguments =
+            ["keyring", "rewrap", "--data", &data, "--personal-key-file", &key, "--new-key-file", &new];
+        text(&run(&arguments, code).stderr).to_owned()
+    };
+    let said = rewrap("kek", "new-kek", 4);
+    assert!(said.contains("is in use by another process: stop the server first"), "{said}");
+    assert!(process.terminate().success());
+    let (_, old) = keyring(&town.path("data"), &town.kek());
+
+    // With no key, another, one that lies among the data, or no sense: refused, and nothing is changed.
+    let before = files(&town.path("data/people"));
+    let start = |arguments: &[&str]| {
+        let mut command = serve(&town.path("data"), &town.path("stderr"));
+        command.args(arguments).env_remove("MENTORLOG_PERSONAL_KEY_FILE");
+        let said = command.stderr(std::process::Stdio::piped()).output().unwrap();
+        assert!(!said.status.success(), "{arguments:?}");
+        String::from_utf8(said.stderr).unwrap()
+    };
+    fs::copy(town.path("kek"), town.path("data/kek")).unwrap();
+    for (arguments, why) in [
+        (vec![], "give the key-encryption key with --personal-key-file"),
+        (
+            vec!["--personal-key-file".to_owned(), town.at("new-kek")],
+            "does not open with this key-encryption key",
+        ),
+        (vec!["--personal-key-file".to_owned(), town.at("data/kek")], "lies inside the data directory"),
+        (vec!["--personal-key-file".to_owned(), town.at("stderr")], "is not a key-encryption key"),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let said = start(&arguments);
+        assert!(said.contains(why), "{arguments:?}: {said}");
+    }
+    assert!(rewrap("new-kek", "kek", 1).contains("does not open"));
+    assert!(rewrap("kek", "data/kek", 1).contains("lies inside"));
+    assert_eq!(files(&town.path("data/people")), before);
+
+    assert_eq!(rewrap("kek", "new-kek", 0), "");
+    none_of(&town.path("data/people"), &destroyed(&old), "after the key was changed");
+    assert!(start(&["--personal-key-file", &town.at("kek")]).contains("does not open"));
+    fs::rename(town.path("new-kek"), town.path("kek")).unwrap();
+    let process = town.serve("data");
+    assert_eq!(personal(&mut process.client(), ANN).json()["personal"]["name"], OF_ANN[0]);
+    assert!(process.terminate().success());
+
+    // Half-done work is told by who only looks, and left as it is.
+    let ring = town.path("data/people/keyring");
+    let newest = ring.join("00000000000000000003");
+    fs::copy(&newest, ring.join("00000000000000000002")).unwrap();
+    fs::write(ring.join("00000000000000000004.draft"), b"half").unwrap();
+    let whole = fs::read(&newest).unwrap();
+    fs::write(&newest, [whole.as_slice(), &[0; 50]].concat()).unwrap();
+    let before = files(&town.path("data/people"));
+    let data = town.at("data");
+    let doctor = ["doctor", "--data", &data, "--personal-key-file", &town.at("kek")];
+    let said = text(&run(&doctor, 0).stdout).to_owned();
+    for told in [
+        "keyring 00000000000000000002 is an older one: it is destroyed",
+        "00000000000000000004.draft was never finished: it is destroyed",
+        "the end of the keyring was being written: it is cut",
+    ] {
+        assert!(said.contains(told), "{said}");
+    }
+    // And damage is damage: a slot, then a page of the rows.
+    let mut rotten = whole.clone();
+    rotten[200] ^= 1;
+    fs::write(&newest, &rotten).unwrap();
+    let said = text(&run(&doctor, 5).stdout).to_owned();
+    assert!(said.contains("DAMAGE") && said.contains("slot 0 of"), "{said}");
+    fs::write(&newest, &whole).unwrap();
+    let rows = town.path("data/people/rows.redb");
+    let sound = fs::read(&rows).unwrap();
+    let at = sound.windows(16).position(|bytes| bytes == uuid::Uuid::parse_str(SESSION).unwrap().as_bytes());
+    let at = at.unwrap_or_else(|| memchr::memmem::find(&sound, b"/note").unwrap());
+    let mut rotten = sound.clone();
+    rotten[at] ^= 1;
+    fs::write(&rows, &rotten).unwrap();
+    let said = text(&run(&doctor, 5).stdout).to_owned();
+    assert!(said.contains("rows.redb"), "{said}");
+    fs::write(&rows, &sound).unwrap();
+    fs::write(&newest, before[&newest].as_slice()).unwrap();
+    assert_eq!(files(&town.path("data/people")), before);
+    let process = town.serve("data");
+    assert_eq!(personal(&mut process.client(), ANN).json()["personal"]["name"], OF_ANN[0]);
+    assert_eq!(keyrings(&town.path("data")), ["00000000000000000003"]);
+    assert!(process.terminate().success());
+}
