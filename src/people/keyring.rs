@@ -415,11 +415,7 @@ impl KeyringFile {
     }
 
     /// Appends slots and syncs them.
-    pub(super) fn add<'a>(
-        &mut self,
-        disk: &Disk,
-        slots: impl Iterator<Item = &'a Slot>,
-    ) -> io::Result<()> {
+    pub(super) fn add<'a>(&mut self, disk: &Disk, slots: impl Iterator<Item = &'a Slot>) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut count = self.slots;
         for slot in slots {

@@ -230,9 +230,10 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/programs/{program}/sessions/{id}/sealed",
         ) => &["bound", "manager"],
         ("GET", "/v1/programs/{program}/suggestions" | "/v1/programs/{program}/rounds")
-        | ("POST", "/v1/programs/{program}/reports" | "/v1/programs/{program}/openings" | "/v1/people/same") => {
-            &["manager"]
-        }
+        | (
+            "POST",
+            "/v1/programs/{program}/reports" | "/v1/programs/{program}/openings" | "/v1/people/same",
+        ) => &["manager"],
         (
             "GET",
             "/v1/programs/{program}/published-figures"

@@ -364,10 +364,13 @@ fn each_sees_what_is_theirs_to_know_and_an_auditor_only_what_a_manager_opens() {
     let mut fields = |token: &str, path: &str| -> Vec<String> {
         let body = ok(&get(token, path));
         let texts = body["texts"].as_array().unwrap().iter();
-        texts.map(|text| format!("{}{}", text["type"].as_str().unwrap(), text["at"].as_str().unwrap())).collect()
+        texts
+            .map(|text| format!("{}{}", text["type"].as_str().unwrap(), text["at"].as_str().unwrap()))
+            .collect()
     };
     let session = format!("sessions/{SESSION}/sealed");
-    let (note, comment, reason) = ("session-logged/note", "exchange-rated/comment", "session-disputed/reason");
+    let (note, comment, reason) =
+        ("session-logged/note", "exchange-rated/comment", "session-disputed/reason");
     assert_eq!(fields(&manager, &session), [note, comment, reason]);
     assert_eq!(fields(&bob, &session), [note, comment, reason], "Bob wrote the comment and disputed");
     assert_eq!(fields(&ann, &session), [note], "Ann taught what the comment is about");
