@@ -162,6 +162,11 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
         }
         None => println!("keys:    left out; nothing can be restored without them"),
     }
+    if data.join("access").exists() {
+        println!(
+            "tokens:  left out; after a restore issue new ones, beginning with `mentorlog token bootstrap`"
+        );
+    }
     println!(
         "pin:     keep {} elsewhere and newer than the backup",
         out.join("log/registry/checkpoint").display()

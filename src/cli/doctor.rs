@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::progress::Progress;
 use super::{Failure, serve};
+use crate::access::kept::KeptTokens;
 use crate::keys::Keys;
 use crate::ledger::doctor::{examine, open_copy, repair};
 use crate::ledger::merkle::Tree;
@@ -181,6 +182,9 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
             Err(error @ crate::ledger::sled::OpenError::Io { .. }) => return Err(machine(error)),
             Err(error) => findings.push(Finding::damage(format!("the next start refuses: {error}"))),
         }
+    }
+    if let Err(error) = KeptTokens::open(data) {
+        findings.push(Finding::damage(format!("the next start refuses: {error}")));
     }
     findings.extend(checked.faults.into_iter().map(|fault| Finding {
         ledger: Some(fault.ledger),
