@@ -142,7 +142,8 @@ mod tests {
         for permission in Permission::ALL {
             let names: Vec<&str> = permission.needs().iter().map(|who| who.as_str()).collect();
             let everywhere = if permission.is_of_the_installation() { " [unscoped]" } else { "" };
-            table += &format!("{}{everywhere}: {}\n", permission.as_str(), names.join(", "));
+            let line = [permission.as_str(), everywhere, ": ", &names.join(", "), "\n"].concat();
+            table.push_str(&line);
         }
         insta::assert_snapshot!(table);
     }

@@ -120,7 +120,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
             methods.push(method);
             methods.extend(head);
         }
-        router = router.route(path, route.fallback(move |method: Method| wrong_method(method, methods)));
+        router = router
+            .route(path, route.fallback(move |method: Method| async move { wrong_method(&method, methods) }));
     }
     router
         .fallback(nothing_here)
@@ -130,7 +131,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 }
 
 /// The path does not take this method: a problem that names the right ones.
-async fn wrong_method(method: Method, methods: Vec<Method>) -> Problem {
+fn wrong_method(method: &Method, methods: Vec<Method>) -> Problem {
     let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     Problem::new(Code::MethodNotAllowed, format_args!("{method} is not for this path: use {names}"))
         .allowing(methods)

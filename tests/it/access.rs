@@ -76,7 +76,7 @@ impl Hall {
         hall.machine.advance(8 * 86_400);
         let published = hall.client.post("/v1/programs/spring/reports", &json!({}));
         assert_eq!(published.status, 201, "{}", published.text());
-        hall.report = published.json()["digest"].as_str().unwrap().to_owned();
+        published.json()["digest"].as_str().unwrap().clone_into(&mut hall.report);
         hall
     }
 
@@ -241,8 +241,13 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/reports/{digest}"
             | "/log/{program}/reports/{digest}",
         ) => &["manager", "auditor", "viewer", "auditor-all"],
-        ("GET", "/v1/registry/proofs/inclusion" | "/v1/registry/proofs/consistency")
-        | ("GET", "/log/registry/checkpoint" | "/log/registry/tile/{*tile}") => &["admin", "auditor-all"],
+        (
+            "GET",
+            "/v1/registry/proofs/inclusion"
+            | "/v1/registry/proofs/consistency"
+            | "/log/registry/checkpoint"
+            | "/log/registry/tile/{*tile}",
+        ) => &["admin", "auditor-all"],
         ("GET", "/v1/keys") => &["manager", "auditor", "admin", "auditor-all"],
         other => panic!("nobody has said who may use {other:?}: say it here, and in the design"),
     }
@@ -386,7 +391,7 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
     }
     assert!(wrongly.is_empty(), "wrongly answered, of {asked}:\n{}", wrongly.join("\n"));
     assert_eq!(hall.sizes(), before, "a denied request has appended something");
-    assert!(asked > 1500, "{asked}");
+    let _ = writeln!(table, "{asked} requests of those who may not: 0 let in\n");
     // Then everybody who may: they are let in, to where a service without a body says what it wants.
     for (method, path) in &ways {
         let may = allowed(method, path);
@@ -403,6 +408,25 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
         let _ = writeln!(table, "{method} {path}\n    {}", statuses.join(", "));
     }
     insta::assert_snapshot!("matrix", table);
+}
+
+#[test]
+fn no_route_is_added_anywhere_but_in_the_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for line in text.lines().filter(|line| line.contains(".route(") || line.contains(".nest(")) {
+            found.push(format!("{}: {}", path.file_name().unwrap().to_str().unwrap(), line.trim()));
+        }
+    }
+    found.sort();
+    // While the service starts there is nothing but its being alive.
+    let starting = "mod.rs: let router = Router::new().route(\"/healthz\", get(healthz)).fallback(starting);";
+    let table = "routes.rs: router =";
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0] == starting && found[1].starts_with(table), "{found:?}");
 }
 
 #[test]
@@ -893,8 +917,8 @@ fn the_registry_says_what_a_token_allows_and_never_whose_it_is_or_what_its_secre
         (&json!("token-issued"), &json!("manager"), &json!("ops"), &json!("app"), &json!([SPRING]))
     );
     assert!(!text.contains(ANN) && !text.contains(&bound[37..]) && !text.contains(&admin[37..]));
-    let list = hall.get(&admin, "/v1/tokens");
-    assert!(!list.text().contains(&bound[37..]) && list.text().contains(ANN));
+    let shown = hall.get(&admin, "/v1/tokens");
+    assert!(!shown.text().contains(&bound[37..]) && shown.text().contains(ANN));
     assert!(!std::fs::read_to_string(hall.data.path().join("access/tokens")).unwrap().contains(&bound[37..]));
 }
 

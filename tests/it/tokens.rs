@@ -40,28 +40,31 @@ impl Place {
         Server::start(Path::new(self.data()))
     }
 
-    /// Runs a client with a token in a file.
-    fn with(&self, token: &Path, server: &Server, arguments: &[&str], code: i32) -> Output {
-        let more = ["--server", &server.url, "--token-file", token.to_str().unwrap()];
-        run(&[arguments, &more].concat(), code)
-    }
-
     fn issue(&self, server: &Server, name: &str, arguments: &[&str]) -> PathBuf {
         let out = self.dir.path().join(name);
         let issue = ["token", "issue", "--principal", name, "--out", out.to_str().unwrap()];
-        self.with(&self.admin, server, &[&issue, arguments].concat(), 0);
+        with(&self.admin, server, &[&issue, arguments].concat(), 0);
         out
     }
 
-    /// A program with three people, imported by a service.
-    fn import(&self, server: &Server) {
+    /// Opens the program `spring`, and returns a table of two sessions for it.
+    fn open(&self, server: &Server) -> String {
+        let body = "{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"UTC\"}";
+        let request = reqwest::blocking::Client::new().post(format!("{}/v1/programs", server.url));
+        let request = request.bearer_auth(secret(&self.admin)).header("content-type", "application/json");
+        assert_eq!(request.body(body).send().unwrap().status(), 201);
         let table = self.path("table.csv");
         let rows = "occurred_at,teacher,learner,minutes,skill,rating\n\
                     2024-03-01T09:00:00Z,ada,bob,30,rust,5\n2024-03-03T09:00:00Z,cyd,ada,10,music,\n";
         std::fs::write(&table, rows).unwrap();
-        let import = ["import-csv", &table, "--program", "spring", "--time-zone", "UTC"];
-        self.with(&self.admin, server, &import, 1);
+        table
     }
+}
+
+/// Runs a client with a token in a file.
+fn with(token: &Path, server: &Server, arguments: &[&str], code: i32) -> Output {
+    let more = ["--server", &server.url, "--token-file", token.to_str().unwrap()];
+    run(&[arguments, &more].concat(), code)
 }
 
 fn secret(file: &Path) -> String {
@@ -80,16 +83,22 @@ fn the_first_token_is_made_once_and_another_only_when_it_is_asked_for() {
         run(&["token", "bootstrap", "--data", place.data(), "--another", "--principal", "second"], 0);
     let second: Token = text(&another.stdout).trim().parse().unwrap();
     let server = place.serve();
-    let list = place.with(&place.admin, &server, &["token", "list", "--format", "json"], 0);
+    let list = with(&place.admin, &server, &["token", "list", "--format", "json"], 0);
     let list: Value = serde_json::from_slice(&list.stdout).unwrap();
     let tokens = list["tokens"].as_array().unwrap();
     assert_eq!(tokens.len(), 2);
     assert_eq!((&tokens[1]["token"], &tokens[1]["role"]), (&second.id.to_string().into(), &"admin".into()));
+    let table = with(&place.admin, &server, &["token", "list"], 0);
+    let table = text(&table.stdout).replace(tokens[0]["token"].as_str().unwrap(), "[first]");
+    let table = table.replace(&second.id.to_string(), "[second]");
+    let words: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(words[1], ["[first]", "honoured", "admin", "admin", "all", "-", "-"]);
+    assert_eq!(words[2], ["[second]", "honoured", "admin", "second", "all", "-", "-"]);
     // The lost one is revoked with the second, in the environment.
     let first = tokens[0]["token"].as_str().unwrap();
     let mut revoke = mentorlog(&["token", "revoke", first, "--server", &server.url]);
     assert!(revoke.env("MENTORLOG_TOKEN", &*second.reveal()).status().unwrap().success());
-    place.with(&place.admin, &server, &["token", "list"], 1);
+    with(&place.admin, &server, &["token", "list"], 1);
     // A server has the directory.
     run(&["token", "bootstrap", "--data", place.data()], 4);
     server.stop();
@@ -108,19 +117,19 @@ fn the_first_token_is_made_once_and_another_only_when_it_is_asked_for() {
 fn every_client_shows_its_token_and_none_gets_in_without() {
     let place = Place::new();
     let server = place.serve();
-    // An admin runs the installation and not the programs: it opens one, and may not fill it.
-    place.import(&server);
+    let table = place.open(&server);
     let service = place.issue(&server, "sync", &["--role", "service", "--program", "spring", "--days", "30"]);
-    let table = place.path("table.csv");
     let import = ["import-csv", table.as_str(), "--program", "spring"];
-    place.with(&service, &server, &import, 0);
+    // An admin runs the installation and not the programs: it opens one, and may not fill it.
+    with(&place.admin, &server, &import, 1);
+    with(&service, &server, &import, 0);
     run(&[&import[..], &["--server", &server.url]].concat(), 1);
     let manager = place.issue(&server, "hr", &["--role", "manager", "--program", "spring"]);
     let auditor = place.issue(&server, "kpmg", &["--role", "auditor"]);
     let confined = place.issue(&server, "pwc", &["--role", "auditor", "--program", "spring"]);
     let viewer = place.issue(&server, "wall", &["--role", "viewer"]);
     let programs = |token: &Path| {
-        let listed = place.with(token, &server, &["replay", "--program", "spring"], 0);
+        let listed = with(token, &server, &["replay", "--program", "spring"], 0);
         serde_json::from_slice::<Value>(&listed.stdout).is_ok()
     };
     assert!(programs(&auditor) && programs(&manager));
@@ -134,11 +143,13 @@ fn every_client_shows_its_token_and_none_gets_in_without() {
         let out = place.path("bundle");
         let arguments: Vec<&str> =
             arguments.iter().map(|part| if *part == "bundle" { out.as_str() } else { part }).collect();
-        let refused = place.with(denied, &server, &arguments, 1);
+        let refused = with(denied, &server, &arguments, 1);
         assert!(text(&refused.stderr).contains("(forbidden)"), "{arguments:?} {}", text(&refused.stderr));
         let refused = run(&[&arguments[..], &["--server", &server.url]].concat(), 1);
         assert!(text(&refused.stderr).contains("(unauthorized)"), "{arguments:?} {}", text(&refused.stderr));
-        place.with(allowed, &server, &arguments, 0);
+        // No week of a program that has just been opened is over: that much a manager is told.
+        let done = with(allowed, &server, &arguments, i32::from(arguments[0] == "report"));
+        assert!(arguments[0] != "report" || text(&done.stderr).contains("(impossible-report)"));
     }
     // Verification of a server, of all of it and of what a confined auditor may see.
     let client = reqwest::blocking::Client::new();
@@ -214,6 +225,8 @@ fn a_file_that_others_may_write_or_that_has_rotted_is_not_served_by() {
     bytes[30] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     assert!(text(&serve().stderr).contains("damaged"));
+    let doctor = run(&["doctor", "--data", place.data()], 5);
+    assert!(text(&doctor.stdout).contains("access/tokens is damaged"), "{}", text(&doctor.stdout));
 }
 
 #[test]
