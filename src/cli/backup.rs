@@ -214,6 +214,11 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
             );
         }
     }
+    if data.join("access").exists() {
+        println!(
+            "tokens:  left out; after a restore issue new ones, beginning with `mentorlog token bootstrap`"
+        );
+    }
     println!(
         "pin:     keep {} elsewhere and newer than the backup",
         out.join("log/registry/checkpoint").display()

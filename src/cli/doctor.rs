@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::keyring::PersonalKey;
 use super::progress::Progress;
 use super::{Failure, keyring, serve};
+use crate::access::kept::KeptTokens;
 use crate::keys::Keys;
 use crate::ledger::doctor::{examine, open_copy, repair};
 use crate::ledger::merkle::Tree;
@@ -200,6 +201,9 @@ fn look(data: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Report, Failur
             Err(error @ crate::ledger::sled::OpenError::Io { .. }) => return Err(machine(error)),
             Err(error) => findings.push(Finding::damage(format!("the next start refuses: {error}"))),
         }
+    }
+    if let Err(error) = KeptTokens::open(data) {
+        findings.push(Finding::damage(format!("the next start refuses: {error}")));
     }
     findings.extend(checked.faults.into_iter().map(|fault| Finding {
         ledger: Some(fault.ledger),

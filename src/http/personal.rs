@@ -47,6 +47,7 @@ enum Viewer {
 }
 
 /// Who asks, and for whom the answer is.
+#[derive(Clone)]
 struct Asking {
     viewer: Viewer,
     caller: Caller,
@@ -416,16 +417,23 @@ pub async fn personal(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (seqs, ground) = {
-        let view = program.view();
-        let seqs =
-            view.models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
-        not_erased(&people, &program, &view.models, &[participant])?;
-        (seqs, Ground { size: view.size, root: view.root })
+    let (opened, ground) = loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            let unknown = || not_found("participant", participant);
+            let seqs = view.models.own_timeline(participant).ok_or_else(unknown)?;
+            not_erased(&people, &program, &view.models, &[participant])?;
+            (seqs, Ground { size: view.size, root: view.root })
+        };
+        let mut looked = look(&app, &program, seqs, asking.viewer).await?;
+        looked.committed.retain(|text| text.about == About::One(participant));
+        let opened = open(&app, program.id, people.clone(), asking.clone(), looked.committed).await?;
+        // A field that was set anew between looking and opening is not lost: look again.
+        let is_lost = opened.texts.iter().any(|text| text.unreadable == Some("lost"));
+        if !is_lost || program.size() == ground.size {
+            break (opened, ground);
+        }
     };
-    let mut looked = look(&app, &program, seqs, asking.viewer).await?;
-    looked.committed.retain(|text| text.about == About::One(participant));
-    let opened = open(&app, program.id, people, asking, looked.committed).await?;
     let mut body = Map::new();
     body.insert("participant".to_owned(), json!(participant));
     body.extend(own_fields(&opened.texts));

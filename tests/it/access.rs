@@ -391,7 +391,7 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
     }
     assert!(wrongly.is_empty(), "wrongly answered, of {asked}:\n{}", wrongly.join("\n"));
     assert_eq!(hall.sizes(), before, "a denied request has appended something");
-    assert!(asked > 1500, "{asked}");
+    let _ = writeln!(table, "{asked} requests of those who may not: 0 let in\n");
     // Then everybody who may: they are let in, to where a service without a body says what it wants.
     for (method, path) in &ways {
         let may = allowed(method, path);

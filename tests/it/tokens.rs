@@ -225,6 +225,8 @@ fn a_file_that_others_may_write_or_that_has_rotted_is_not_served_by() {
     bytes[30] ^= 1;
     std::fs::write(&file, bytes).unwrap();
     assert!(text(&serve().stderr).contains("damaged"));
+    let doctor = run(&["doctor", "--data", place.data()], 5);
+    assert!(text(&doctor.stdout).contains("access/tokens is damaged"), "{}", text(&doctor.stdout));
 }
 
 #[test]
