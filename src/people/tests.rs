@@ -187,6 +187,7 @@ fn a_text_about_two_is_gone_when_either_is_erased_and_what_is_about_one_alone_st
         let refused = people.seal(program(1).into(), event(9), "/note", both, "more", &mut rng);
         assert_eq!(refused.unwrap_err(), SealError::Erased(erased));
         people.forget(&[begun[0].id]).unwrap();
+        assert_eq!(people.rows_about(program(1), erased).unwrap(), [], "at once, not at the next start");
         drop(people);
         let people = place.open();
         assert_eq!(opened(&people, 1, both), "(erased)");
