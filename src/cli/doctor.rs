@@ -310,9 +310,14 @@ fn table(report: &Report) -> String {
     if let Some(Sealed { epoch, slots, rows, erasures, slots_opened }) = &report.people {
         let rows = rows.map_or_else(|| "unreadable".to_owned(), |rows| rows.to_string());
         let opened = if *slots_opened { "" } else { ", not opened: give the key with --personal-key-file" };
-        text.push_str(&format!(
-            "\nSealed: {rows} rows; keyring of epoch {epoch} with {slots} slots{opened}; {erasures} erasures.\n"
-        ));
+        text.push_str("\nSealed: ");
+        text += [
+            format!("{rows} rows"),
+            format!("keyring of epoch {epoch} with {slots} slots{opened}"),
+            format!("{erasures} erasures.\n"),
+        ]
+        .join("; ")
+        .as_str();
     }
     let (entries, ledgers) = (report.entries_checked, report.ledgers.len());
     let word = if report.clean { "clean" } else { "DAMAGED" };

@@ -193,7 +193,9 @@ fn table(look: &Look) -> String {
         look.epoch, look.slots, look.erasures
     );
     for notice in &look.notices {
-        text.push_str(&format!("the next start: {notice}\n"));
+        text += "the next start: ";
+        text += notice;
+        text.push('\n');
     }
     text
 }

@@ -235,7 +235,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     }
     opened.log.close().map_err(Failure::new)?;
     drop(opened);
-    let forgotten = match kek {
+    let put_back = match kek {
         None => None,
         Some((keyring_from, kek, erased)) => {
             Some(put_people_back(&from.join("people"), keyring_from, &draft, kek, &registry, &erased)?)
@@ -252,13 +252,13 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         checked.entries,
         data.display()
     );
-    match (forgotten, manifest.people) {
+    match (put_back, manifest.people) {
         (None, None) => {}
         (None, Some(people)) => println!(
             "people: left out; the backup has {} sealed rows, which need the keyring's backup (--keyring)",
             people.rows
         ),
-        (Some(Forgotten { rows, forgotten, current }), _) => {
+        (Some(PutBack { rows, forgotten, current }), _) => {
             println!(
                 "people: {rows} sealed rows; {forgotten} participants were erased since and are forgotten"
             );
@@ -334,7 +334,7 @@ fn erased_since(
 }
 
 /// What came of restoring the sealed personal data.
-struct Forgotten {
+struct PutBack {
     rows: u64,
     forgotten: usize,
     current: String,
@@ -348,7 +348,7 @@ fn put_people_back(
     kek: Kek,
     registry: &Registry,
     erased: &Erased,
-) -> Result<Forgotten, Failure> {
+) -> Result<PutBack, Failure> {
     let failed = |error| keyring::failure(&error);
     let dir = draft.join("people");
     let installation = registry.installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
@@ -358,7 +358,7 @@ fn put_people_back(
     let found = people.slots_of(&erased.erasures);
     people.forget(&found.iter().map(|erasure| erasure.id).collect::<Vec<_>>()).map_err(failed)?;
     let rows = people.status().map_err(failed)?.rows;
-    Ok(Forgotten { rows, forgotten: found.len(), current: erased.current.clone() })
+    Ok(PutBack { rows, forgotten: found.len(), current: erased.current.clone() })
 }
 
 /// What the service says of itself when it serves such a directory.

@@ -275,6 +275,9 @@ fn header(epoch: u64, installation: InstallationId) -> [u8; BOUND] {
     header
 }
 
+/// What the name of a file ends in that is not finished yet.
+const DRAFT: &str = ".draft";
+
 /// The name of an epoch's file.
 pub(super) fn name(epoch: u64) -> String {
     format!("{epoch:020}")
@@ -291,17 +294,13 @@ pub(super) fn epochs(dir: &Path) -> io::Result<(Vec<u64>, Vec<PathBuf>)> {
     for entry in entries {
         let entry = entry?;
         let file_name = entry.file_name();
-        let found = file_name.to_str().and_then(|text| {
-            let epoch: u64 = text.parse().ok()?;
-            (text == name(epoch)).then_some(epoch)
-        });
-        match found {
-            Some(epoch) => epochs.push(epoch),
-            None if file_name.to_str().is_some_and(|text| text.ends_with(".draft")) => {
-                drafts.push(entry.path())
-            }
-            // Somebody else's file is let be.
-            None => {}
+        let epoch_of = |text: &str| text.parse().ok().filter(|epoch| text == name(*epoch));
+        let Some(text) = file_name.to_str() else { continue };
+        // Somebody else's file is let be.
+        if let Some(epoch) = epoch_of(text) {
+            epochs.push(epoch);
+        } else if text.strip_suffix(DRAFT).and_then(epoch_of).is_some() {
+            drafts.push(entry.path());
         }
     }
     epochs.sort_unstable();
@@ -391,7 +390,7 @@ impl KeyringFile {
             count += 1;
         }
         let path = dir.join(name(epoch));
-        let draft = path.with_extension("draft");
+        let draft = dir.join(name(epoch) + DRAFT);
         disk.write_whole(&draft, &path, &bytes)?;
         let file = File::options().write(true).open(&path)?;
         Ok(Self { path, epoch, slots: count, key, file })

@@ -278,13 +278,15 @@ impl Ring {
     }
 
     /// The participant's slot, made in memory if there is none.
-    fn slot<R: CryptoRng + ?Sized>(&mut self, who: (ProgramId, ParticipantId), rng: &mut R) -> &mut Held {
+    fn slot<R: CryptoRng + ?Sized>(&mut self, who: (ProgramId, ParticipantId), random: &mut R) -> &mut Held {
         self.slots.entry(who).or_insert_with(|| {
             let mut ids = [[0; 16]; 2];
-            ids.iter_mut().for_each(|id| rng.fill_bytes(id));
+            for id in &mut ids {
+                random.fill_bytes(id);
+            }
             let [person, human] = ids.map(|id| uuid::Builder::from_random_bytes(id).into_uuid());
             let mut key = Secret::zeros();
-            rng.fill_bytes(key.bytes_mut());
+            random.fill_bytes(key.bytes_mut());
             let (program, participant) = who;
             Held { slot: Slot { person: ErasureId(person), human, program, participant, key }, durable: None }
         })
@@ -324,17 +326,14 @@ impl People {
         let failed = |error| PeopleError::Io { path: ring_dir.clone(), error };
         let (epochs, drafts) = keyring::epochs(&ring_dir).map_err(failed)?;
         // The newest keyring has to open before anything older is destroyed.
-        let newest = match epochs.last() {
+        let newest = if let Some(epoch) = epochs.last() {
             // Refused before the rows are touched.
-            Some(epoch) => {
-                let path = ring_dir.join(keyring::name(*epoch));
-                keyring::read(&path, *epoch, installation, &kek, Some(0))?;
-                Some((path, *epoch))
-            }
-            None => {
-                disk.create_dir(dir).and_then(|()| disk.create_dir(&ring_dir)).map_err(failed)?;
-                None
-            }
+            let path = ring_dir.join(keyring::name(*epoch));
+            keyring::read(&path, *epoch, installation, &kek, Some(0))?;
+            Some((path, *epoch))
+        } else {
+            disk.create_dir(dir).and_then(|()| disk.create_dir(&ring_dir)).map_err(failed)?;
+            None
         };
         // From here on no other process has the store.
         let rows = Rows::open(&disk, dir, installation)?;
@@ -343,24 +342,19 @@ impl People {
             disk.destroy(&draft).map_err(failed)?;
         }
         let sealed_under = rows.keyring()?;
-        let (file, slots) = match newest {
-            Some((path, epoch)) => {
-                let under = sealed_under.filter(|(of, _)| *of == epoch).map(|(_, slots)| slots);
-                let contents = keyring::read(&path, epoch, installation, &kek, under)?;
-                KeyringFile::take_up(&disk, &path, epoch, contents).map_err(failed)?
+        let (file, slots) = if let Some((path, epoch)) = newest {
+            let under = sealed_under.filter(|(of, _)| *of == epoch).map(|(_, slots)| slots);
+            let contents = keyring::read(&path, epoch, installation, &kek, under)?;
+            KeyringFile::take_up(&disk, &path, epoch, contents).map_err(failed)?
+        } else {
+            // Made anew it would hide that everything that is sealed has become unreadable.
+            if rows.len()? > 0 {
+                return Err(PeopleError::KeyringMissing(ring_dir));
             }
-            None => {
-                // Made anew it would hide that everything that is sealed has become unreadable.
-                if rows.len()? > 0 {
-                    return Err(PeopleError::KeyringMissing(ring_dir));
-                }
-                let epoch = sealed_under.map_or(0, |(epoch, _)| epoch) + 1;
-                let none = std::iter::empty();
-                (
-                    KeyringFile::write(&disk, &ring_dir, epoch, installation, &kek, none).map_err(failed)?,
-                    Vec::new(),
-                )
-            }
+            let epoch = sealed_under.map_or(0, |(epoch, _)| epoch) + 1;
+            let none = std::iter::empty();
+            let made = KeyringFile::write(&disk, &ring_dir, epoch, installation, &kek, none);
+            (made.map_err(failed)?, Vec::new())
         };
         // A crash between the new file's name and its sync must not leave the old one as the newest.
         disk.sync_dir(&ring_dir).map_err(failed)?;
@@ -407,7 +401,7 @@ impl People {
         at: &str,
         about: About,
         value: &str,
-        rng: &mut R,
+        random: &mut R,
     ) -> Result<Sealed, SealError> {
         if self.stopped.load(Ordering::Acquire) {
             return Err(SealError::Stopped);
@@ -416,8 +410,8 @@ impl People {
         let about = about.participants();
         let mut salt = [0; 32];
         let mut nonce = [0; 24];
-        rng.fill_bytes(&mut salt);
-        rng.fill_bytes(&mut nonce);
+        random.fill_bytes(&mut salt);
+        random.fill_bytes(&mut nonce);
         let context = id.context();
         let key = {
             let mut ring = self.ring_mut();
@@ -428,7 +422,9 @@ impl People {
             }
             let mut keys = Zeroizing::new(Vec::with_capacity(64));
             for participant in &about {
-                keys.extend_from_slice(ring.slot((ProgramId(ledger.0), *participant), rng).slot.key.bytes());
+                keys.extend_from_slice(
+                    ring.slot((ProgramId(ledger.0), *participant), random).slot.key.bytes(),
+                );
             }
             row_key(&keys, &context)
         };
@@ -448,8 +444,8 @@ impl People {
         if put.is_empty() && remove.is_empty() {
             return Ok(());
         }
-        let mut files = self.files()?;
-        let files = &mut *files;
+        let mut locked = self.files()?;
+        let files = &mut *locked;
         let needed: Vec<(ProgramId, ParticipantId)> = {
             let ring = self.ring();
             let about =
@@ -690,7 +686,7 @@ impl People {
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
-        rng: &mut R,
+        random: &mut R,
     ) -> Result<(), PeopleError> {
         let mut files = self.files()?;
         {
@@ -698,8 +694,8 @@ impl People {
             if let Some((_, erased)) = [a, b].into_iter().find(|who| ring.erased.contains_key(who)) {
                 return Err(PeopleError::Erased(erased));
             }
-            let human = ring.slot(a, rng).slot.human;
-            let other = ring.slot(b, rng).slot.human;
+            let human = ring.slot(a, random).slot.human;
+            let other = ring.slot(b, random).slot.human;
             if human == other
                 && [a, b].iter().all(|who| ring.slots.get(who).is_some_and(|held| held.durable.is_some()))
             {

@@ -74,9 +74,9 @@ impl Place {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
                 if path.is_dir() {
-                    dirs.push(path)
+                    dirs.push(path);
                 } else {
-                    drop(found.insert(path.clone(), fs::read(path).unwrap()))
+                    found.insert(path.clone(), fs::read(path).unwrap());
                 }
             }
         }
@@ -697,12 +697,12 @@ impl Trial {
     }
 
     /// Says whether the stop was met.
-    fn step(&mut self, step: &Step, rng: &mut StdRng, stop: &Stop, said: &str) -> bool {
+    fn step(&mut self, step: &Step, random: &mut StdRng, stop: &Stop, said: &str) -> bool {
         let before = fs::read(self.place.keyring()).unwrap();
         let opened = People::open_stopping(&self.place.dir(), INSTALLATION, Some(kek(1)), Some(stop.clone()));
         let done = opened.and_then(|people| {
             let people = people.unwrap();
-            let done = perform(&people, step, rng, 1);
+            let done = perform(&people, step, random, 1);
             if done.is_err() {
                 let again =
                     people.put(&[], &[RowId { ledger: program(1).into(), event: event(0), at: "/".into() }]);
@@ -725,7 +725,7 @@ impl Trial {
         }
         if done.is_err() {
             // It is told again, as whoever was not answered does, and then it is done.
-            perform(&people, step, rng, 1).unwrap();
+            perform(&people, step, random, 1).unwrap();
             assert_eq!(seen(&people), self.model.seen(), "{said}: told again");
         }
         self.forgotten = after;
@@ -808,19 +808,20 @@ fn stopped_while_it_is_made_it_is_made_by_the_next_opening() {
 #[test]
 fn whatever_is_done_and_wherever_it_is_stopped_it_agrees_with_a_simple_model() {
     for seed in 0..12_u64 {
-        let mut rng = StdRng::seed_from_u64(seed);
+        let mut random = StdRng::seed_from_u64(seed);
         let mut trial = Trial::new();
         let mut next = 1;
         for turn in 0..30 {
             let said = format!("seed {seed}, turn {turn}");
-            let someone = |rng: &mut StdRng| everybody()[rng.random_range(0..6)];
+            let someone = |random: &mut StdRng| everybody()[random.random_range(0..6)];
             let free = |model: &Model, who: &Who| !model.erased.contains(who);
-            let step = match rng.random_range(0..100) {
+            let step = match random.random_range(0..100) {
                 0..55 => {
                     let mut put = Vec::new();
-                    for _ in 0..rng.random_range(1..4) {
-                        let (one, other) = (someone(&mut rng), someone(&mut rng));
-                        let about = if rng.random() { About::One(one.1) } else { About::Two(one.1, other.1) };
+                    for _ in 0..random.random_range(1..4) {
+                        let (one, other) = (someone(&mut random), someone(&mut random));
+                        let about =
+                            if random.random() { About::One(one.1) } else { About::Two(one.1, other.1) };
                         let n = if one.0 == program(1) { 1 } else { 2 };
                         if about.participants().iter().all(|who| free(&trial.model, &(one.0, *who))) {
                             put.push((row_id(n, next), about, format!("text {next}")));
@@ -828,14 +829,14 @@ fn whatever_is_done_and_wherever_it_is_stopped_it_agrees_with_a_simple_model() {
                         }
                     }
                     let rows: Vec<RowId> = trial.model.rows.keys().cloned().collect();
-                    let remove = if rows.is_empty() || rng.random_range(0..3) > 0 {
+                    let remove = if rows.is_empty() || random.random_range(0..3) > 0 {
                         Vec::new()
                     } else {
-                        vec![rows[rng.random_range(0..rows.len())].clone()]
+                        vec![rows[random.random_range(0..rows.len())].clone()]
                     };
                     Step::Put { put, remove }
                 }
-                55..63 => Step::Begin(someone(&mut rng)),
+                55..63 => Step::Begin(someone(&mut random)),
                 63..73 => Step::Forget,
                 73..78 => {
                     let begun: Vec<Who> = trial.model.erased.difference(&trial.forgotten).copied().collect();
@@ -845,19 +846,19 @@ fn whatever_is_done_and_wherever_it_is_stopped_it_agrees_with_a_simple_model() {
                     }
                 }
                 78..86 => {
-                    let (a, b) = (someone(&mut rng), someone(&mut rng));
+                    let (a, b) = (someone(&mut random), someone(&mut random));
                     let open = |who: Who| trial.model.members(who).iter().all(|who| free(&trial.model, who));
                     if open(a) && open(b) { Step::Same(a, b) } else { Step::Rewrap }
                 }
                 86..93 => {
                     let live =
-                        trial.model.rows.keys().filter(|_| rng.random_range(0..4) > 0).cloned().collect();
+                        trial.model.rows.keys().filter(|_| random.random_range(0..4) > 0).cloned().collect();
                     Step::Sweep(live)
                 }
                 _ => Step::Rewrap,
             };
-            let stop = if rng.random() { Stop::after(rng.random_range(0..20)) } else { Stop::never() };
-            trial.step(&step, &mut rng, &stop, &format!("{said}: {step:?}"));
+            let stop = if random.random() { Stop::after(random.random_range(0..20)) } else { Stop::never() };
+            trial.step(&step, &mut random, &stop, &format!("{said}: {step:?}"));
         }
     }
 }

@@ -8,6 +8,7 @@ mod backup;
 mod bundles;
 mod cli;
 mod durability;
+mod erasure;
 mod faults;
 mod gauges;
 mod harness;
