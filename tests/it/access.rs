@@ -424,7 +424,7 @@ fn no_route_is_added_anywhere_but_in_the_table() {
     found.sort();
     // While the service starts there is nothing but its being alive.
     let starting = "mod.rs: let router = Router::new().route(\"/healthz\", get(healthz)).fallback(starting);";
-    let table = "routes.rs: router =";
+    let table = "routes.rs: .route(path, ";
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0] == starting && found[1].starts_with(table), "{found:?}");
 }

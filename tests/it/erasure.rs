@@ -729,7 +729,8 @@ fn the_operators_key_is_made_once_asked_for_and_changed() {
     let process = town.serve("data");
     live(&mut process.client(), now);
     let status = ["keyring", "status", "--data", &town.at("data"), "--format", "json"];
-    let with_key = [&status[..], &["--personal-key-file", &town.at("kek")]].concat();
+    let kek = town.at("kek");
+    let with_key = [&status[..], &["--personal-key-file", &kek]].concat();
     // Beside the running server too.
     let counts = json!({ "sealing": true, "epoch": 2, "slots": 3, "humans": 2, "rows": 7, "erasures": 0,
         "notices": [], "damage": [] });
