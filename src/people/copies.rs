@@ -92,10 +92,17 @@ fn copy_rows(from: &Path, to: &Path) -> Result<Copied, PeopleError> {
     let mut target = target.map_err(io_error(to))?;
     io::copy(&mut source, &mut target).map_err(io_error(from))?;
     drop(target);
-    let rows = Rows::at(to)?;
-    let (epoch, slots) = rows.keyring()?.unwrap_or((0, 0));
-    let copied = Copied { rows: rows.len()?, erasures: rows.erasures()?.len() as u64, epoch, slots };
-    drop(rows);
+    let count = || {
+        let rows = Rows::at(to)?;
+        let (epoch, slots) = rows.keyring()?.unwrap_or((0, 0));
+        Ok(Copied { rows: rows.len()?, erasures: rows.erasures()?.len() as u64, epoch, slots })
+    };
+    // What is wrong with the copy is wrong with what was copied.
+    let copied = count().map_err(|error| match error {
+        PeopleError::Rows { error, .. } => PeopleError::Rows { path: from.to_owned(), error },
+        PeopleError::NotRows(_) => PeopleError::NotRows(from.to_owned()),
+        error => error,
+    })?;
     let synced = fs::File::open(to).and_then(|file| file.sync_all());
     let parent = to.parent().unwrap_or(Path::new("."));
     synced.and_then(|()| fs::File::open(parent)?.sync_all()).map_err(io_error(to))?;

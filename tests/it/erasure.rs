@@ -728,9 +728,8 @@ fn the_operators_key_is_made_once_asked_for_and_changed() {
     run(&["keyring", "init", "--out", &town.at("new-kek")], 0);
     let process = town.serve("data");
     live(&mut process.client(), now);
-    let status = ["keyring", "status", "--data", &town.at("data"), "--format", "json"];
-    let kek = town.at("kek");
-    let with_key = [&status[..], &["--personal-key-file", &kek]].concat();
+    let (data, key) = (town.at("data"), town.at("kek"));
+    let with_key = ["keyring", "status", "--data", &data, "--format", "json", "--personal-key-file", &key];
     // Beside the running server too.
     let counts = json!({ "sealing": true, "epoch": 2, "slots": 3, "humans": 2, "rows": 7, "erasures": 0,
         "notices": [], "damage": [] });
@@ -790,8 +789,7 @@ fn the_operators_key_is_made_once_asked_for_and_changed() {
     let whole = fs::read(&newest).unwrap();
     fs::write(&newest, [whole.as_slice(), &[0; 50]].concat()).unwrap();
     let before = files(&town.path("data/people"));
-    let data = town.at("data");
-    let doctor = ["doctor", "--data", &data, "--personal-key-file", &town.at("kek")];
+    let doctor = ["doctor", "--data", &data, "--personal-key-file", &key];
     let said = text(&run(&doctor, 0).stdout).to_owned();
     for told in [
         "keyring 00000000000000000002 is an older one: it is destroyed",
