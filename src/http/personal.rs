@@ -82,7 +82,7 @@ struct Committed {
 
 /// A text, opened or not.
 #[derive(Serialize)]
-struct Text {
+struct Revealed {
     /// The entry that commits to it.
     seq: u64,
     event: EventId,
@@ -242,12 +242,11 @@ fn newest(mut found: Vec<Committed>, entries: &[Entry<Event>]) -> Vec<Committed>
     found
 }
 
+/// An entry as it is understood, and to the byte.
+type Parsed = (Entry<Event>, Box<RawValue>);
+
 /// Reads the entries at these ascending positions. Blocks.
-fn entries(
-    app: &App,
-    program: &Program,
-    seqs: &[u64],
-) -> Result<Vec<(Entry<Event>, Box<RawValue>)>, Problem> {
+fn entries(app: &App, program: &Program, seqs: &[u64]) -> Result<Vec<Parsed>, Problem> {
     let unreadable = |error: &dyn std::fmt::Display| Problem::new(Code::Unreadable, error);
     let mut found = Vec::with_capacity(seqs.len());
     // Neighbours are read at once.
@@ -292,7 +291,7 @@ fn not_erased(
 
 /// Texts that were opened, and under which record of the registry.
 struct Opened {
-    texts: Vec<Text>,
+    texts: Vec<Revealed>,
     openings: Vec<Opening>,
     /// `None`: there was nothing to open, and so nothing was read.
     read: Option<ReadId>,
@@ -317,7 +316,7 @@ async fn open(
         .map_err(|_| Problem::new(Code::Internal, "the operating system has no randomness"))?;
     let read = ReadId(uuid::Builder::from_random_bytes(bytes).into_uuid());
     app.writer.record_read(PersonalRead { read, program, fields }, asking.caller).await?;
-    let opening = move || -> Result<(Vec<Text>, Vec<Opening>), Problem> {
+    let opening = move || -> Result<(Vec<Revealed>, Vec<Opening>), Problem> {
         let (mut texts, mut openings) = (Vec::with_capacity(committed.len()), Vec::new());
         for found in committed {
             let opened = people.opening(program.into(), found.event, found.at, found.about);
@@ -340,7 +339,7 @@ async fn open(
                     return Err(Problem::new(Code::Internal, "the sealed rows cannot be read"));
                 }
             };
-            texts.push(Text {
+            texts.push(Revealed {
                 seq: found.seq,
                 event: found.event,
                 name: found.name,
@@ -441,7 +440,7 @@ pub async fn personal(
 }
 
 /// The fields of one participant, by the names they have in `set-personal`.
-fn own_fields(texts: &[Text]) -> Map<String, Value> {
+fn own_fields(texts: &[Revealed]) -> Map<String, Value> {
     let (mut fields, mut unreadable) = (Map::new(), Map::new());
     for text in texts {
         let name = match text.field {
@@ -509,7 +508,7 @@ pub async fn subject_access(
         participant: ParticipantId,
         #[serde(flatten)]
         personal: Map<String, Value>,
-        texts: Vec<Text>,
+        texts: Vec<Revealed>,
         entries: Vec<Box<RawValue>>,
         /// Entries that concern the participant and are for others to know.
         left_out: usize,

@@ -424,7 +424,7 @@ fn no_route_is_added_anywhere_but_in_the_table() {
     found.sort();
     // While the service starts there is nothing but its being alive.
     let starting = "mod.rs: let router = Router::new().route(\"/healthz\", get(healthz)).fallback(starting);";
-    let table = "routes.rs: router =";
+    let table = "routes.rs: .route(path, ";
     assert_eq!(found.len(), 2, "{found:?}");
     assert!(found[0] == starting && found[1].starts_with(table), "{found:?}");
 }
@@ -518,10 +518,17 @@ fn a_program_out_of_scope_is_answered_as_one_that_does_not_exist() {
     let auditor = hall.scoped(&admin, "kpmg", "auditor");
     for path in [
         "/log/registry/checkpoint",
+        "/log/%72egistry/checkpoint",
         "/log/registry/tile/0/000.p/1",
         "/v1/registry/proofs/consistency?old=1&new=1",
     ] {
         assert_denied(&hall.get(&auditor, path));
+    }
+    // The registry is no program.
+    let everywhere = hall.issue(&admin, &json!({ "principal": "kpmg", "role": "auditor" }));
+    for path in ["/v1/programs/registry/proofs/consistency?old=1&new=1", "/log/registry/reports/x"] {
+        let answer = hall.get(&everywhere, path);
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("no-such-program")), "{path}");
     }
     // An admin runs the installation and sees no program's contents.
     for path in ["events", "participants", "health", "pairs", "published-figures", "commands"] {

@@ -333,7 +333,12 @@ impl Service {
         Ok(Self::over(writer, running, secret, Access::loopback(KeptTokens::in_memory())))
     }
 
-    pub fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret, access: Access) -> Self {
+    pub fn over(
+        writer: Writer,
+        running: Running,
+        secret: mentorlog::keys::LedgerSecret,
+        access: Access,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
