@@ -698,9 +698,10 @@ impl Trial {
     }
 
     /// Says whether the stop was met.
-    fn step(&mut self, step: &Step, random: &mut StdRng, stop: &Stop, said: &str) -> bool {
+    fn step(&mut self, step: &Step, random: &mut StdRng, until: &Stop, said: &str) -> bool {
         let before = fs::read(self.place.keyring()).unwrap();
-        let opened = People::open_stopping(&self.place.dir(), INSTALLATION, Some(kek(1)), Some(stop.clone()));
+        let opened =
+            People::open_stopping(&self.place.dir(), INSTALLATION, Some(kek(1)), Some(until.clone()));
         let done = opened.and_then(|people| {
             let people = people.unwrap();
             let done = perform(&people, step, random, 1);
@@ -858,8 +859,8 @@ fn whatever_is_done_and_wherever_it_is_stopped_it_agrees_with_a_simple_model() {
                 }
                 _ => Step::Rewrap,
             };
-            let stop = if random.random() { Stop::after(random.random_range(0..20)) } else { Stop::never() };
-            trial.step(&step, &mut random, &stop, &format!("{said}: {step:?}"));
+            let until = if random.random() { Stop::after(random.random_range(0..20)) } else { Stop::never() };
+            trial.step(&step, &mut random, &until, &format!("{said}: {step:?}"));
         }
     }
 }
