@@ -6,6 +6,7 @@ pub mod clock;
 pub mod keys;
 
 pub mod ledger;
+pub mod people;
 
 pub mod writer;
 

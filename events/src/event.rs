@@ -202,6 +202,27 @@ words! {
         /// The year of birth.
         BirthYear = "birth-year",
     }
+    /// A field that is sealed, of whatever fact.
+    SealedField {
+        /// A participant's name.
+        Name = "name",
+        /// A participant's e-mail address.
+        Email = "email",
+        /// A participant's number in the organisation's personnel system.
+        HrId = "hr-id",
+        /// A participant's year of birth.
+        BirthYear = "birth-year",
+        /// The note of a session.
+        Note = "note",
+        /// The comment of a rating.
+        Comment = "comment",
+        /// The reason of a block or of a dispute.
+        Reason = "reason",
+        /// The true reason behind an end whose reason is withheld.
+        Conduct = "conduct",
+        /// The text of a goal.
+        GoalText = "goal-text",
+    }
     /// What a token allows.
     Role {
         /// Posts commands.
@@ -216,6 +237,29 @@ words! {
         Scraper = "scraper",
         /// Runs the installation.
         Admin = "admin",
+    }
+}
+
+impl From<PersonalField> for SealedField {
+    fn from(field: PersonalField) -> Self {
+        match field {
+            PersonalField::Name => Self::Name,
+            PersonalField::Email => Self::Email,
+            PersonalField::HrId => Self::HrId,
+            PersonalField::BirthYear => Self::BirthYear,
+        }
+    }
+}
+
+impl PersonalField {
+    /// Where its commitment stands in `personal-set`: a JSON pointer.
+    pub const fn pointer(self) -> &'static str {
+        match self {
+            Self::Name => "/name",
+            Self::Email => "/email",
+            Self::HrId => "/hr-id",
+            Self::BirthYear => "/birth-year",
+        }
     }
 }
 
@@ -614,12 +658,15 @@ facts! {
         other: ParticipantId,
     }
 
-    /// Personal data were sealed, each field's commitment at `/<field>`.
-    PersonalSet = "personal-set" v 1 {
+    /// Personal data were sealed, each field's commitment at `/<field>`, or removed.
+    PersonalSet = "personal-set" v 2 older { 1 => crate::history::PersonalSetV1 } {
         /// The participant.
         participant: ParticipantId,
-        /// The fields, in ascending order.
+        /// The fields that were sealed, in ascending order. What was sealed of them before can no longer be opened.
         fields: Vec<PersonalField>,
+        /// The fields that were removed, in ascending order: what was sealed of them can no longer be opened.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<PersonalField>,
     }
 
     /// A person's sealed data can no longer be opened by anybody.
@@ -912,7 +959,7 @@ pub mod registry {
     use super::{
         B64, Deserialize, ErasureId, InstallationId, ProgramId, ReadId, ReportId, Role, Serialize, Slug,
     };
-    use super::{PersonalField, Timestamp, TokenId};
+    use super::{SealedField, Timestamp, TokenId};
 
     facts! {
         /// A fact of the registry.
@@ -1023,13 +1070,13 @@ pub mod registry {
         }
 
         /// Personal data are about to be read. Whose is not said here.
-        PersonalRead = "personal-read" v 1 {
+        PersonalRead = "personal-read" v 2 older { 1 => crate::history::PersonalReadV1 } {
             /// The read.
             read: ReadId,
             /// In which program.
             program: ProgramId,
-            /// Which fields, in ascending order.
-            fields: Vec<PersonalField>,
+            /// Which fields, each once, in ascending order.
+            fields: Vec<SealedField>,
         }
 
         /// A person is about to be erased. Who is not said here.

@@ -245,6 +245,8 @@ impl ReadModels {
                 for (bit, field) in PersonalField::ALL.iter().enumerate() {
                     if fact.fields.contains(field) {
                         self.profiles[person].personal |= 1 << bit;
+                    } else if fact.removed.contains(field) {
+                        self.profiles[person].personal &= !(1 << bit);
                     }
                 }
             }

@@ -167,7 +167,11 @@ impl KeptTokens {
 
 fn private(path: &Path, metadata: &fs::Metadata) -> Result<(), KeptError> {
     let mode = metadata.mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(KeptError::Exposed { path: path.to_owned(), mode }) }
+    let of_others = mode & 0o077;
+    match of_others {
+        0 => Ok(()),
+        _ => Err(KeptError::Exposed { path: path.to_owned(), mode }),
+    }
 }
 
 fn encode(rows: &HashMap<TokenId, Row>) -> String {

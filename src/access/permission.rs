@@ -90,7 +90,7 @@ permissions! {
     /// To post a command. Who may act as whom is said in [`Grant::actor`](super::grant::Grant::actor).
     Command: Service Participant Manager;
     /// To let a person be forgotten: beside [`Permission::Command`], asked of the command itself.
-    Erase: Manager;
+    Erase: Participant Manager;
     /// A program's own summary.
     Summary: Service Manager Auditor;
     /// The people, pairs and sessions of a program one by one; a bound service sees its participant's.
@@ -142,7 +142,8 @@ mod tests {
         for permission in Permission::ALL {
             let names: Vec<&str> = permission.needs().iter().map(|who| who.as_str()).collect();
             let everywhere = if permission.is_of_the_installation() { " [unscoped]" } else { "" };
-            table += &format!("{}{everywhere}: {}\n", permission.as_str(), names.join(", "));
+            let line = [permission.as_str(), everywhere, ": ", &names.join(", "), "\n"].concat();
+            table.push_str(&line);
         }
         insta::assert_snapshot!(table);
     }
@@ -159,7 +160,7 @@ mod tests {
                 );
             }
         }
-        assert_eq!(Permission::Erase.needs(), [Who::Manager]);
+        assert_eq!(Permission::Erase.needs(), [Who::Participant, Who::Manager]);
         assert!(
             !Permission::Content.is_of(Who::Admin),
             "who runs the installation sees no program's contents"

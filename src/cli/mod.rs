@@ -26,6 +26,7 @@ mod embedded;
 mod export;
 mod import;
 mod import_csv;
+mod keyring;
 mod keys;
 mod measure;
 mod metrics_history;
@@ -81,6 +82,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Change the key a ledger signs with, or write one down for safe keeping.
     Keys(keys::Arguments),
+    /// Make the key to sealed personal data, change it, or say how much is sealed.
+    Keyring(keyring::Arguments),
     /// Make the first token of an installation, and issue, list and revoke others.
     Token(token::Arguments),
     /// Check a data directory without changing it.
@@ -133,6 +136,7 @@ pub fn run() -> ExitCode {
         Command::Verify(arguments) => verify::run(arguments),
         Command::Token(arguments) => token::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Keyring(arguments) => keyring::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),

@@ -112,6 +112,7 @@ impl Resources for Web {
         let unfetched = |detail: &dyn fmt::Display| Unfetched {
             path: format!("{}{path}", self.server),
             detail: detail.to_string(),
+            denied: false,
         };
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle().pop();
@@ -132,7 +133,7 @@ impl Resources for Web {
                 Err(unfetched(&format_args!("it is longer than {most} bytes")))
             }
             Ok(bytes) => Ok(bytes),
-            Err(error) => Err(unfetched(&error)),
+            Err(error) => Err(Unfetched { denied: error.code() == Some("forbidden"), ..unfetched(&error) }),
         }
     }
 }
@@ -141,10 +142,6 @@ async fn fetch(connection: &mut Connection, path: &str, most: usize) -> Result<O
     let mut response = match connection.send(Method::GET, path, "*/*", Bytes::new()).await {
         Ok(response) => response,
         Err(ClientError::Problem { status: StatusCode::NOT_FOUND, .. }) => return Ok(None),
-        // What this token does not show is not there for its holder: a scoped auditor's registry, and nothing else.
-        Err(ClientError::Problem { status: StatusCode::FORBIDDEN, code, .. }) if code == "forbidden" => {
-            return Ok(None);
-        }
         Err(error) => return Err(error),
     };
     let mut whole = Vec::new();

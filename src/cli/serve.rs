@@ -12,7 +12,8 @@ use mentorlog_events::id::{LedgerId, TokenId};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::keyring::PersonalKey;
+use super::{Failure, keyring};
 use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
 use crate::http::guard::Access;
@@ -24,10 +25,11 @@ use crate::ledger::mirrored::name_of;
 use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
 use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
+use crate::people::People;
 use crate::rules::tokens::Issued;
-use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
+use crate::writer::{StartError, Writer};
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);
@@ -61,6 +63,8 @@ pub struct Arguments {
     /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
     #[arg(long, value_name = "VKEY", requires = "witness")]
     witness_key: Vec<VerifierKey>,
+    #[command(flatten)]
+    personal_key: PersonalKey,
 }
 
 impl Arguments {
@@ -164,6 +168,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     let witnesses = arguments.witnesses()?;
+    let kek = arguments.personal_key.read(&arguments.data)?;
     // Bound first: a taken port is found out before the history is read.
     let listener = std::net::TcpListener::bind(arguments.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -206,8 +211,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let publishing = Publishing::Into { data: arguments.data.clone(), witnesses };
-    let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
-        .map_err(|error| Failure::coded(5, error))?;
+    let people = arguments.data.join("people");
+    let started = Writer::start_sealing(&log, opened.heads, keys, clock, publishing, |installation| {
+        People::open(&people, installation, kek)
+    });
+    let (writer, running) = started.map_err(|error| match error {
+        StartError::People(error) => keyring::failure(&error),
+        StartError::Replay(_) | StartError::Append(_) | StartError::Mirror(_) => Failure::coded(5, error),
+    })?;
     if let Some(why) = &read_only {
         writer.published().read_only(why);
     }
@@ -273,7 +284,7 @@ fn access(arguments: &Arguments, writer: &Writer, kept: KeptTokens) -> Result<Ac
         })
     };
     if !published.tokens().were_issued() {
-        tracing::warn!(
+        tracing::info!(
             "no token was ever issued: whoever is on this machine may do everything, and nobody else anything"
         );
     } else if admins == 0 {

@@ -162,7 +162,8 @@ impl Out {
         done
     }
 
-    fn write(&self, file: Option<File>, secret: &str) -> Result<(), Failure> {
+    /// Writes the secret where [`Out::open`] found room for it.
+    fn write(file: Option<File>, secret: &str) -> Result<(), Failure> {
         let line = zeroize::Zeroizing::new(format!("{secret}\n"));
         let written = match file {
             Some(mut file) => file.write_all(line.as_bytes()).and_then(|()| file.sync_all()),
@@ -181,7 +182,7 @@ fn bootstrap(arguments: &Bootstrap) -> Result<(), Failure> {
     }
     let file = arguments.out.open()?;
     let token = arguments.out.or_remove(bootstrapped(arguments))?;
-    arguments.out.write(file, &token.reveal())?;
+    Out::write(file, &token.reveal())?;
     eprintln!(
         "mentorlog: admin token {} of the principal `{}` was issued; from now on nobody is served without a token",
         token.id, arguments.principal
@@ -274,7 +275,7 @@ fn issue(arguments: &Issue) -> Result<(), Failure> {
         .and_then(|answer| serde_json::from_slice::<Issued>(&answer).map_err(unreadable));
     let issued = arguments.out.or_remove(issued)?;
     let secret = zeroize::Zeroizing::new(issued.secret);
-    arguments.out.write(file, &secret)?;
+    Out::write(file, &secret)?;
     let (role, principal) = (arguments.role.as_str(), &arguments.principal);
     eprintln!(
         "mentorlog: token {} of the role {role} for the principal `{principal}` was issued",

@@ -7,7 +7,6 @@
 //! gets none that it may not have: a program out of scope is answered as one that does not exist.
 
 use std::net::Ipv4Addr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
@@ -16,6 +15,7 @@ use axum::http::{HeaderMap, Uri, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use mentorlog_events::event::Role;
+use mentorlog_events::id::TokenId;
 
 use super::App;
 use super::problem::{Code, Problem};
@@ -36,7 +36,7 @@ enum Door {
     /// Anybody: without a token nothing but what is open.
     Guarded,
     /// This process alone, with a token that it made for itself.
-    Own(Token, SecretHash),
+    Own(TokenId, SecretHash),
 }
 
 /// What lets callers in.
@@ -61,9 +61,7 @@ impl Access {
     /// while no token was ever issued. Its token may do everything.
     pub fn own(kept: KeptTokens) -> (Self, Token) {
         let token = Token::random();
-        let again = Token::from_str(&token.reveal()).expect("a token is read as it was revealed");
-        let hash = token.hash();
-        (Self { kept: Arc::new(kept), door: Door::Own(token, hash) }, again)
+        (Self { kept: Arc::new(kept), door: Door::Own(token.id, token.hash()) }, token)
     }
 }
 
@@ -127,7 +125,7 @@ fn identity(app: &App, uri: &Uri, headers: &HeaderMap) -> Identity {
         return if is_local { local(uri, headers) } else { Err(Stranger::Unauthorized) };
     };
     if let Door::Own(own, hash) = &app.access.door {
-        return if own.id == token.id && hash.is(&token.hash()) {
+        return if *own == token.id && hash.is(&token.hash()) {
             Ok(Grant::local())
         } else {
             Err(Stranger::Unauthorized)
@@ -343,4 +341,87 @@ impl FromRequestParts<Arc<App>> for Grant {
 pub(super) fn grant(parts: &Parts) -> Result<Grant, Problem> {
     let identity = parts.extensions.get::<Identity>().cloned();
     Ok(identity.unwrap_or(Err(Stranger::Unauthorized))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::clock::{Clock, Machine};
+    use crate::http::routes::router;
+    use crate::keys::Keys;
+    use crate::ledger::Log;
+    use crate::ledger::memory::MemoryLog;
+    use crate::writer::Writer;
+    use crate::writer::publisher::Publishing;
+    use mentorlog_events::id::LedgerId;
+
+    /// What somebody is answered who sends this token, or none, to a service with this door.
+    async fn answered(access: Access, token: Option<&Token>) -> u16 {
+        let keys = Keys::ephemeral();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+        let clock = Clock::start(Machine::default());
+        let (writer, _running) = Writer::start(&log, BTreeMap::new(), keys, clock, Publishing::Off).unwrap();
+        let router = router(Arc::new(App::new(writer, secret, access)));
+        let mut request = Request::get("/v1/programs").header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", *token.reveal()));
+        }
+        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn while_no_token_was_issued_the_doors_differ() {
+        let kept = KeptTokens::in_memory;
+        assert_eq!(answered(Access::loopback(kept()), None).await, 200);
+        assert_eq!(answered(Access::guarded(kept()), None).await, 401, "others reach it");
+        let (own, token) = Access::own(kept());
+        assert_eq!(answered(own, None).await, 401, "it is for this process alone");
+        let (own, _) = Access::own(kept());
+        assert_eq!(answered(own, Some(&token)).await, 401, "the token of another process");
+        let (own, token) = Access::own(kept());
+        assert_eq!(answered(own, Some(&token)).await, 200);
+        assert_eq!(answered(Access::loopback(kept()), Some(&token)).await, 401, "no token is overlooked");
+    }
+
+    #[test]
+    fn a_token_that_is_kept_and_was_never_recorded_opens_nothing() {
+        let kept = KeptTokens::in_memory();
+        let token = Token::random();
+        kept.keep(&token, None, |_| true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(answered(Access::guarded(kept), Some(&token))), 401);
+    }
+
+    #[test]
+    fn a_host_is_this_machine_or_it_is_not() {
+        for host in ["localhost", "LocalHost:7171", "127.0.0.1", "127.255.0.9:1", "[::1]", "[::1]:80"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            "localhost.",
+            "localhost.example",
+            "127.1",
+            "127.0.0.1.example",
+            "0.0.0.0",
+            "[::]",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "localhost:80:80",
+            "localhost:+80",
+            "user@localhost",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
 }

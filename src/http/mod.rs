@@ -26,6 +26,7 @@ pub mod measures;
 pub mod openapi;
 pub mod outsiders;
 pub mod pairing;
+pub mod personal;
 pub mod problem;
 pub mod proofs;
 pub mod reads;

@@ -82,10 +82,14 @@ codes! {
     KeyReused = "key-reused" 422 "The idempotency key was used for something else";
     /// An event of the command would be longer than an entry may be.
     EntryTooLong = "entry-too-long" 422 "The command says too much at once";
+    /// The command cannot be one of a batch.
+    NotInBatch = "not-in-batch" 422 "The command cannot be one of a batch";
     /// A batch has no items, or too many, or repeats a key.
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
     /// A round of so many cannot be computed in time.
     RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
+    /// One participant cannot be said to be the same human being as themself.
+    ImpossibleSame = "impossible-same" 422 "These are not two participants";
     /// There is no report of that week, or none yet.
     ImpossibleReport = "impossible-report" 422 "There can be no such report";
     /// A token cannot be so.
@@ -224,6 +228,7 @@ impl From<Refusal> for Problem {
             Refusal::Clock(_) => Code::Clock,
             Refusal::Stopped(_) => Code::ReadOnly,
             Refusal::Unknown(_) => Code::OutcomeUnknown,
+            Refusal::NotInBatch => Code::NotInBatch,
             Refusal::NotDone { .. } => Code::NotDone,
             Refusal::Unreadable(_) => Code::Unreadable,
         };

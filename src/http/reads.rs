@@ -94,11 +94,11 @@ pub(super) fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem
 }
 
 /// Reads an id in a path.
-fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+pub(super) fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::new(Code::NotFound, format_args!("`{text}` is not the id of a {what}")))
 }
 
-fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
+pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotFound, format_args!("there is no {what} {id} in this program"))
 }
 

@@ -13,7 +13,7 @@ use axum::routing::{self, MethodRouter};
 use super::problem::{Code, Problem};
 use super::{
     App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
-    outsiders, pairing, proofs, reads, readyz, reports, stream, tokens,
+    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -42,8 +42,8 @@ type Route = (&'static str, Vec<Way>);
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     use Permission::{
-        Command, CommandNames, Content, Figures, Keys, Log, Matching, Metrics, Open, OpenProgram, Own, Programs,
-        Publish, RegistryLog, RotateKey, Summary, Tokens,
+        Command, CommandNames, Content, Disclose, Figures, Keys, Log, Matching, Metrics, Open, OpenProgram, Own,
+        PersonalData, Programs, Publish, RegistryLog, RotateKey, Summary, Tokens,
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
@@ -58,6 +58,12 @@ fn table() -> Vec<Route> {
         (COMMAND, vec![post(Command, commands::one)]),
         ("/v1/programs/{program}/participants", vec![get(Content, reads::participants)]),
         ("/v1/programs/{program}/participants/{id}", vec![get(Own, reads::participant)]),
+        ("/v1/programs/{program}/participants/{id}/personal", vec![get(PersonalData, personal::personal)]),
+        ("/v1/programs/{program}/participants/{id}/subject-access", vec![get(PersonalData, personal::subject_access)]),
+        ("/v1/programs/{program}/pairs/{id}/sealed", vec![get(PersonalData, personal::pair)]),
+        ("/v1/programs/{program}/sessions/{id}/sealed", vec![get(PersonalData, personal::session)]),
+        ("/v1/programs/{program}/openings", vec![post(Disclose, personal::openings)]),
+        ("/v1/people/same", vec![post(Disclose, personal::same)]),
         ("/v1/programs/{program}/pairs", vec![get(Own, reads::pairs)]),
         ("/v1/programs/{program}/pairs/{id}", vec![get(Own, reads::pair)]),
         ("/v1/programs/{program}/sessions/{id}", vec![get(Own, reads::session)]),
@@ -116,7 +122,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
             methods.push(method);
             methods.extend(head);
         }
-        router = router.route(path, route.fallback(move |method: Method| wrong_method(method, methods)));
+        router = router
+            .route(path, route.fallback(move |method: Method| async move { wrong_method(&method, methods) }));
     }
     router
         .fallback(nothing_here)
@@ -126,7 +133,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
 }
 
 /// The path does not take this method: a problem that names the right ones.
-async fn wrong_method(method: Method, methods: Vec<Method>) -> Problem {
+fn wrong_method(method: &Method, methods: Vec<Method>) -> Problem {
     let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
     Problem::new(Code::MethodNotAllowed, format_args!("{method} is not for this path: use {names}"))
         .allowing(methods)

@@ -202,17 +202,14 @@ pub async fn issue(
         expires_at: wanted.expires_at,
         bound: wanted.participant.is_some(),
     };
-    if issue.is_bound_to_one()
-        && let Some((program, participant)) = participant
-        && !app
-            .published
-            .program(&program.to_string())
-            .is_some_and(|p| p.view().models.participant(participant).is_some())
-    {
-        return Err(impossible(
-            "/participant",
-            &format_args!("there is no participant {participant} in the program"),
-        ));
+    if let Some((program, participant)) = participant.filter(|_| issue.is_bound_to_one()) {
+        let program = app.published.program(&program.to_string());
+        let is_there =
+            program.is_some_and(|program| program.view().models.participant(participant).is_some());
+        let missing = || {
+            impossible("/participant", &format_args!("there is no participant {participant} in the program"))
+        };
+        is_there.then_some(()).ok_or_else(missing)?;
     }
     let caller = caller(&grant, &Common::default(), correlation)?;
     // On a task of its own: who hangs up leaves nothing half done.

@@ -3,7 +3,7 @@
 //!
 //! Bodies are JSON objects, also inside lists: an array in place of an object, an unknown field, a field twice or
 //! a wrong type is malformed. `null` is the same as an absent optional field, unless said otherwise.
-//! Fields of personal text are sealed, never written; until sealing is built a command that carries one is refused.
+//! Fields of personal data are [`Personal`]: sealed, never written, and never shown by anything that shows a command.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -33,6 +33,25 @@ pub enum CommandError {
     /// The body is not the command's JSON object.
     #[error("the body is not this command's JSON object: {0}")]
     Malformed(serde_json::Error),
+}
+
+/// A value that is to be sealed: read and written as what it is, and never shown, not even in an error.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Personal<T>(pub T);
+
+impl<T> fmt::Debug for Personal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(personal)")
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Personal<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The reader's own error would show what it found in place of what it expected.
+        let wrong = |_| serde::de::Error::custom("a personal field of the wrong type");
+        T::deserialize(deserializer).map(Self).map_err(wrong)
+    }
 }
 
 /// Declares the commands: a struct each, the enum of all, their names, and how they are read.
@@ -266,7 +285,7 @@ commands! {
         /// Who is blocked.
         other: ParticipantId,
         /// Why. Sealed.
-        reason: Option<String>,
+        reason: Option<Personal<String>>,
     }
 
     /// Lifts a block. A block in the other direction stays.
@@ -282,13 +301,13 @@ commands! {
         /// The participant.
         participant: ParticipantId,
         /// The name.
-        name: Option<String>,
+        name: Option<Personal<String>>,
         /// The e-mail address.
-        email: Option<String>,
+        email: Option<Personal<String>>,
         /// The number in the organisation's personnel system.
-        hr_id: Option<String>,
+        hr_id: Option<Personal<String>>,
         /// The year of birth.
-        birth_year: Option<u32>,
+        birth_year: Option<Personal<u32>>,
         /// Fields to remove.
         #[serde(default)]
         remove: Vec<PersonalField>,
@@ -372,7 +391,7 @@ commands! {
         /// When; now when absent.
         occurred_at: Option<Timestamp>,
         /// The true reason behind `withheld`. Sealed.
-        conduct: Option<String>,
+        conduct: Option<Personal<String>>,
     }
 
     /// Sets a goal of a learner in a pair.
@@ -386,7 +405,7 @@ commands! {
         /// What is to be learned.
         skill: Slug,
         /// In words. Sealed.
-        text: Option<String>,
+        text: Option<Personal<String>>,
     }
 
     /// Records that a goal was reached.
@@ -420,7 +439,7 @@ commands! {
         #[serde(default)]
         confirm_distinct: bool,
         /// A note. Sealed.
-        note: Option<String>,
+        note: Option<Personal<String>>,
     }
 
     /// Confirms that a version of a session is right.
@@ -438,7 +457,7 @@ commands! {
         /// The version disputed; the newest when absent.
         version: Option<u32>,
         /// Why. Sealed.
-        reason: Option<String>,
+        reason: Option<Personal<String>>,
     }
 
     /// Replaces what a session says. Its confirmation and the ratings of exchanges it drops lapse.
@@ -458,7 +477,7 @@ commands! {
         #[serde(default)]
         confirm_distinct: bool,
         /// A note. Sealed.
-        note: Option<String>,
+        note: Option<Personal<String>>,
     }
 
     /// Says that a session did not take place or should not have been recorded.
@@ -496,7 +515,7 @@ commands! {
         /// 1 to 5.
         rating: u32,
         /// A comment. Sealed.
-        comment: Option<String>,
+        comment: Option<Personal<String>>,
     }
 
     /// Changes a rating.
@@ -510,7 +529,7 @@ commands! {
         /// 1 to 5.
         rating: u32,
         /// A comment. Sealed.
-        comment: Option<String>,
+        comment: Option<Personal<String>>,
     }
 
     /// Takes a participant over from elsewhere.

@@ -27,6 +27,8 @@ pub struct Issued {
     pub role: Role,
     /// Where; none: everywhere.
     pub programs: Arc<BTreeSet<ProgramId>>,
+    /// The registry's entry that says so.
+    pub seq: u64,
     /// When it was issued.
     pub issued_at: Timestamp,
     /// From when on it is worth nothing, if ever.
@@ -60,7 +62,7 @@ impl Tokens {
     /// All of them, in the order in which they were issued.
     pub fn iter(&self) -> impl Iterator<Item = (TokenId, &Issued)> {
         let mut all: Vec<_> = self.0.iter().map(|(id, issued)| (*id, issued)).collect();
-        all.sort_by_key(|(id, issued)| (issued.issued_at, *id));
+        all.sort_by_key(|(_, issued)| issued.seq);
         all.into_iter()
     }
 
@@ -73,6 +75,7 @@ impl Tokens {
                     principal,
                     role: fact.role,
                     programs: Arc::new(fact.programs.iter().copied().collect()),
+                    seq: entry.seq,
                     issued_at: entry.recorded_at,
                     expires_at: fact.expires_at,
                     revoked_at: None,
@@ -221,4 +224,179 @@ pub fn decide_issue(
 pub fn decide_revoke(state: &RegistryState, token: TokenId) -> Result<Option<TokenRevoked>, TokenRejection> {
     let issued = state.tokens().issued(token).ok_or(TokenRejection::NotIssued(token))?;
     Ok(issued.revoked_at.is_none().then_some(TokenRevoked { token }))
+}
+
+#[cfg(test)]
+mod tests {
+    use mentorlog_events::entry::{Actor, CommandStamp};
+    use mentorlog_events::event::registry::{LedgerOpened, ProgramOpening, RegistryOpened};
+    use mentorlog_events::id::{B64, CommandId, EventId, InstallationId};
+    use mentorlog_events::time::Zone;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SPRING: ProgramId = ProgramId(Uuid::from_u128(1));
+
+    fn id(n: u128) -> TokenId {
+        TokenId(Uuid::from_u128(n))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_micros((1_790_000_000 + second) * 1_000_000).unwrap()
+    }
+
+    fn say(state: &mut RegistryState, event: impl Into<RegistryEvent>) -> Result<(), BadRegistryReference> {
+        let seq = state.size();
+        let now = at(i64::try_from(seq).unwrap());
+        state.apply(&Entry {
+            seq,
+            id: EventId(Uuid::nil()),
+            recorded_at: now,
+            day: Zone::UTC.day(now),
+            actor: Actor::Manager,
+            on_behalf_of: None,
+            principal: "ops".parse().unwrap(),
+            command: CommandStamp { id: CommandId(Uuid::nil()), key: None, fp: None },
+            correlation: None,
+            causation: None,
+            event: event.into(),
+            sealed: Vec::new(),
+        })
+    }
+
+    /// An installation with one program.
+    fn registry() -> RegistryState {
+        let mut state = RegistryState::new();
+        let installation = InstallationId(Uuid::nil());
+        let public_key = B64([7; 32]);
+        let opened =
+            RegistryOpened { installation, origin: "r".into(), envelope: 1, key_number: 1, public_key };
+        say(&mut state, opened).unwrap();
+        let opening = ProgramOpening { program: SPRING, slug: "spring".parse().unwrap(), origin: "s".into() };
+        say(&mut state, opening).unwrap();
+        say(&mut state, LedgerOpened { program: SPRING, origin: "s".into(), key_number: 1, public_key })
+            .unwrap();
+        state
+    }
+
+    fn wanted(n: u128, role: Role) -> IssueToken {
+        IssueToken {
+            token: id(n),
+            principal: "app".parse().unwrap(),
+            role,
+            programs: BTreeSet::new(),
+            expires_at: None,
+            bound: false,
+        }
+    }
+
+    fn issued(state: &mut RegistryState, wanted: &IssueToken) {
+        let fact = decide_issue(state, wanted, at(0)).unwrap();
+        say(state, fact).unwrap();
+    }
+
+    #[test]
+    fn the_first_is_an_admins_and_an_id_is_given_once() {
+        let mut state = registry();
+        for role in [Role::Service, Role::Auditor, Role::Viewer, Role::Manager, Role::Scraper] {
+            assert_eq!(decide_issue(&state, &wanted(1, role), at(0)), Err(TokenRejection::FirstIsAdmin));
+        }
+        assert!(!state.tokens().were_issued());
+        issued(&mut state, &wanted(1, Role::Admin));
+        assert!(state.tokens().were_issued());
+        assert_eq!(decide_issue(&state, &wanted(1, Role::Admin), at(0)), Err(TokenRejection::Exists(id(1))));
+        issued(&mut state, &wanted(2, Role::Viewer));
+        let order: Vec<TokenId> = state.tokens().iter().map(|(id, _)| id).collect();
+        assert_eq!(order, [id(1), id(2)]);
+        // Also when all of them are revoked: whoever was kept out stays out.
+        for n in [1, 2] {
+            let revoked = decide_revoke(&state, id(n)).unwrap().unwrap();
+            say(&mut state, revoked).unwrap();
+        }
+        assert!(state.tokens().were_issued());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_the_value_that_is_wrong() {
+        let mut state = registry();
+        issued(&mut state, &wanted(1, Role::Admin));
+        let refused = |change: &dyn Fn(&mut IssueToken)| {
+            let mut wanted = wanted(2, Role::Service);
+            change(&mut wanted);
+            decide_issue(&state, &wanted, at(100)).map_err(TokenRejection::pointer)
+        };
+        let spring = BTreeSet::from([SPRING]);
+        let unknown = ProgramId(Uuid::from_u128(9));
+        assert_eq!(refused(&|w| w.principal = "mentorlog".parse().unwrap()), Err(Some("/principal")));
+        for role in [Role::Scraper, Role::Admin] {
+            let scoped = |w: &mut IssueToken| (w.role, w.programs) = (role, BTreeSet::from([SPRING]));
+            assert_eq!(refused(&scoped), Err(Some("/programs")));
+        }
+        assert_eq!(refused(&|w| w.programs = [SPRING, unknown].into()), Err(Some("/programs")));
+        let many = (0..=PROGRAMS_MAX as u128).map(|n| ProgramId(Uuid::from_u128(n + 1)));
+        let many: BTreeSet<ProgramId> = many.collect();
+        assert_eq!(refused(&|w| w.programs.clone_from(&many)), Err(Some("/programs")));
+        assert_eq!(refused(&|w| w.expires_at = Some(at(100))), Err(Some("/expires_at")));
+        assert!(refused(&|w| w.expires_at = Some(at(101))).is_ok());
+        assert_eq!(refused(&|w| w.bound = true), Err(Some("/participant")));
+        assert!(refused(&|w| (w.bound, w.programs) = (true, spring.clone())).is_ok());
+        let manager =
+            |w: &mut IssueToken| (w.bound, w.role, w.programs) = (true, Role::Manager, spring.clone());
+        assert_eq!(refused(&manager), Err(Some("/participant")));
+    }
+
+    #[test]
+    fn the_longest_token_there_can_be_fits_an_entry() {
+        use mentorlog_events::record::ENTRY_BYTES_MAX;
+        let programs: Vec<ProgramId> =
+            (0..PROGRAMS_MAX as u128).map(|n| ProgramId(Uuid::from_u128(n))).collect();
+        let fact = TokenIssued {
+            token: id(1),
+            principal: "p".repeat(128),
+            role: Role::Manager,
+            programs,
+            expires_at: Some(at(0)),
+        };
+        let data = serde_json::to_vec(&fact).unwrap();
+        assert!(data.len() + 2048 < ENTRY_BYTES_MAX, "{}", data.len());
+    }
+
+    #[test]
+    fn a_token_is_honoured_until_it_is_over_or_revoked_and_revoking_again_changes_nothing() {
+        let mut state = registry();
+        issued(&mut state, &IssueToken { expires_at: Some(at(50)), ..wanted(1, Role::Admin) });
+        let honoured =
+            |state: &RegistryState, second| state.tokens().issued(id(1)).unwrap().is_honoured(at(second));
+        assert!(honoured(&state, 49) && !honoured(&state, 50) && !honoured(&state, 51));
+        let revoked = decide_revoke(&state, id(1)).unwrap().unwrap();
+        say(&mut state, revoked).unwrap();
+        assert!(!honoured(&state, 0));
+        assert_eq!(decide_revoke(&state, id(1)), Ok(None));
+        assert_eq!(decide_revoke(&state, id(2)), Err(TokenRejection::NotIssued(id(2))));
+        let before = state.tokens().issued(id(1)).cloned();
+        say(&mut state, TokenRevoked { token: id(1) }).unwrap();
+        assert_eq!(state.tokens().issued(id(1)).cloned(), before, "the first time counts");
+    }
+
+    #[test]
+    fn a_history_that_contradicts_itself_is_not_read() {
+        let mut state = registry();
+        issued(&mut state, &wanted(1, Role::Admin));
+        let again = TokenIssued {
+            token: id(1),
+            principal: "app".into(),
+            role: Role::Admin,
+            programs: Vec::new(),
+            expires_at: None,
+        };
+        let unreadable = TokenIssued { token: id(2), principal: "a person".into(), ..again.clone() };
+        for (event, why) in [
+            (RegistryEvent::from(again), BadRegistryReference::TokenTwice(id(1))),
+            (unreadable.into(), BadRegistryReference::NoPrincipal),
+            (TokenRevoked { token: id(3) }.into(), BadRegistryReference::TokenNotIssued(id(3))),
+        ] {
+            assert_eq!(say(&mut state.clone(), event), Err(why));
+        }
+    }
 }

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
 use crate::ledger::{Footprint, Log, ReadError};
+use crate::people::People;
 use crate::rules::tokens::Tokens;
 
 /// What readers see of one program at one moment.
@@ -222,6 +223,9 @@ pub struct Published {
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
     pub(super) footprint: Mutex<Option<Footprint>>,
+    pub(super) people: OnceLock<Arc<People>>,
+    /// One person is erased at a time.
+    pub(super) erasing: tokio::sync::Mutex<()>,
 }
 
 /// How publishing fares, in atomics that a scrape may read at any time.
@@ -318,6 +322,11 @@ impl Published {
     /// How publishing fares.
     pub fn publishing(&self) -> &PublishingVitals {
         &self.publishing
+    }
+
+    /// Where personal data is sealed; `None` where none is.
+    pub fn people(&self) -> Option<&Arc<People>> {
+        self.people.get()
     }
 
     /// Why writing has stopped, if it has.

@@ -18,10 +18,11 @@ use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
+use mentorlog::people::{Kek, People, Stop};
 use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::witness::WitnessAddress;
-use mentorlog::writer::{Running, Writer};
+use mentorlog::writer::{Running, StartError, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 use serde_json::Value;
@@ -273,6 +274,9 @@ impl Source for Machine {
     }
 }
 
+/// A key-encryption key: 32 bytes of `k`.
+pub const KEK: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
+
 // --------------------------------------------------------------------------------- service in this process
 
 /// The service over a log of the test's, in this process.
@@ -310,7 +314,31 @@ impl Service {
         Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
-    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret, access: Access) -> Self {
+    /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
+    pub fn sealing(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        source: impl Source,
+        stop: Option<Stop>,
+    ) -> Result<Self, StartError> {
+        let keys = Keys::open(data, !heads.is_empty()).unwrap();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
+        let kek = Kek::from_text(KEK, "a test").unwrap();
+        let people = data.join("people");
+        let open = |installation| People::open_stopping(&people, installation, Some(kek), stop);
+        let clock = Clock::start(source);
+        let (writer, running) = Writer::start_sealing(&log, heads, keys, clock, Publishing::Off, open)?;
+        Ok(Self::over(writer, running, secret, Access::loopback(KeptTokens::in_memory())))
+    }
+
+    pub fn over(
+        writer: Writer,
+        running: Running,
+        secret: mentorlog::keys::LedgerSecret,
+        access: Access,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -370,14 +398,22 @@ pub fn serve(data: &Path, log: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-    command.env_remove("MENTORLOG_DATA").env_remove("MENTORLOG_LISTEN").env("NO_COLOR", "1");
+    for name in ["MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_TOKEN", "MENTORLOG_BEHIND_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command
 }
 
 impl Process {
     pub fn start(data: &Path, log: &Path) -> Self {
-        let mut child = serve(data, log).spawn().unwrap();
+        Self::started(serve(data, log), log)
+    }
+
+    /// The same with arguments of the test's.
+    pub fn started(mut command: Command, log: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         // The line comes when the history has been read.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::format_collect, reason = "in a test a panic is the report")]
 
+mod access;
 mod attacks;
 mod backup;
 mod bundles;
 mod cli;
 mod durability;
+mod erasure;
 mod faults;
 mod feeds;
 mod gauges;
@@ -15,7 +17,9 @@ mod house;
 mod http;
 mod ledger;
 mod pairing;
+mod personal;
 mod proof;
 mod reports;
 mod rot;
 mod scale;
+mod tokens;
