@@ -12,4 +12,6 @@ mod canonical;
 
 pub mod history;
 
+pub mod processing;
+
 pub mod record;
