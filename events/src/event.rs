@@ -645,7 +645,7 @@ facts! {
         other: ParticipantId => PERSON,
     } sealed {
         /// Why, in their own words.
-        "/reason" => SEALED_WORDS,
+        "/reason" => SEALED_CONDUCT,
     }
 
     /// The block is lifted.

@@ -91,7 +91,7 @@ sentences! {
     /// How long it is kept.
     Retention {
         /// As long as the ledger.
-        Ledger = "ledger", "as long as the ledger: entries are never changed or removed; erasing a person takes away all that ties the id to them";
+        Ledger = "ledger", "as long as the ledger: entries are never changed or removed";
         /// Until it is replaced or the person erased.
         UntilErased = "until-erased", "until it is replaced, or a person it is about is erased";
         /// Until the mirror holds it.
