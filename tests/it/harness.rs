@@ -245,7 +245,12 @@ impl Machine {
     pub const START_SECONDS: i64 = 1_790_000_000;
 
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new((Self::START_SECONDS, Duration::ZERO))))
+        Self::at(Self::START_SECONDS)
+    }
+
+    /// A machine that thinks it is so many seconds since 1970.
+    pub fn at(seconds: i64) -> Self {
+        Self(Arc::new(Mutex::new((seconds, Duration::ZERO))))
     }
 
     /// Lets time pass.
@@ -299,12 +304,23 @@ impl Service {
         source: impl Source,
         witnesses: Vec<WitnessAddress>,
     ) -> Self {
+        Self::on_clock(log, heads, data, Clock::start(source), witnesses)
+    }
+
+    /// The same on a clock that was started already.
+    pub fn on_clock(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        clock: Clock,
+        witnesses: Vec<WitnessAddress>,
+    ) -> Self {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
-        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
+        let (writer, running) = Writer::start(&log, heads, keys, clock, publishing).unwrap();
         Self::over(writer, running, secret)
     }
 
