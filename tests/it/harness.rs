@@ -391,7 +391,12 @@ pub fn serve(data: &Path, log: &Path) -> Command {
 
 impl Process {
     pub fn start(data: &Path, log: &Path) -> Self {
-        let mut child = serve(data, log).spawn().unwrap();
+        Self::of(serve(data, log), log)
+    }
+
+    /// The same of a command that was made otherwise, with its standard output piped.
+    pub fn of(mut command: Command, log: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         // The line comes when the history has been read.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -406,6 +411,11 @@ impl Process {
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once.

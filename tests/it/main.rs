@@ -9,6 +9,7 @@ mod cli;
 mod clocks;
 mod durability;
 mod faults;
+mod full_disk;
 mod gauges;
 mod harness;
 mod house;
