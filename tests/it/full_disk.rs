@@ -15,20 +15,21 @@ use serde_json::{Value, json};
 use crate::durability::{Book, COMMANDS, Request, check, id, open, settle, work};
 use crate::harness::{Answer, Chance, Client, NDJSON, Process, serve, until};
 
-/// Room of the disk that gets full: the tail's first segment takes 32 MiB of it.
-const DISK_BYTES: u64 = 96 << 20;
+/// Room of the disk that gets full. Each segment of the tail takes 32 MiB of it, and a start that makes sled anew needs
+/// room for it twice.
+const DISK_BYTES: u64 = 320 << 20;
 
 /// From one amount of room left to the next; a page of memory is the least that makes a difference.
 const ROOM_STEP: u64 = 12 << 10;
 
 /// Failures of one history, before another begins: each start reads all of it.
-const POINTS_PER_HISTORY: u64 = 12;
+const POINTS_PER_HISTORY: u64 = 7;
 
 /// At how many points a trial fails, and whether somebody asked for it.
 fn points() -> (u64, bool) {
     let asked = std::env::var("MENTORLOG_DISK_POINTS").ok();
     let count = asked.as_deref().map(|count| count.parse().expect("MENTORLOG_DISK_POINTS is a number"));
-    (count.unwrap_or(6), asked.is_some())
+    (count.unwrap_or(4), asked.is_some())
 }
 
 /// The trial cannot be made here.
@@ -89,13 +90,21 @@ impl Drop for Disk {
 
 // ------------------------------------------------------------------------------------------------- the load
 
-/// Many people in one batch: what fills a disk.
+/// Sessions of the pair that `work` made, each as long as an entry may be: what fills a disk.
 fn crowd(number: u64, step: u64) -> Vec<Request> {
-    let enrolment = |i: u64| {
-        let n = (number << 20) | (step << 10) | i;
-        Request::new(format!("crowd-{n}"), "enrol", &json!({ "participant": id(90, n) }))
+    let n = (number << 32) | (step / 8);
+    let skills =
+        (0..32).map(|i| json!({ "teacher": id(1, n), "skill": format!("a-skill-with-a-long-name-number-{i:02}"), "minutes": 1 }));
+    let exchanges: Vec<Value> = skills.collect();
+    let session = |i: u64| {
+        let session = (number << 24) | (step << 8) | i;
+        let told = json!({
+            "session": id(90, session), "pair": id(3, n), "occurred_at": "2026-02-01T09:00:00Z",
+            "minutes": 200, "exchanges": exchanges,
+        });
+        Request::new(format!("long-{session}"), "import-session", &told)
     };
-    (0..200).map(enrolment).collect()
+    (0..40).map(session).collect()
 }
 
 fn code(answer: &Value) -> &str {
@@ -105,7 +114,7 @@ fn code(answer: &Value) -> &str {
 /// Sends until nothing more is written, or so many requests. Whether writing has stopped.
 fn load(client: &mut Client, number: u64, steps: u64, crowded: bool, book: &mut Book) -> bool {
     for step in 0..steps {
-        let requests = if crowded && step % 8 > 5 { crowd(number, step) } else { work(number, 0, step) };
+        let requests = if crowded && step % 8 > 2 { crowd(number, step) } else { work(number, 0, step) };
         for request in &requests {
             book.asked.push(request.clone());
             book.open.insert(request.key.clone(), request.clone());
@@ -118,6 +127,7 @@ fn load(client: &mut Client, number: u64, steps: u64, crowded: bool, book: &mut 
             } else {
                 assert!(!stopped, "{request:?} was done after writing had stopped: {answer}");
                 settle(request, status, answer, book);
+                assert!(!request.key.starts_with("long-") || status == 201, "{answer}");
             }
         };
         if let [request] = &requests[..] {
@@ -191,7 +201,8 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_there_and_a_restart_with_r
     let (mut book, mut data) = (Book::default(), PathBuf::new());
     let (mut refused_starts, mut acknowledged) = (0, 0);
     for point in 0..points {
-        let left = point * ROOM_STEP;
+        // Little and much in turn: a history does not only see its disk get roomier.
+        let left = (point * 37 % points) * ROOM_STEP;
         if point % POINTS_PER_HISTORY == 0 {
             // A history of its own; the old one makes room.
             let _ = fs::remove_dir_all(&data);

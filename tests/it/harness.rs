@@ -379,9 +379,11 @@ pub struct Process {
     pub address: SocketAddr,
 }
 
-/// The program under test, with its output where a failure can be looked up.
+/// The program under test, with its output where a failure can be looked up. `MENTORLOG_PROGRAM` names another one than
+/// was built with the tests.
 pub fn serve(data: &Path, log: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
+    let program = std::env::var_os("MENTORLOG_PROGRAM");
+    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_mentorlog").into()));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
     command.env_remove("MENTORLOG_DATA").env_remove("MENTORLOG_LISTEN").env("NO_COLOR", "1");
