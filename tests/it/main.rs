@@ -7,6 +7,7 @@ mod backup;
 mod bundles;
 mod cli;
 mod clocks;
+mod data_map;
 mod durability;
 mod faults;
 mod full_disk;
