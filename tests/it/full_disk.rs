@@ -275,21 +275,24 @@ impl Failing {
         Self { process, control }
     }
 
-    /// The next call of this kind fails with this errno, once.
-    fn fail(&self, call: &str, errno: i32) {
+    /// The next call of this kind fails with this errno, or every one from now on.
+    fn fail(&self, call: &str, errno: i32, for_good: bool) {
         let [to, from] = ["in", "out"].map(|end| self.control.with_extension(end));
-        let told = format!("enable name={call},failinfo={errno},onetime\n");
+        let told = format!("enable name={call},failinfo={errno}{}\n", if for_good { "" } else { ",onetime" });
         File::options().write(true).open(to).unwrap().write_all(told.as_bytes()).unwrap();
         let answer = fs::read_to_string(from).unwrap();
         assert_eq!(answer.trim(), "0", "{call}");
     }
 }
 
-/// What fails, with which errno, and whether a commit cannot be without it.
-const FAILURES: [(&str, i32, bool); 7] = [
+/// What fails, with which errno, and whether for good. What fails once may be a write of the mirror, which is tried
+/// again; no commit gets by what fails for good.
+const FAILURES: [(&str, i32, bool); 9] = [
     ("posix/io/sync/fdatasync", 5, true),
     ("posix/io/rw/pwrite", 5, true),
+    ("posix/io/sync/fdatasync", 5, false),
     ("posix/io/rw/pwrite", 28, true),
+    ("posix/io/rw/pwrite", 5, false),
     ("posix/io/sync/fdatasync", 28, true),
     // Of the mirror, of checkpoints and markers.
     ("posix/io/sync/fsync", 5, false),
@@ -316,14 +319,14 @@ fn a_write_or_sync_that_fails_is_never_acknowledged_and_a_restart_finds_everythi
         let mut client = failing.process.client();
         open(&mut client);
         check(&mut client, &mut book, &mut chance);
-        let (call, errno, needed) = FAILURES[usize::try_from(point).unwrap() % FAILURES.len()];
+        let (call, errno, for_good) = FAILURES[usize::try_from(point).unwrap() % FAILURES.len()];
         let what = format!("point {point}: {call}, errno {errno}");
         // Not always at the first command.
         let some = chance.below(12);
         assert!(!load(&mut client, 2 * point, some, false, &mut book), "{what}: it stopped before");
-        failing.fail(call, errno);
+        failing.fail(call, errno, for_good);
         let stopped = load(&mut client, 2 * point + 1, 60, false, &mut book);
-        assert!(stopped || !needed, "{what}: nothing came of it");
+        assert!(stopped || !for_good, "{what}: nothing came of it");
         if stopped {
             stops += 1;
             reads_only(&mut client, &book, &["could not write", "disk is full", "sled", "tail"]);
