@@ -103,9 +103,9 @@ fn every_file_of_a_data_directory_is_in_the_map() {
         files(&data, "", &mut found);
         // The next start has to find out what was on the way.
         if life == 0 {
-            process.kill()
+            process.kill();
         } else {
-            assert!(process.terminate().success())
+            assert!(process.terminate().success());
         }
         files(&data, "", &mut found);
     }

@@ -143,7 +143,9 @@ fn load(client: &mut Client, number: u64, steps: u64, crowded: bool, book: &mut 
                     told(request, status, result, book);
                 }
             } else {
-                requests.iter().for_each(|request| told(request, answer.status, &body, book));
+                for request in &requests {
+                    told(request, answer.status, &body, book);
+                }
             }
         }
         if stopped {
@@ -177,7 +179,7 @@ fn reads_only(client: &mut Client, book: &Book, why: &[&str]) -> Answer {
 
 /// Killed or told to stop, in turn. With writing stopped it may end with a failure, but it ends.
 fn end(process: Process, point: u64) {
-    if point % 2 == 0 {
+    if point.is_multiple_of(2) {
         process.kill();
     } else {
         let _ = process.terminate();
@@ -203,7 +205,7 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_there_and_a_restart_with_r
     for point in 0..points {
         // Little and much in turn: a history does not only see its disk get roomier.
         let left = (point * 37 % points) * ROOM_STEP;
-        if point % POINTS_PER_HISTORY == 0 {
+        if point.is_multiple_of(POINTS_PER_HISTORY) {
             // A history of its own; the old one makes room.
             let _ = fs::remove_dir_all(&data);
             data = disk.path().join(format!("data-{point}"));
@@ -311,7 +313,7 @@ fn a_write_or_sync_that_fails_is_never_acknowledged_and_a_restart_finds_everythi
     let mut book = Book::default();
     let mut stops = 0;
     for point in 0..points {
-        if point % POINTS_PER_HISTORY == 0 {
+        if point.is_multiple_of(POINTS_PER_HISTORY) {
             (folder, book) = (tempfile::tempdir().unwrap(), Book::default());
         }
         let data = folder.path().join("data");
