@@ -34,7 +34,9 @@ fn paths(before: &str, value: &Value, found: &mut BTreeSet<String>) {
             }
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
-            items.iter().for_each(|item| paths(&format!("{before}[]"), item, found));
+            for item in items {
+                paths(&format!("{before}[]"), item, found);
+            }
         }
         _ => drop(found.insert(before.to_owned())),
     }
