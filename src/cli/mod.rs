@@ -21,6 +21,7 @@ mod backup;
 mod bundle;
 mod client;
 mod completions;
+mod data_map;
 mod doctor;
 mod embedded;
 mod export;
@@ -92,6 +93,8 @@ enum Command {
     Backup(backup::Arguments),
     /// Make a data directory of a backup; writable only if a pin shows that it is the latest state.
     Restore(restore::Arguments),
+    /// Print what is kept, why, how long, whose it is, where, and who may see it.
+    DataMap(data_map::Arguments),
     /// Write completions for a shell to standard output.
     Completions(completions::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
@@ -140,6 +143,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::DataMap(arguments) => data_map::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };

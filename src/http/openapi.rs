@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use mentorlog_events::event::Role;
+use mentorlog_events::event::{Role, SealedField};
 use mentorlog_events::id::{
     B64, CommandId, EventId, PairId, ParticipantId, ProgramId, ReportId, SessionId, TokenId,
 };
@@ -266,6 +266,8 @@ type Answer = (u16, &'static str, Value, &'static str);
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain";
+/// There is no body.
+const NOTHING: &str = "";
 const BYTES: &str = "application/octet-stream";
 
 fn text() -> Value {
@@ -366,7 +368,9 @@ impl Paths {
             let response = responses
                 .entry(status.to_string())
                 .or_insert_with(|| json!({ "description": says, "content": {} }));
-            response["content"][media] = json!({ "schema": schema });
+            if media != NOTHING {
+                response["content"][media] = json!({ "schema": schema });
+            }
         }
         responses.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
         let mut described = json!({
@@ -415,6 +419,7 @@ pub fn document() -> Value {
     history(&mut paths, &mut schemas);
     proofs(&mut paths, &mut schemas);
     tokens(&mut paths, &mut schemas);
+    personal(&mut paths, &mut schemas);
     for way in super::routes::declared() {
         for (path, operations) in paths.0.iter_mut().filter(|(path, _)| is_of(path, way.path)) {
             let operation = operations.get_mut(way.method.as_str().to_lowercase().as_str());
@@ -455,6 +460,7 @@ pub fn document() -> Value {
         "security": [{}, { "token": [] }],
         "tags": [
             { "name": "access", "description": "Tokens." },
+            { "name": "personal", "description": "Personal data: sealed, opened, never in the log." },
             { "name": "service", "description": "Whether the service is well." },
             { "name": "commands", "description": "What changes a program. Each accepted command appends events." },
             { "name": "programs", "description": "Programs, participants, pairs and sessions as they are." },
@@ -570,6 +576,84 @@ fn tokens(paths: &mut Paths, schemas: &mut Schemas) {
         .answers(200, JSON, listed, "It is revoked.");
     revoke.method = "delete";
     paths.add(revoke);
+}
+
+/// What is sealed, opened for whoever may see it. Each read is in the registry before it is answered.
+fn personal(paths: &mut Paths, schemas: &mut Schemas) {
+    let ground = reference("Ground");
+    let field = schemas.of::<SealedField>();
+    let read = json!({ "properties": { "read": { "anyOf": [text(), { "type": "null" }] } } });
+    let fields =
+        object(&[("participant", reference("ParticipantId")), ("personal", json!({ "type": "object" }))]);
+    let texts = object(&[("texts", list(json!({ "type": "object" })))]);
+    let own = and(vec![fields.clone(), ground.clone(), read.clone()]);
+    let whole = and(vec![
+        fields,
+        texts.clone(),
+        object(&[("entries", list(json!({ "type": "object" })))]),
+        ground.clone(),
+        read.clone(),
+    ]);
+    let sealed = and(vec![texts, ground, read]);
+    for (path, id, summary, answer) in [
+        ("/v1/programs/{program}/participants/{id}/personal", "personal", "A person's own fields.", own),
+        (
+            "/v1/programs/{program}/participants/{id}/subject-access",
+            "subject-access",
+            "Everything sealed about a person, and every entry that concerns them.",
+            whole,
+        ),
+        (
+            "/v1/programs/{program}/pairs/{id}/sealed",
+            "pair-sealed",
+            "What is sealed about a pair.",
+            sealed.clone(),
+        ),
+        (
+            "/v1/programs/{program}/sessions/{id}/sealed",
+            "session-sealed",
+            "What is sealed about a session.",
+            sealed,
+        ),
+    ] {
+        paths.add(Operation::get(path, id, "personal", summary).with([min_size()]).answers(
+            200,
+            JSON,
+            answer,
+            "It was read.",
+        ));
+    }
+    let asked = json!({
+        "type": "object", "required": ["subject"], "additionalProperties": false,
+        "properties": {
+            "subject": { "type": "string", "format": "uuid", "description": "A participant, a pair or a session." },
+            "fields": { "anyOf": [list(field), { "type": "null" }] },
+        },
+    });
+    paths.add(
+        Operation::post(
+            "/v1/programs/{program}/openings",
+            "openings",
+            "personal",
+            "Values with their salts, for `mentorlog verify --openings`.",
+            json_body(asked),
+        )
+        .answers(200, NDJSON, text(), "One opening a line."),
+    );
+    let mut somebody = object(&[("program", text()), ("participant", reference("ParticipantId"))]);
+    somebody["additionalProperties"] = false.into();
+    let mut same = object(&[("a", somebody.clone()), ("b", somebody)]);
+    same["additionalProperties"] = false.into();
+    paths.add(
+        Operation::post(
+            "/v1/people/same",
+            "same",
+            "personal",
+            "Two participants are one human.",
+            json_body(same),
+        )
+        .answers(204, NOTHING, Value::Null, "They are: erasing one erases the other."),
+    );
 }
 
 fn service(paths: &mut Paths) {

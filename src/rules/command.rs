@@ -5,6 +5,11 @@
 //! a wrong type is malformed. `null` is the same as an absent optional field, unless said otherwise.
 //! Fields of personal data are [`Personal`]: sealed, never written, and never shown by anything that shows a command.
 
+#![allow(
+    unused_qualifications,
+    reason = "in what the derived schema of `Personal` makes of its type parameter"
+)]
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -36,7 +41,7 @@ pub enum CommandError {
 }
 
 /// A value that is to be sealed: read and written as what it is, and never shown, not even in an error.
-#[derive(Clone, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(transparent)]
 pub struct Personal<T>(pub T);
 

@@ -248,7 +248,12 @@ impl Machine {
     pub const START_SECONDS: i64 = 1_790_000_000;
 
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new((Self::START_SECONDS, Duration::ZERO))))
+        Self::at(Self::START_SECONDS)
+    }
+
+    /// A machine that thinks it is so many seconds since 1970.
+    pub fn at(seconds: i64) -> Self {
+        Self(Arc::new(Mutex::new((seconds, Duration::ZERO))))
     }
 
     /// Lets time pass.
@@ -305,12 +310,23 @@ impl Service {
         source: impl Source,
         witnesses: Vec<WitnessAddress>,
     ) -> Self {
+        Self::on_clock(log, heads, data, Clock::start(source), witnesses)
+    }
+
+    /// The same on a clock that was started already.
+    pub fn on_clock(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        clock: Clock,
+        witnesses: Vec<WitnessAddress>,
+    ) -> Self {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
-        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
+        let (writer, running) = Writer::start(&log, heads, keys, clock, publishing).unwrap();
         Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
@@ -393,9 +409,11 @@ pub struct Process {
     pub address: SocketAddr,
 }
 
-/// The program under test, with its output where a failure can be looked up.
+/// The program under test, with its output where a failure can be looked up. `MENTORLOG_PROGRAM` names another one than
+/// was built with the tests.
 pub fn serve(data: &Path, log: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
+    let program = std::env::var_os("MENTORLOG_PROGRAM");
+    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_mentorlog").into()));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
     for name in ["MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_TOKEN", "MENTORLOG_BEHIND_PROXY"] {
@@ -428,6 +446,11 @@ impl Process {
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once.
