@@ -27,7 +27,9 @@ use self::stage::{Played, Timepiece, play};
 use self::story::{Setting, Story};
 use super::progress::Progress;
 use super::{Failure, serve};
+use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine, Source as _};
+use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::ledger::Log;
 use crate::writer::Writer;
@@ -197,7 +199,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         let [_, mut story] = stories;
         story.go_live();
-        let app = Arc::new(App::new(writer.clone(), registry_secret));
+        let tokens = KeptTokens::open(place.path()).map_err(Failure::new)?;
+        let app = Arc::new(App::new(writer.clone(), registry_secret, Access::loopback(tokens)));
         let told = guide::Told {
             address,
             place: place.path(),
