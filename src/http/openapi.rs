@@ -1,6 +1,8 @@
 //! The service described in OpenAPI 3.1: paths named once here, every schema derived from the type that is read or
 //! written. Never says anything about a value that the code does not: a test asks every path for what is said of it.
 
+#![allow(clippy::needless_pass_by_value, reason = "parts of a document go into it")]
+
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 

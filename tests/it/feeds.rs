@@ -74,8 +74,8 @@ impl Follower {
                 for line in std::str::from_utf8(&block).unwrap().lines() {
                     match line.split_once(": ") {
                         Some(("id", id)) => told.id = Some(id.parse().unwrap()),
-                        Some(("event", event)) => told.event = event.to_owned(),
-                        Some(("data", data)) => told.data = data.to_owned(),
+                        Some(("event", event)) => event.clone_into(&mut told.event),
+                        Some(("data", data)) => data.clone_into(&mut told.data),
                         _ => {}
                     }
                 }
@@ -186,13 +186,13 @@ fn whoever_saw_more_than_there_is_is_told_so() {
 /// Readers that come and go, a service that is stopped and killed: each reader is told each entry once, in order.
 #[test]
 fn no_entry_is_lost_or_told_twice_across_reconnects_and_restarts() {
-    const READERS: u64 = 12;
+    const READERS: usize = 12;
     const ROUNDS: u64 = 4;
     const EACH: u64 = 60;
     let dir = tempfile::tempdir().unwrap();
     let (data, log) = (dir.path().join("data"), dir.path().join("log"));
     let mut chance = Chance::from_env("MENTORLOG_FEED_SEED");
-    let mut seen: Vec<Vec<u64>> = vec![Vec::new(); READERS as usize];
+    let mut seen: Vec<Vec<u64>> = vec![Vec::new(); READERS];
     let mut told_of = 0;
     for round in 0..ROUNDS {
         let process = Process::start(&data, &log);

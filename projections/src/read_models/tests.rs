@@ -633,7 +633,7 @@ fn who_is_erased_takes_nothing_out_of_a_total() {
     let is = program(&history);
     assert_eq!((is.participants.states.erased, was.participants.states.erased), (1, 0));
     assert_eq!(is.participants.states.enrolled + 1, was.participants.states.enrolled);
-    let total = |program: &crate::program::ProgramView| serde_json::to_value(&program.sessions).unwrap();
+    let total = |program: &crate::program::ProgramView| serde_json::to_value(program.sessions).unwrap();
     assert_eq!(total(&is), total(&was));
 }
 
