@@ -1,8 +1,8 @@
 //! The door: who is asking, and whether they may ask that, in that program.
 //! Never lets a request through to a handler that it has not looked at, and never tells a stranger what is wrong.
 //!
-//! Two steps, both before the handler reads a byte of the body. [`identify`] finds out once per request who asks and
-//! leaves the [`Identity`] with the request; one hash and two look-ups. [`guard`] stands before every route and holds
+//! Two steps, both before the handler reads a byte of the body. `identify` finds out once per request who asks and
+//! leaves the [`Identity`] with the request; one hash and two look-ups. `guard` stands before every route and holds
 //! it against what the route needs; it also finds the program of the path, in the caller's scope, so that a handler
 //! gets none that it may not have: a program out of scope is answered as one that does not exist.
 

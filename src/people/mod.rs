@@ -3,7 +3,7 @@
 //! to who asks for it by its place.
 //!
 //! The log holds commitments ([`openings::commitment`]); salts and texts lie here, sealed under a key per participant
-//! that only the [keyring](keyring) holds. To forget somebody is to write the keyring anew without their slot, under a
+//! that only the keyring holds. To forget somebody is to write the keyring anew without their slot, under a
 //! new epoch key, and to destroy the old one: their rows, wherever copies of them lie, are then noise.
 //!
 //! ```text
