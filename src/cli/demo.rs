@@ -228,7 +228,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let _ = ended.await;
             }));
             let (first, program) = (guide::text(&told), story.slug());
-            let mut shown = tokio::spawn(async move { guide::show(address, &first, program).await });
+            let published = writer.published().clone();
+            let mut shown =
+                tokio::spawn(async move { guide::show(address, &first, program, &published).await });
             let living = async {
                 // Whoever reads is not overtaken by what they read.
                 let _ = (&mut shown).await;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::traffic;
 use crate::cli::client::{ClientError, Connection, Server};
+use crate::writer::published::Published;
 
 /// What is known before the first request.
 pub struct Told<'a> {
@@ -64,8 +65,11 @@ pub fn text(told: &Told<'_>) -> String {
     text
 }
 
+/// How long the registry's checkpoint is waited for.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
+
 /// Says the first lines, then what the service answers.
-pub async fn show(address: SocketAddr, text: &str, program: &str) {
+pub async fn show(address: SocketAddr, text: &str, program: &str, published: &Published) {
     say(text);
     let server: Server = format!("http://{address}").parse().expect("an address is one of a server");
     let mut connection = Connection::new(server);
@@ -73,6 +77,10 @@ pub async fn show(address: SocketAddr, text: &str, program: &str) {
     if let Err(error) = reported {
         eprintln!("mentorlog: no report is published: {error}");
     }
+    // What is verified is what is under a checkpoint: that follows the entries by up to a second.
+    let registry = published.registry_auditable();
+    let (size, mut shown) = (registry.durable().size, registry.checkpoints());
+    let _ = tokio::time::timeout(CHECKPOINT_WAIT, shown.wait_for(|covered| *covered >= size)).await;
     match figures(&mut connection, program).await {
         Ok((figures, key)) => say(&format!(
             "  # every signature and every entry, checked:\n  \
