@@ -72,6 +72,8 @@ codes! {
     BodyTimeout = "body-timeout" 408 "The body did not arrive in time";
     /// An item of an atomic batch was refused.
     NotDone = "not-done" 409 "Another item of the atomic batch was refused";
+    /// The two cannot be paired; why is not for a participant to know.
+    CannotBePaired = "cannot-be-paired" 409 "The two cannot be paired";
     /// A ledger's key has another number than the one a rotation was asked from.
     KeyNumber = "key-number" 409 "The ledger signs with another key";
     /// The body is longer than allowed.
@@ -220,6 +222,7 @@ impl From<Rejection> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
+            Refusal::LetInNoMore => return super::guard::Stranger::Unauthorized.into(),
             Refusal::Rule(rejection) => return (*rejection).into(),
             Refusal::NoSuchProgram => Code::NoSuchProgram,
             Refusal::KeyReused => Code::KeyReused,

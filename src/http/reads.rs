@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
+use mentorlog_events::event::Invalidation;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
@@ -267,7 +268,14 @@ pub async fn pairs(
         .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
         .ok_or_else(|| unknown_cursor("pair"))?;
     let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
-    Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+    let items: Vec<PairView> = page.items.into_iter().map(|pair| as_shown(&grant, pair)).collect();
+    Ok(json_response(&PageBody { items, next, size: view.size, root: B64(view.root) }))
+}
+
+/// A pair as the caller may see it: that somebody does not want to be paired with them is not a participant's to know.
+fn as_shown(grant: &Grant, pair: PairView) -> PairView {
+    let hides = grant.only().is_some() && pair.invalidated_by == Some(Invalidation::PairingBlocked);
+    PairView { invalidated_by: pair.invalidated_by.filter(|_| !hides), ..pair }
 }
 
 /// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
@@ -294,7 +302,7 @@ pub async fn pair(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).filter(|pair| is_own(&grant, pair));
-    let body = body.ok_or_else(|| not_found("pair", pair))?;
+    let body = as_shown(&grant, body.ok_or_else(|| not_found("pair", pair))?);
     let version = body.version;
     let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))

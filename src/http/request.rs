@@ -12,6 +12,7 @@ use mentorlog_events::entry::Actor;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use super::guard::by;
 use super::problem::{Code, Problem};
 use crate::access::grant::Grant;
 use crate::rules::command::Common;
@@ -184,7 +185,7 @@ pub fn caller(grant: &Grant, common: &Common, correlation: Option<Uuid>) -> Resu
     }
     let actor = grant.actor(common.actor, common.on_behalf_of)?;
     let principal = grant.principal.clone();
-    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation })
+    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation, by: by(grant) })
 }
 
 /// The parameters of a query, each taken once by name. What was not taken is a problem.

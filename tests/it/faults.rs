@@ -19,7 +19,7 @@ use mentorlog::rules::command::{Command, OpenProgram};
 use mentorlog::rules::rejection::Rejection;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::receipt::{Receipt, Refusal};
-use mentorlog::writer::{Answer, Caller, Idempotency, QUEUE_MAX, Running, Submission, Writer};
+use mentorlog::writer::{Answer, By, Caller, Idempotency, QUEUE_MAX, Running, Submission, Writer};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
@@ -159,7 +159,7 @@ const PROGRAM: ProgramId = ProgramId(Uuid::from_u128(0x4000_8000_0000_0000_0001)
 
 fn manager() -> Caller {
     let principal = "local".parse().unwrap();
-    Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None }
+    Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None, by: By::Operator }
 }
 
 fn person(n: u64) -> ParticipantId {
