@@ -82,6 +82,8 @@ codes! {
     RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
     /// There is no report of that week, or none yet.
     ImpossibleReport = "impossible-report" 422 "There can be no such report";
+    /// The caller asks more often than it may.
+    RateLimited = "rate-limited" 429 "Too many requests";
     /// Nothing is published by a service that keeps nothing on a disk.
     NotPublishing = "not-publishing" 501 "This service publishes nothing";
     /// The software met a defect of its own.
@@ -116,6 +118,7 @@ pub struct Problem {
     detail: String,
     extra: Map<String, Value>,
     allow: Option<Vec<Method>>,
+    again_in: Option<u64>,
 }
 
 impl Problem {
@@ -128,6 +131,7 @@ impl Problem {
             detail: detail.to_string(),
             extra: Map::new(),
             allow: None,
+            again_in: None,
         }
     }
 
@@ -140,6 +144,12 @@ impl Problem {
     /// Adds the methods a path takes.
     pub fn allowing(mut self, methods: Vec<Method>) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says in how many seconds to come again, where the code alone does not.
+    pub fn again_in(mut self, seconds: u64) -> Self {
+        self.again_in = Some(seconds);
         self
     }
 
@@ -188,6 +198,7 @@ impl From<Rejection> for Problem {
             detail: rejection.to_string(),
             extra: Map::new(),
             allow: None,
+            again_in: None,
         };
         if let Some(pointer) = rejection.pointer() {
             problem = problem.with("pointer", pointer.to_string());
@@ -230,7 +241,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.again_in {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // Busy passes in a moment; the others want somebody to act.
             let seconds = if self.code == Code::Busy.as_str() { "1" } else { "30" };
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mentorlog::http::edge::seats::Room;
 use mentorlog::http::problem::catalogue;
 use mentorlog::ledger::memory::MemoryLog;
 use mentorlog_events::record::leaf_hash;
@@ -833,7 +834,8 @@ fn while_the_history_is_read_everybody_is_told_so() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
-    let serving = runtime.spawn(mentorlog::http::serve_starting(listener, std::future::pending()));
+    let serving =
+        runtime.spawn(mentorlog::http::serve_starting(listener, Room::default(), std::future::pending()));
     let mut client = Client::new(address);
     assert_eq!(client.send("GET", "/healthz", &[], b"").status, 200);
     for (method, path) in

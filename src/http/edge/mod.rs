@@ -1,0 +1,242 @@
+//! What stands between the network and the routes: who may connect, how fast and how much, and what is written down
+//! about it.
+//! Never looks at what a request asks for, and never writes down what only a client knows.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::problem::{Code, Problem, ProblemCode};
+use super::{App, COMMAND_ROUTES, commands};
+use crate::metrics::{Answered, Outcome};
+
+pub mod answers;
+pub mod heads;
+pub mod load;
+pub mod origin;
+pub mod rates;
+pub mod seats;
+pub mod stream;
+
+use load::Load;
+use rates::{Asker, Rate, Rates};
+use seats::{Room, Seat};
+
+/// Requests that may be at work at once, and as many that wait, when nothing else is said.
+pub const REQUESTS_MAX: usize = 2048;
+
+/// How much is let in.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections.
+    pub room: Room,
+    /// Requests at work at once; as many may wait for a body, or for something to happen.
+    pub requests: NonZeroUsize,
+    /// How often each may ask.
+    pub rate: Rate,
+    /// Whether a line is written about every request.
+    pub access_log: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            room: Room::default(),
+            requests: NonZeroUsize::new(REQUESTS_MAX).expect("above zero"),
+            rate: Rate::default(),
+            access_log: false,
+        }
+    }
+}
+
+/// What the limits are counted with.
+pub struct Edge {
+    /// The limits.
+    pub limits: Limits,
+    /// Requests under way.
+    pub load: Load,
+    /// How often each asked.
+    pub rates: Rates,
+}
+
+impl Edge {
+    /// Nothing has come in yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, load: Load::new(limits.requests.get()), rates: Rates::new(limits.rate) }
+    }
+}
+
+/// These are answered whatever the load, so that whoever watches sees it.
+const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
+/// Who asks. Without tokens there is only one.
+fn asker(app: &App, _request: &Request) -> Asker {
+    Asker { principal: app.principal.clone(), token: None }
+}
+
+/// Counts a request of whoever was found to ask it, and tells them where they stand. Stands inside of whatever finds
+/// that out.
+pub(super) async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let asker = asker(&app, &request);
+    let (mut response, standing) = match app.edge.rates.admit(&asker) {
+        Ok(standing) => (next.run(request).await, standing),
+        Err((problem, standing)) => (problem.into_response(), Some(standing)),
+    };
+    if let Some(standing) = standing {
+        standing.write(response.headers_mut());
+    }
+    if app.edge.limits.access_log {
+        response.extensions_mut().insert(asker);
+    }
+    response
+}
+
+/// What became of the command that is answered so; `None` for a batch, which is counted item by item.
+fn outcome(response: &Response) -> Option<Outcome> {
+    if let Some(ProblemCode(code)) = response.extensions().get() {
+        return Some(Outcome::Refused(code));
+    }
+    if response.headers().contains_key(commands::REPLAYED) {
+        return Some(Outcome::Replayed);
+    }
+    (response.status() != StatusCode::MULTI_STATUS).then_some(Outcome::Accepted)
+}
+
+/// Counts and times every request, gives each an id, turns away what is too much, and makes problems of the answers of
+/// the framework. The outermost layer.
+pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let now = app.published.clock.now().as_micros();
+    let request_id = origin::request_id(request.headers(), u64::try_from(now / 1000).unwrap_or(0));
+    let trace = if app.edge.limits.access_log { origin::trace_id(request.headers()) } else { None };
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let seat = request.extensions().get::<Arc<Seat>>().cloned();
+    let method = request.method().clone();
+    let version = request.version();
+    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let mut closes = false;
+    let mut response = if let Some(problem) = seat.as_deref().and_then(|seat| framing(&request, seat)) {
+        closes = true;
+        problem.into_response()
+    } else {
+        match app.edge.load.begin() {
+            Ok(_working) => next.run(request).await,
+            Err(_) if WATCHED.contains(&route) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    let is_problem = response.extensions().get::<ProblemCode>().is_some();
+    if !is_problem && (response.status().is_client_error() || response.status().is_server_error()) {
+        response = from_framework(response.status()).into_response();
+    }
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(seat) = &seat
+        && let Err(problem) = app.edge.rates.failed(seat.network())
+    {
+        closes = true;
+        response = problem.into_response();
+    }
+    if closes && version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let command = (method == Method::POST && COMMAND_ROUTES.contains(&route)).then(|| outcome(&response));
+    let (status, command, took) = (response.status(), command.flatten(), begun.elapsed());
+    app.metrics.request(Answered { route, method: &method, status, command, took });
+    if app.edge.limits.access_log {
+        let asker = response.extensions().get::<Asker>();
+        let line = Line { route, method: &method, status, request_id: &request_id, took };
+        write_down(line, trace, asker, response.extensions().get::<ProblemCode>());
+    }
+    response.headers_mut().insert(origin::REQUEST_ID, request_id);
+    response
+}
+
+/// What is said of a request without doubt of its being plain: `request_id` was made or checked.
+struct Line<'a> {
+    route: &'a str,
+    method: &'a Method,
+    status: StatusCode,
+    request_id: &'a HeaderValue,
+    took: std::time::Duration,
+}
+
+/// One line about a request. Each part is of a closed set, a number, or checked: neither paths nor queries nor headers
+/// are among them.
+fn write_down(
+    line: Line<'_>,
+    trace: Option<origin::TraceId>,
+    asker: Option<&Asker>,
+    code: Option<&ProblemCode>,
+) {
+    let Line { route, method, status, request_id, took } = line;
+    // A method can be any word.
+    let method = match method.as_str() {
+        known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "CONNECT" | "TRACE") => {
+            known
+        }
+        _ => "other",
+    };
+    let token = asker.and_then(|asker| asker.token).map(tracing::field::display);
+    tracing::info!(
+        target: "mentorlog::access",
+        method,
+        route,
+        status = status.as_u16(),
+        code = code.map(|ProblemCode(code)| *code),
+        took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        request_id = request_id.to_str().ok(),
+        trace_id = trace.as_ref().map(origin::TraceId::as_str),
+        token,
+        principal = asker.map(|asker| asker.principal.as_str()),
+        "answered"
+    );
+}
+
+/// What the library let pass and nobody should: two lengths in one head, or lines that end in two ways. A proxy before
+/// us may have understood it otherwise (RFC 9112, sections 2.2 and 6.3).
+fn framing(request: &Request, seat: &Seat) -> Option<Problem> {
+    if request.version() >= Version::HTTP_2 {
+        return None;
+    }
+    let chunked = request.headers().contains_key(header::TRANSFER_ENCODING);
+    let seen = {
+        let head = seat.head();
+        if !chunked && !head.has_bare_newline() {
+            return None;
+        }
+        head.of(request.method().as_str(), &request.uri().to_string())
+    };
+    let malformed = |what: &str| Some(Problem::new(Code::MalformedHeader, what));
+    match seen {
+        Some(framing) if framing.bare_newline => malformed("end each line of the head with CR and LF"),
+        Some(framing) if framing.length => {
+            malformed("send either Content-Length or Transfer-Encoding, not both")
+        }
+        Some(_) => None,
+        // Its head went by unseen: nobody knows whether it has both.
+        None if chunked => malformed("wait for the answer to one request before sending a chunked one"),
+        None => malformed("end each line of the head with CR and LF"),
+    }
+}
+
+/// An error the framework answered itself, e.g. a path that is not UTF-8.
+fn from_framework(status: StatusCode) -> Problem {
+    match status {
+        StatusCode::NOT_FOUND => Problem::new(Code::NoSuchPath, "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Problem::new(Code::MethodNotAllowed, "this path does not take this method")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(Code::UnsupportedMediaType, "send application/json")
+        }
+        status if status.is_client_error() => Problem::new(Code::Malformed, "the request cannot be read"),
+        _ => Problem::new(Code::Internal, "the service failed; what was asked may or may not have been done"),
+    }
+}
