@@ -7,6 +7,7 @@ mod backup;
 mod bundles;
 mod cli;
 mod durability;
+mod edge;
 mod faults;
 mod gauges;
 mod harness;

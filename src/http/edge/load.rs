@@ -77,7 +77,7 @@ mod tests {
         assert!(load.begin().is_err());
         let also = load.wait().unwrap();
         assert!(load.wait().is_err(), "so many may wait");
-        assert_eq!(load.now(), (0, 2));
+        assert_eq!(load.now(), (1, 2));
         drop((waits, also));
         assert_eq!(load.now(), (3, 0), "who comes back from waiting is not turned away");
         drop((first, second, third));
