@@ -11,13 +11,21 @@ use serde_json::Value;
 use super::harness::{Client, JSON};
 use super::http::Town;
 
-/// Sends these bytes, hangs up its side, and reads to the end of the connection.
+/// Sends these bytes, hangs up its side, and reads to the end of the connection. Whoever hangs up may find an answer
+/// that takes a moment not sent any more.
 fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
+    converse(address, bytes, true)
+}
+
+/// Sends these bytes and reads until the server ends the connection.
+fn converse(address: SocketAddr, bytes: &[u8], hangs_up: bool) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     // The server may have seen enough and closed before everything was sent.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
+    if hangs_up {
+        let _ = stream.shutdown(Shutdown::Write);
+    }
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
@@ -48,14 +56,15 @@ fn a_head_with_two_lengths_or_two_kinds_of_line_ends_is_refused_and_the_connecti
         "POST /v1/programs HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\n\r\n",
         "POST /v1/programs HTTP/1.1\nhost: localhost\ncontent-length: 0\n\n",
     ] {
-        let answer = exchange(address, format!("{head}{bodies}").as_bytes());
+        let answer = converse(address, format!("{head}{bodies}").as_bytes(), false);
         assert_eq!(verdict(&answer), (400, Some("malformed-header".to_owned())), "{head:?}: {answer}");
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "nothing behind it is answered: {answer}");
         is_well(address);
     }
     // A chunked body alone is as good as any.
     let head = "POST /v1/programs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    let answer = exchange(address, format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes());
+    let head = head.replace("host:", "connection: close\r\nhost:");
+    let answer = converse(address, format!("{head}2\r\n{{}}\r\n0\r\n\r\n").as_bytes(), false);
     assert_eq!(verdict(&answer), (400, Some("malformed".to_owned())), "{answer}");
 }
 
@@ -108,8 +117,9 @@ fn json_that_is_100_000_deep_is_malformed() {
 fn requests_sent_ahead_are_answered_in_order() {
     let town = Town::new();
     let one = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-    let all = [one("/healthz"), one("/v1/nothing"), one("/v1/programs")].concat();
-    let answer = exchange(town.address(), all.as_bytes());
+    let last = one("/v1/programs").replace("host:", "connection: close\r\nhost:");
+    let all = [one("/healthz"), one("/v1/nothing"), last].concat();
+    let answer = converse(town.address(), all.as_bytes(), false);
     let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(statuses, ["200", "404", "200"]);
 }
