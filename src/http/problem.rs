@@ -118,7 +118,8 @@ pub struct Problem {
     detail: String,
     extra: Map<String, Value>,
     allow: Option<Vec<Method>>,
-    again_in: Option<u64>,
+    /// Narrow on purpose: problems are the errors of most functions here.
+    again_in: Option<std::num::NonZeroU16>,
 }
 
 impl Problem {
@@ -149,7 +150,8 @@ impl Problem {
 
     /// Says in how many seconds to come again, where the code alone does not.
     pub fn again_in(mut self, seconds: u64) -> Self {
-        self.again_in = Some(seconds);
+        let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
+        self.again_in = std::num::NonZeroU16::new(seconds.max(1));
         self
     }
 
@@ -242,7 +244,7 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.again_in {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
         } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // Busy passes in a moment; the others want somebody to act.
             let seconds = if self.code == Code::Busy.as_str() { "1" } else { "30" };
