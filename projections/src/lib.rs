@@ -37,3 +37,5 @@ mod timeline;
 mod rows;
 
 pub mod statistics;
+
+mod schema;

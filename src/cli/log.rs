@@ -19,9 +19,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// Writes what happens from now on to stderr, as far as `MENTORLOG_LOG` asks for it.
-pub fn begin(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+/// Writes what happens from now on to stderr, as far as `MENTORLOG_LOG` asks for it; without that from `level` on.
+pub fn begin(format: LogFormat, level: &str) {
+    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colours = format == LogFormat::Text
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|no_colour| no_colour.is_empty());

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::guard::Identity;
 use super::problem::{Code, Problem, ProblemCode};
 use super::{App, COMMAND_ROUTES, commands};
 use crate::metrics::{Answered, Outcome};
@@ -74,15 +75,17 @@ impl Edge {
 /// These are answered whatever the load, so that whoever watches sees it.
 const WATCHED: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 
-/// Who asks. Without tokens there is only one.
-fn asker(app: &App, _request: &Request) -> Asker {
-    Asker { principal: app.principal.clone(), token: None }
+/// Who asks, as the door found out; `None`: a stranger.
+fn asker(request: &Request) -> Option<Asker> {
+    let Ok(grant) = request.extensions().get::<Identity>()? else { return None };
+    Some(Asker { principal: grant.principal.clone(), token: grant.token })
 }
 
 /// Counts a request of whoever was found to ask it, and tells them where they stand. Stands inside of whatever finds
 /// that out.
 pub(super) async fn limit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let asker = asker(&app, &request);
+    // Strangers are counted by where they come from, once it is clear that they are turned away.
+    let Some(asker) = asker(&request) else { return next.run(request).await };
     let (mut response, standing) = match app.edge.rates.admit(&asker) {
         Ok(standing) => (next.run(request).await, standing),
         Err((problem, standing)) => (problem.into_response(), Some(standing)),
