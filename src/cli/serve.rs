@@ -17,7 +17,7 @@ use super::log::LogFormat;
 use super::{Failure, files, keyring, log};
 use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
-use crate::http::edge::rates::Rate;
+use crate::http::edge::rates::{Rate, STRANGERS_PER_MINUTE};
 use crate::http::edge::seats::{CONNECTIONS_MAX, Room};
 use crate::http::edge::{Limits, REQUESTS_MAX};
 use crate::http::guard::Access;
@@ -93,6 +93,10 @@ struct EdgeArguments {
     /// limit where no token is needed; a number that is given holds there, too]
     #[arg(long, value_name = "N", env = "MENTORLOG_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(..=100_000_000))]
     rate_limit: Option<u32>,
+    /// Requests a minute that one peer may send without a valid token, and as many at once; 0: no limit. Behind a
+    /// proxy all strangers are one peer.
+    #[arg(long, value_name = "N", env = "MENTORLOG_STRANGERS", default_value_t = STRANGERS_PER_MINUTE)]
+    strangers: u32,
     /// How lines are written to stderr; `json` adds one about every request.
     #[arg(long, value_enum, env = "MENTORLOG_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -125,6 +129,7 @@ impl EdgeArguments {
             },
             requests: NonZeroUsize::try_from(self.requests).expect("a usize has 32 bits"),
             rate,
+            strangers: NonZeroU32::new(self.strangers),
             access_log: self.log_format == LogFormat::Json,
         }
     }

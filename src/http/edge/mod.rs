@@ -2,7 +2,7 @@
 //! about it.
 //! Never looks at what a request asks for, and never writes down what only a client knows.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ pub mod seats;
 pub mod stream;
 
 use load::Load;
-use rates::{Asker, Rate, Rates};
+use rates::{Asker, Rate, Rates, STRANGERS_PER_MINUTE};
 use seats::{Room, Seat};
 
 /// Requests that may be at work at once, and as many that wait, when nothing else is said.
@@ -40,6 +40,8 @@ pub struct Limits {
     pub requests: NonZeroUsize,
     /// How often each may ask.
     pub rate: Rate,
+    /// Requests of one peer without a valid token, a minute; `None`: as many as it likes.
+    pub strangers: Option<NonZeroU32>,
     /// Whether a line is written about every request.
     pub access_log: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Limits {
             room: Room::default(),
             requests: NonZeroUsize::new(REQUESTS_MAX).expect("above zero"),
             rate: Rate::default(),
+            strangers: NonZeroU32::new(STRANGERS_PER_MINUTE),
             access_log: false,
         }
     }
@@ -68,7 +71,8 @@ pub struct Edge {
 impl Edge {
     /// Nothing has come in yet.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, load: Load::new(limits.requests.get()), rates: Rates::new(limits.rate) }
+        let load = Load::new(limits.requests.get());
+        Self { limits, load, rates: Rates::new(limits.rate, limits.strangers) }
     }
 }
 

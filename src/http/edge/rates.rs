@@ -21,8 +21,8 @@ pub const PER_SECOND: u32 = 1000;
 /// A whole quota is this many seconds' worth: as much may come at once.
 pub const WINDOW_SECONDS: u32 = 10;
 
-/// Requests of one peer without a valid token, a minute; as many at once.
-const FAILURES_PER_MINUTE: u32 = 60;
+/// Requests of one peer without a valid token, a minute, when nothing else is said; as many at once.
+pub const STRANGERS_PER_MINUTE: u32 = 60;
 
 /// Most peers that are told apart; further ones share one entry.
 const PEERS_MAX: usize = 4096;
@@ -98,19 +98,21 @@ pub struct Rates<C: Clock = MonotonicClock> {
     /// Whether requests without a token are counted.
     tokenless: bool,
     quota: u32,
-    failures: Silent<C>,
+    /// `None`: whoever has no valid token may try as often as they like.
+    failures: Option<Silent<C>>,
     clock: C,
 }
 
 impl Rates {
-    /// Counts by the machine's monotonic clock.
-    pub fn new(rate: Rate) -> Self {
-        Self::by(rate, MonotonicClock)
+    /// Counts by the machine's monotonic clock. `strangers`: requests of one peer without a valid token, a minute;
+    /// `None`: as many as it likes.
+    pub fn new(rate: Rate, strangers: Option<NonZeroU32>) -> Self {
+        Self::by(rate, strangers, MonotonicClock)
     }
 }
 
 impl<C: Clock + Clone> Rates<C> {
-    fn by(rate: Rate, clock: C) -> Self {
+    fn by(rate: Rate, strangers: Option<NonZeroU32>, clock: C) -> Self {
         let usual = NonZeroU32::new(PER_SECOND).expect("above zero");
         let (per_second, tokenless) = match rate {
             Rate::Usual => (Some(usual), false),
@@ -123,9 +125,9 @@ impl<C: Clock + Clone> Rates<C> {
             let quota = Quota::per_second(rate).allow_burst(burst(rate));
             Counting::new(quota, HashMapStateStore::default(), clock.clone())
         });
-        let failing = NonZeroU32::new(FAILURES_PER_MINUTE).expect("above zero");
-        let failures =
-            RateLimiter::new(Quota::per_minute(failing), HashMapStateStore::default(), clock.clone());
+        let failures = strangers.map(|per_minute| {
+            RateLimiter::new(Quota::per_minute(per_minute), HashMapStateStore::default(), clock.clone())
+        });
         let quota = per_second.map_or(0, |rate| burst(rate).get());
         Self { askers, tokenless, quota, failures, clock }
     }
@@ -160,14 +162,15 @@ impl<C: Clock + Clone> Rates<C> {
 
     /// Counts a request of a peer that did not say rightly who it is; a problem when there were too many.
     pub fn failed(&self, network: Network) -> Result<(), Problem> {
+        let Some(failures) = &self.failures else { return Ok(()) };
         let mut peer = Peer::One(network);
-        if self.failures.len() >= PEERS_MAX {
-            self.failures.retain_recent();
-            if self.failures.len() >= PEERS_MAX {
+        if failures.len() >= PEERS_MAX {
+            failures.retain_recent();
+            if failures.len() >= PEERS_MAX {
                 peer = Peer::Others;
             }
         }
-        self.failures.check_key(&peer).map_err(|until| {
+        failures.check_key(&peer).map_err(|until| {
             let seconds = whole_seconds(until.wait_time_from(self.clock.now()));
             let detail = format_args!("too many requests without a valid token: wait {seconds} s");
             Problem::new(Code::RateLimited, detail).again_in(seconds)
@@ -179,7 +182,9 @@ impl<C: Clock + Clone> Rates<C> {
         if let Some(askers) = &self.askers {
             askers.retain_recent();
         }
-        self.failures.retain_recent();
+        if let Some(failures) = &self.failures {
+            failures.retain_recent();
+        }
     }
 }
 
@@ -206,7 +211,7 @@ mod tests {
     #[test]
     fn a_quota_is_used_up_and_comes_back_with_time() {
         let clock = FakeRelativeClock::default();
-        let rates = Rates::by(per_second(2), clock.clone());
+        let rates = Rates::by(per_second(2), None, clock.clone());
         let one = asker(Some(1));
         for used in 1..=20_u32 {
             let standing = rates.admit(&one).unwrap().unwrap();
@@ -229,25 +234,26 @@ mod tests {
     #[test]
     fn whoever_needs_no_token_is_limited_only_when_that_is_asked_for() {
         let (one, local) = (asker(Some(1)), asker(None));
-        let usual = Rates::by(Rate::Usual, FakeRelativeClock::default());
+        let usual = Rates::by(Rate::Usual, None, FakeRelativeClock::default());
         assert!(usual.admit(&one).unwrap().is_some() && usual.admit(&local).unwrap().is_none());
-        let unlimited = Rates::by(Rate::Unlimited, FakeRelativeClock::default());
+        let unlimited = Rates::by(Rate::Unlimited, None, FakeRelativeClock::default());
         assert!(unlimited.admit(&one).unwrap().is_none() && unlimited.admit(&local).unwrap().is_none());
     }
 
     #[test]
     fn failures_are_counted_per_peer_in_a_bounded_table() {
         let clock = FakeRelativeClock::default();
-        let rates = Rates::by(Rate::Usual, clock.clone());
+        let rates = Rates::by(Rate::Usual, NonZeroU32::new(STRANGERS_PER_MINUTE), clock.clone());
+        let told_apart = || rates.failures.as_ref().map_or(0, RateLimiter::len);
         let network = |n: u32| Network::of(std::net::Ipv4Addr::from_bits(n).into());
         let failed = |n: u32| rates.failed(network(n)).is_err();
         assert_eq!((0..100).filter(|_| failed(1)).count(), 40);
         assert!(!failed(2), "another peer");
         (0..100_000).for_each(|n| drop(rates.failed(network(n))));
-        assert!(rates.failures.len() <= PEERS_MAX + 1, "{}", rates.failures.len());
+        assert!(told_apart() <= PEERS_MAX + 1, "{}", told_apart());
         assert!(failed(200_000), "whoever finds the table full shares what is left");
         clock.advance(Duration::from_mins(2));
         assert!(!failed(200_000));
-        assert!(rates.failures.len() < 10, "and it empties by itself");
+        assert!(told_apart() < 10, "and it empties by itself");
     }
 }
