@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -102,8 +102,8 @@ struct EdgeArguments {
     log_format: LogFormat,
 }
 
-const CONNECTIONS: NonZeroU32 = NonZeroU32::new(CONNECTIONS_MAX as u32).expect("above zero");
-const REQUESTS: NonZeroU32 = NonZeroU32::new(REQUESTS_MAX as u32).expect("above zero");
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(CONNECTIONS_MAX).expect("above zero");
+const REQUESTS: NonZeroU32 = NonZeroU32::new(REQUESTS_MAX).expect("above zero");
 
 impl EdgeArguments {
     /// The limits, with as many connections as files may be open for.
@@ -124,10 +124,10 @@ impl EdgeArguments {
         });
         Limits {
             room: Room {
-                connections: usize::try_from(connections).unwrap_or(CONNECTIONS_MAX),
+                connections: usize::try_from(connections).unwrap_or(usize::MAX),
                 per_peer: self.connections_per_peer.map(|most| most.get() as usize),
             },
-            requests: NonZeroUsize::try_from(self.requests).expect("a usize has 32 bits"),
+            requests: self.requests,
             rate,
             strangers: NonZeroU32::new(self.strangers),
             access_log: self.log_format == LogFormat::Json,

@@ -29,7 +29,7 @@ use super::problem::{Code, Problem};
 pub const HEADERS_MAX: usize = 64;
 
 /// Longest head of a request, in bytes.
-pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+pub const HEAD_BYTES_MAX: u32 = 32 * 1024;
 
 /// Most requests at once on one connection of HTTP/2.
 pub const STREAMS_MAX: u32 = 128;
@@ -55,12 +55,12 @@ impl Serving {
     fn new(router: Router) -> Self {
         let mut http1 = http1::Builder::new();
         // No timer: the sweep times heads, and also the wait for the next request, which is no head yet.
-        http1.header_read_timeout(None).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX);
+        http1.header_read_timeout(None).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX as usize);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
-            .max_header_list_size(HEAD_BYTES_MAX as u32)
+            .max_header_list_size(HEAD_BYTES_MAX)
             .max_frame_size(16 * 1024)
             // What may lie here unread: of a request, and of all requests of a connection.
             .initial_stream_window_size(64 * 1024)

@@ -12,7 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
-use super::seats::{Order, STALL_TIMEOUT, SWEEP, Seat, UnderWay};
+use super::seats::{Order, STALL_TIMEOUT, Seat, UnderWay, sweeps};
 
 /// Bytes that all long answers hold together.
 pub const ROOM_BYTES: usize = 64 * 1024 * 1024;
@@ -22,10 +22,6 @@ pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// How long a long answer is left in peace when another needs its room.
 const PEACE: Duration = Duration::from_secs(5);
-
-const fn sweeps(time: Duration) -> u32 {
-    (time.as_millis() / SWEEP.as_millis()) as u32
-}
 
 /// A long answer, or one whose length is not known.
 struct Long {
@@ -240,7 +236,7 @@ mod tests {
     async fn a_long_answer_is_sent_whole_and_in_pieces() {
         let (seats, answers) = (seats(), Arc::new(Answers::default()));
         let taken = taken(&seats);
-        let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 5).map(|n| (n % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 * PIECE_BYTES + 5).collect();
         let body = Body::from(bytes.clone());
         let admitted = answers.admit(&taken.seat, held(&body).expect("it is long"));
         let mut answer = Answer::new(body, admitted, taken.seat.begin());

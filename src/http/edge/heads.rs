@@ -129,7 +129,9 @@ mod tests {
 
     fn seen(parts: &[&str]) -> HeadScan {
         let mut scan = HeadScan::default();
-        parts.iter().for_each(|part| scan.see(part.as_bytes()));
+        for part in parts {
+            scan.see(part.as_bytes());
+        }
         scan
     }
 

@@ -2,7 +2,7 @@
 //! about it.
 //! Never looks at what a request asks for, and never writes down what only a client knows.
 
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ use rates::{Asker, Rate, Rates, STRANGERS_PER_MINUTE};
 use seats::{Room, Seat};
 
 /// Requests that may be at work at once, and as many that wait, when nothing else is said.
-pub const REQUESTS_MAX: usize = 2048;
+pub const REQUESTS_MAX: u32 = 2048;
 
 /// How much is let in.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ pub struct Limits {
     /// Connections.
     pub room: Room,
     /// Requests at work at once; as many may wait for a body, or for something to happen.
-    pub requests: NonZeroUsize,
+    pub requests: NonZeroU32,
     /// How often each may ask.
     pub rate: Rate,
     /// Requests of one peer without a valid token, a minute; `None`: as many as it likes.
@@ -50,7 +50,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             room: Room::default(),
-            requests: NonZeroUsize::new(REQUESTS_MAX).expect("above zero"),
+            requests: NonZeroU32::new(REQUESTS_MAX).expect("above zero"),
             rate: Rate::default(),
             strangers: NonZeroU32::new(STRANGERS_PER_MINUTE),
             access_log: false,
@@ -71,7 +71,7 @@ pub struct Edge {
 impl Edge {
     /// Nothing has come in yet.
     pub fn new(limits: Limits) -> Self {
-        let load = Load::new(limits.requests.get());
+        let load = Load::new(limits.requests.get() as usize);
         Self { limits, load, rates: Rates::new(limits.rate, limits.strangers) }
     }
 }
@@ -92,7 +92,7 @@ pub(super) async fn limit(State(app): State<Arc<App>>, request: Request, next: N
     let Some(asker) = asker(&request) else { return next.run(request).await };
     let (mut response, standing) = match app.edge.rates.admit(&asker) {
         Ok(standing) => (next.run(request).await, standing),
-        Err((problem, standing)) => (problem.into_response(), Some(standing)),
+        Err(over) => (over.problem.into_response(), Some(over.standing)),
     };
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
@@ -158,7 +158,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     if app.edge.limits.access_log {
         let asker = response.extensions().get::<Asker>();
         let line = Line { route, method: &method, status, request_id: &request_id, took };
-        write_down(line, trace, asker, response.extensions().get::<ProblemCode>());
+        write_down(&line, trace, asker, response.extensions().get::<ProblemCode>());
     }
     response.headers_mut().insert(origin::REQUEST_ID, request_id);
     response
@@ -176,12 +176,12 @@ struct Line<'a> {
 /// One line about a request. Each part is of a closed set, a number, or checked: neither paths nor queries nor headers
 /// are among them.
 fn write_down(
-    line: Line<'_>,
+    line: &Line<'_>,
     trace: Option<origin::TraceId>,
     asker: Option<&Asker>,
     code: Option<&ProblemCode>,
 ) {
-    let Line { route, method, status, request_id, took } = line;
+    let Line { route, method, status, request_id, took } = *line;
     // A method can be any word.
     let method = match method.as_str() {
         known @ ("GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "OPTIONS" | "PATCH" | "CONNECT" | "TRACE") => {

@@ -88,6 +88,15 @@ impl Standing {
     }
 }
 
+/// The quota is used up.
+#[derive(Debug)]
+pub struct Over {
+    /// What the asker is told.
+    pub problem: Problem,
+    /// Where it stands.
+    pub standing: Standing,
+}
+
 type Limiter<K, C, M> = RateLimiter<K, HashMapStateStore<K>, C, M>;
 type Counting<C> = Limiter<Key, C, StateInformationMiddleware>;
 type Silent<C> = Limiter<Peer, C, NoOpMiddleware<<C as Clock>::Instant>>;
@@ -133,7 +142,7 @@ impl<C: Clock + Clone> Rates<C> {
     }
 
     /// Counts a request of this asker. `None`: there is no limit for it.
-    pub fn admit(&self, asker: &Asker) -> Result<Option<Standing>, (Problem, Standing)> {
+    pub fn admit(&self, asker: &Asker) -> Result<Option<Standing>, Box<Over>> {
         let Some(askers) = &self.askers else { return Ok(None) };
         let key = match asker.token {
             Some(token) => Key::Token(token),
@@ -155,7 +164,8 @@ impl<C: Clock + Clone> Rates<C> {
                     "{per_second} requests a second are yours, and {} at once: wait {seconds} s",
                     self.quota
                 );
-                Err((Problem::new(Code::RateLimited, detail).again_in(seconds), standing))
+                let problem = Problem::new(Code::RateLimited, detail).again_in(seconds);
+                Err(Box::new(Over { problem, standing }))
             }
         }
     }
@@ -218,7 +228,7 @@ mod tests {
             let seconds = u64::from(used.div_ceil(2));
             assert_eq!(standing, Standing { quota: 20, remaining: 20 - used, seconds });
         }
-        let (problem, standing) = rates.admit(&one).unwrap_err();
+        let Over { problem, standing } = *rates.admit(&one).unwrap_err();
         assert_eq!((problem.code(), standing.remaining), ("rate-limited", 0));
         assert!(rates.admit(&asker(Some(2))).is_ok(), "each token for itself");
         assert!(rates.admit(&asker(None)).unwrap().is_some(), "and those without any together");

@@ -35,7 +35,9 @@ pub const LIFETIME_GRACE: Duration = Duration::from_mins(10);
 /// How long a connection that was told to finish may go on without a request.
 const FINISHING: Duration = Duration::from_secs(1);
 
-const fn sweeps(time: Duration) -> u32 {
+/// A time in sweeps.
+#[allow(clippy::cast_possible_truncation, reason = "seconds to hours")]
+pub(super) const fn sweeps(time: Duration) -> u32 {
     (time.as_millis() / SWEEP.as_millis()) as u32
 }
 
@@ -321,7 +323,7 @@ impl Table {
 }
 
 /// Connections at once when nothing else is said.
-pub const CONNECTIONS_MAX: usize = 4096;
+pub const CONNECTIONS_MAX: u32 = 4096;
 
 /// How many may be connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -335,7 +337,7 @@ pub struct Room {
 
 impl Default for Room {
     fn default() -> Self {
-        Self { connections: CONNECTIONS_MAX, per_peer: None }
+        Self { connections: CONNECTIONS_MAX as usize, per_peer: None }
     }
 }
 
@@ -546,7 +548,7 @@ mod tests {
         pass(&seats, HEADER_TIMEOUT / 2);
         dribbling.heard();
         served.heard();
-        pass(&seats, HEADER_TIMEOUT / 2 - SWEEP);
+        pass(&seats, (HEADER_TIMEOUT / 2).checked_sub(SWEEP).unwrap());
         assert_eq!([&silent, &dribbling, &served].map(|seat| order(seat)), [Order::Stay; 3]);
         served.heard();
         seats.sweep();
@@ -564,7 +566,7 @@ mod tests {
         let (idle, working) = (take(&seats, 1).unwrap(), take(&seats, 2).unwrap());
         drop(idle.begin());
         let request = working.begin();
-        pass(&seats, IDLE_TIMEOUT - SWEEP);
+        pass(&seats, IDLE_TIMEOUT.checked_sub(SWEEP).unwrap());
         assert_eq!(order(&idle), Order::Stay);
         seats.sweep();
         assert_eq!((order(&idle), order(&working)), (Order::Finish, Order::Stay));

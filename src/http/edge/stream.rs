@@ -44,16 +44,14 @@ pub async fn tell_apart(mut stream: TcpStream, seat: &Arc<Seat>) -> Option<(Prot
             break Protocol::Http2;
         }
     };
-    let stream = TokioIo::new(stream);
-    Some((
-        protocol,
-        Stream { stream, first: read.into(), seat: seat.clone(), scans: protocol == Protocol::Http1 },
-    ))
+    let inner = TokioIo::new(stream);
+    let scans = protocol == Protocol::Http1;
+    Some((protocol, Stream { inner, first: read.into(), seat: seat.clone(), scans }))
 }
 
 /// The bytes of one connection.
 pub struct Stream {
-    stream: TokioIo<TcpStream>,
+    inner: TokioIo<TcpStream>,
     first: Bytes,
     seat: Arc<Seat>,
     /// Whether heads go by in plain text.
@@ -73,13 +71,13 @@ impl Read for Stream {
             return Poll::Ready(Ok(()));
         }
         if !self.scans || !self.seat.is_between() {
-            return Pin::new(&mut self.stream).poll_read(context, into);
+            return Pin::new(&mut self.inner).poll_read(context, into);
         }
         // By way of a buffer of our own: what the library's buffer holds cannot be looked at without unsafe code.
         let mut some = [0_u8; 4096];
         let length = some.len().min(into.remaining());
         let mut buffer = tokio::io::ReadBuf::new(&mut some[..length]);
-        ready!(tokio::io::AsyncRead::poll_read(Pin::new(self.stream.inner_mut()), context, &mut buffer))?;
+        ready!(tokio::io::AsyncRead::poll_read(Pin::new(self.inner.inner_mut()), context, &mut buffer))?;
         let read = buffer.filled();
         if !read.is_empty() {
             self.seat.heard();
@@ -106,21 +104,21 @@ impl Write for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(&mut self.inner).poll_write(context, bytes);
         self.note(bytes.len(), &written);
         written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.inner).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.inner.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -128,7 +126,7 @@ impl Write for Stream {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
         self.note(parts.iter().map(|part| part.len()).sum(), &written);
         written
     }
