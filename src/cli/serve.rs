@@ -19,7 +19,7 @@ use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
 use crate::http::edge::rates::{Rate, STRANGERS_PER_MINUTE};
 use crate::http::edge::seats::{CONNECTIONS_MAX, Room};
-use crate::http::edge::{Limits, REQUESTS_MAX};
+use crate::http::edge::{Limits, REQUESTS_MAX, Times};
 use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::keys::Keys;
@@ -131,6 +131,7 @@ impl EdgeArguments {
             rate,
             strangers: NonZeroU32::new(self.strangers),
             access_log: self.log_format == LogFormat::Json,
+            times: Times::default(),
         }
     }
 }
@@ -253,7 +254,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let meanwhile = listener.try_clone().map_err(Failure::new)?;
     let starting = runtime.spawn(async move {
         if let Ok(listener) = TcpListener::from_std(meanwhile) {
-            http::serve_starting(listener, limits.room, async { drop(readied.await) }).await;
+            http::serve_starting(listener, limits, async { drop(readied.await) }).await;
         }
     });
     let begun = Instant::now();

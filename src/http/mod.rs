@@ -37,7 +37,7 @@ pub mod server;
 pub mod stream;
 pub mod tokens;
 
-use edge::seats::Room;
+use edge::seats::Seats;
 use edge::{Edge, Limits};
 use problem::{Code, Problem};
 
@@ -102,7 +102,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         stop.await;
         app.stopping.send_replace(true);
     };
-    let room = app.edge.limits.room;
+    let (seats, times) = (app.edge.seats.clone(), app.edge.limits.times);
     let tidying = async {
         let mut interval = tokio::time::interval(TIDY);
         loop {
@@ -111,18 +111,18 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         }
     };
     tokio::select! {
-        () = server::serve(listener, routes::router(app.clone()), room, told) => {}
+        () = server::serve(listener, routes::router(app.clone()), seats, times, told) => {}
         never = tidying => never,
     }
 }
 
 /// Answers until `ready` is ready that the service is starting; only `/healthz` is as it will be.
-pub async fn serve_starting(listener: TcpListener, room: Room, ready: impl Future<Output = ()>) {
+pub async fn serve_starting(listener: TcpListener, limits: Limits, ready: impl Future<Output = ()>) {
     let starting = || async {
         Problem::new(Code::Starting, "the history is being read and checked: try again in a moment")
     };
     let router = Router::new().route("/healthz", get(healthz)).fallback(starting);
-    server::serve(listener, router, room, ready).await;
+    server::serve(listener, router, Seats::new(limits.room), limits.times, ready).await;
 }
 
 /// Where commands come in.
@@ -146,7 +146,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let text = app.metrics.render().map_err(|error| Problem::new(Code::Internal, error))?;
+    let text =
+        app.metrics.render(app.edge.families()).map_err(|error| Problem::new(Code::Internal, error))?;
     let mut response = text.into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -650,7 +650,7 @@ pub async fn openings(
     Parameters::read(uri.query())?.finish()?;
     let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&app.edge.load, &headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
     let seqs: Vec<u64> = {
@@ -717,7 +717,7 @@ pub async fn same(
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&app.edge.load, &headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
     let people = people(&app)?;
     let mut both = Vec::with_capacity(2);

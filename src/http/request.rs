@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::edge::load::Load;
+use super::edge::counts::Limit;
+use super::edge::{Edge, Times};
 use super::problem::{Code, Problem};
 use crate::access::grant::Grant;
 use crate::rules::command::Common;
@@ -28,13 +29,7 @@ pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 /// Longest body of a batch.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long a body may take to arrive.
-pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a body may take before its speed is looked at.
-pub const BODY_GRACE: Duration = Duration::from_secs(5);
-
-/// How fast a body has to arrive from then on, in bytes a second.
+/// How fast a body has to arrive once its grace is over, in bytes a second.
 pub const BODY_BYTES_PER_SECOND: usize = 1024;
 
 /// A body up to this length is always read.
@@ -52,7 +47,7 @@ pub struct Received {
 
 /// Reads a whole body of at most `limit` bytes. While it does not arrive the request counts as waiting.
 pub async fn read_body(
-    load: &Load,
+    edge: &Edge,
     headers: &HeaderMap,
     body: Body,
     limit: usize,
@@ -65,21 +60,22 @@ pub async fn read_body(
         return Err(too_large());
     }
     let expected = announced.unwrap_or(limit);
-    let room = room_for(&ROOM, expected)?;
+    let room = room_for(&ROOM, expected).inspect_err(|_| edge.counts().turned_away(Limit::Bodies))?;
+    let times = edge.limits.times;
     let arrived = AtomicUsize::new(0);
     let mut collecting = pin!(Limited::new(Counted { body, arrived: &arrived }, limit).collect());
     // Most bodies arrive with their headers: a timer is set only for those that do not.
     let collected = match poll_once(collecting.as_mut()).await {
         Poll::Ready(collected) => Some(collected),
         Poll::Pending => {
-            let _waiting = load.wait()?;
+            let _waiting = edge.load.wait()?;
             let begun = Instant::now();
             loop {
-                let due = begun + time_for(arrived.load(Ordering::Relaxed));
+                let due = begun + time_for(arrived.load(Ordering::Relaxed), times);
                 match tokio::time::timeout_at(due, collecting.as_mut()).await {
                     Ok(collected) => break Some(collected),
                     // What arrived meanwhile may have earned it more time.
-                    Err(_) if begun + time_for(arrived.load(Ordering::Relaxed)) > due => {}
+                    Err(_) if begun + time_for(arrived.load(Ordering::Relaxed), times) > due => {}
                     Err(_) => break None,
                 }
             }
@@ -93,16 +89,16 @@ pub async fn read_body(
             Code::BodyTimeout,
             format_args!(
                 "send the whole body within {} s, and at least {BODY_BYTES_PER_SECOND} bytes a second",
-                BODY_TIMEOUT.as_secs()
+                times.body.as_secs()
             ),
         )),
     }
 }
 
 /// How long a body may take of which so much has arrived.
-fn time_for(bytes: usize) -> Duration {
+fn time_for(bytes: usize, times: Times) -> Duration {
     let earned = Duration::from_secs((bytes / BODY_BYTES_PER_SECOND) as u64);
-    (BODY_GRACE + earned).min(BODY_TIMEOUT)
+    (times.body_grace + earned).min(times.body)
 }
 
 /// A body that says how much of it has arrived.
@@ -384,9 +380,10 @@ mod tests {
 
     #[test]
     fn a_body_earns_its_time_by_arriving() {
-        assert_eq!(time_for(0), BODY_GRACE);
-        assert_eq!(time_for(3 * BODY_BYTES_PER_SECOND), BODY_GRACE + Duration::from_secs(3));
-        assert_eq!(time_for(BATCH_BYTES_MAX), BODY_TIMEOUT);
+        let times = Times::default();
+        assert_eq!(time_for(0, times), times.body_grace);
+        assert_eq!(time_for(3 * BODY_BYTES_PER_SECOND, times), times.body_grace + Duration::from_secs(3));
+        assert_eq!(time_for(BATCH_BYTES_MAX, times), times.body);
     }
 
     #[test]

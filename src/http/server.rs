@@ -20,8 +20,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::MissedTickBehavior;
 use tower::Service as _;
 
+use super::edge::Times;
 use super::edge::answers::{self, Answer, Answers};
-use super::edge::seats::{Order, Room, SWEEP, Seat, Seats, Taken};
+use super::edge::counts::Limit;
+use super::edge::seats::{Order, Seat, Seats, Taken};
 use super::edge::stream::{Protocol, tell_apart};
 use super::problem::{Code, Problem};
 
@@ -34,9 +36,6 @@ pub const HEAD_BYTES_MAX: u32 = 32 * 1024;
 /// Most requests at once on one connection of HTTP/2.
 pub const STREAMS_MAX: u32 = 128;
 
-/// How long open requests may go on after the service was told to stop.
-pub const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
-
 /// Connections that are told `busy` at once; further ones are just closed.
 const TURNED_AWAY_MAX: usize = 256;
 
@@ -46,15 +45,18 @@ const LINGER: Duration = Duration::from_secs(1);
 /// What all connections share.
 struct Serving {
     router: Router,
+    seats: Arc<Seats>,
     answers: Arc<Answers>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
 }
 
 impl Serving {
-    fn new(router: Router) -> Self {
+    fn new(router: Router, seats: Arc<Seats>) -> Self {
         let mut http1 = http1::Builder::new();
         // No timer: the sweep times heads, and also the wait for the next request, which is no head yet.
+        // Who has asked and closes its side still gets its answer.
+        http1.half_close(true);
         http1.header_read_timeout(None).max_headers(HEADERS_MAX).max_buf_size(HEAD_BYTES_MAX as usize);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
@@ -71,13 +73,13 @@ impl Serving {
             .max_local_error_reset_streams(128)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Self { router, answers: Arc::default(), http1, http2 }
+        Self { router, seats, answers: Arc::default(), http1, http2 }
     }
 
     /// Answers one request.
     fn answer(&self, seat: &Arc<Seat>, request: Request<Incoming>) -> Answering {
         let under_way = seat.begin();
-        let answers = self.answers.clone();
+        let (answers, seats) = (self.answers.clone(), self.seats.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(under_way.seat().clone());
         // The router is always ready.
@@ -92,6 +94,7 @@ impl Serving {
                     if long.is_some() {
                         response
                     } else {
+                        seats.counts().turned_away(Limit::Answers);
                         let why = "too much is being sent to others: try again in a moment";
                         Problem::new(Code::Busy, why).into_response()
                     }
@@ -161,12 +164,17 @@ async fn until_told<C: Future>(connection: C, seat: &Seat, finish: fn(Pin<&mut C
     }
 }
 
-/// Serves until `stop` is ready, then lets open requests finish, up to [`DRAIN_DEADLINE`].
-pub async fn serve(listener: TcpListener, router: Router, room: Room, stop: impl Future<Output = ()>) {
-    let seats = Seats::new(room);
-    let serving = Arc::new(Serving::new(router));
+/// Serves until `stop` is ready, then lets open requests finish, up to a deadline.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    seats: Arc<Seats>,
+    times: Times,
+    stop: impl Future<Output = ()>,
+) {
+    let serving = Arc::new(Serving::new(router, seats.clone()));
     let turned_away = Arc::new(AtomicUsize::new(0));
-    let mut sweeps = tokio::time::interval(SWEEP);
+    let mut sweeps = tokio::time::interval(times.sweep);
     // Time that the machine slept through is nobody's fault.
     sweeps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stop = pin!(stop);
@@ -192,7 +200,7 @@ pub async fn serve(listener: TcpListener, router: Router, room: Room, stop: impl
     drop(listener);
     seats.tell(Order::Finish);
     let mut empty = pin!(seats.empty());
-    let mut deadline = pin!(tokio::time::sleep(DRAIN_DEADLINE));
+    let mut deadline = pin!(tokio::time::sleep(times.drain));
     let mut is_late = false;
     loop {
         tokio::select! {
@@ -202,7 +210,7 @@ pub async fn serve(listener: TcpListener, router: Router, room: Room, stop: impl
                 tracing::warn!(
                     connections = seats.count(),
                     "some connections were still open after {} s and are cut",
-                    DRAIN_DEADLINE.as_secs()
+                    times.drain.as_secs_f64()
                 );
                 seats.tell(Order::Cut);
             }
@@ -227,9 +235,13 @@ fn accept(
 ) {
     // Answers are small and waited for.
     let _ = stream.set_nodelay(true);
+    seats.counts().accepted();
     if let Some(taken) = seats.take(peer) {
         tokio::spawn(serving.clone().attend(stream, taken));
-    } else if turned_away.fetch_add(1, Ordering::AcqRel) < TURNED_AWAY_MAX {
+        return;
+    }
+    seats.counts().turned_away(Limit::Connections);
+    if turned_away.fetch_add(1, Ordering::AcqRel) < TURNED_AWAY_MAX {
         let turned_away = turned_away.clone();
         tokio::spawn(async move {
             turn_away(stream).await;

@@ -331,6 +331,16 @@ impl Service {
         Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
+    /// The service from an empty log on, with these limits.
+    pub fn within(limits: Limits, log: Arc<impl Log>, data: &Path) -> Self {
+        let keys = Keys::open(data, false).unwrap();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
+        let clock = Clock::start(Machine::new());
+        let (writer, running) = Writer::start(&log, BTreeMap::new(), keys, clock, Publishing::Off).unwrap();
+        Self::limited(writer, running, secret, Access::loopback(KeptTokens::in_memory()), limits)
+    }
+
     /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
     pub fn sealing(
         log: Arc<impl Log>,

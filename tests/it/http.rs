@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mentorlog::http::edge::seats::Room;
+use mentorlog::http::edge::Limits;
 use mentorlog::http::problem::catalogue;
 use mentorlog::ledger::memory::MemoryLog;
 use mentorlog_events::record::leaf_hash;
@@ -840,7 +840,7 @@ fn while_the_history_is_read_everybody_is_told_so() {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();
     let serving =
-        runtime.spawn(mentorlog::http::serve_starting(listener, Room::default(), std::future::pending()));
+        runtime.spawn(mentorlog::http::serve_starting(listener, Limits::default(), std::future::pending()));
     let mut client = Client::new(address);
     assert_eq!(client.send("GET", "/healthz", &[], b"").status, 200);
     for (method, path) in

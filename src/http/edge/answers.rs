@@ -12,6 +12,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Frame, SizeHint};
 
+use super::counts::Ended;
 use super::seats::{Order, STALL_TIMEOUT, Seat, UnderWay, sweeps};
 
 /// Bytes that all long answers hold together.
@@ -61,7 +62,7 @@ impl Answers {
             if now.saturating_sub(oldest.begun) < sweeps(PEACE) {
                 return None;
             }
-            oldest.seat.tell(Order::Cut);
+            oldest.seat.tell(Order::Cut, Some(Ended::GaveWay));
             let number = *number;
             table.end(number);
         }
@@ -81,7 +82,7 @@ impl Answers {
         for long in table.long.values() {
             let offered = long.offered.load(Ordering::Relaxed);
             if offered > 0 && now - (offered - 1) >= sweeps(STALL_TIMEOUT) {
-                long.seat.tell(Order::Cut);
+                long.seat.tell(Order::Cut, Some(Ended::Stall));
             }
         }
     }

@@ -1,8 +1,11 @@
 //! How much is under way: requests at work, and requests that wait for something slow.
 //! Never makes a request queue: one too many is answered at once that it should come again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::counts::Limit;
+use super::seats::Seats;
 use crate::http::problem::{Code, Problem};
 
 /// What is under way.
@@ -10,12 +13,18 @@ pub struct Load {
     working: AtomicUsize,
     waiting: AtomicUsize,
     most: usize,
+    seats: Arc<Seats>,
 }
 
 impl Load {
-    /// At most so many requests are at work, and as many wait.
-    pub fn new(most: usize) -> Self {
-        Self { working: AtomicUsize::new(0), waiting: AtomicUsize::new(0), most }
+    /// At most so many requests are at work, and as many wait; who waits in vain is counted with the connections.
+    pub fn new(most: usize, seats: Arc<Seats>) -> Self {
+        Self { working: AtomicUsize::new(0), waiting: AtomicUsize::new(0), most, seats }
+    }
+
+    /// Most requests at work.
+    pub fn most(&self) -> usize {
+        self.most
     }
 
     /// A request is at work until what is returned is dropped.
@@ -30,7 +39,11 @@ impl Load {
         let before = self.waiting.fetch_add(1, Ordering::AcqRel);
         self.working.fetch_sub(1, Ordering::AcqRel);
         let waiting = Waiting(self);
-        if before < self.most { Ok(waiting) } else { Err(busy()) }
+        if before < self.most {
+            return Ok(waiting);
+        }
+        self.seats.counts().turned_away(Limit::Waits);
+        Err(busy())
     }
 
     /// Requests at work, and requests that wait.
@@ -65,10 +78,11 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::edge::seats::Room;
 
     #[test]
     fn one_too_many_is_told_so_and_who_waits_makes_room() {
-        let load = Load::new(2);
+        let load = Load::new(2, Seats::new(Room::default()));
         let first = load.begin().unwrap();
         let second = load.begin().unwrap();
         assert!(load.begin().is_err());

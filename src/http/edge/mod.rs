@@ -4,19 +4,22 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use prometheus::proto::MetricFamily;
 
 use super::guard::Identity;
 use super::problem::{Code, Problem, ProblemCode};
 use super::{App, COMMAND_ROUTES, commands};
+use crate::metrics::families::{Labels, counters, gauges};
 use crate::metrics::{Answered, Outcome};
 
 pub mod answers;
+pub mod counts;
 pub mod heads;
 pub mod load;
 pub mod origin;
@@ -24,9 +27,10 @@ pub mod rates;
 pub mod seats;
 pub mod stream;
 
+use counts::{Counts, Limit};
 use load::Load;
 use rates::{Asker, Rate, Rates, STRANGERS_PER_MINUTE};
-use seats::{Room, Seat};
+use seats::{Room, SWEEP, Seat, Seats};
 
 /// Requests that may be at work at once, and as many that wait, when nothing else is said.
 pub const REQUESTS_MAX: u32 = 2048;
@@ -44,6 +48,33 @@ pub struct Limits {
     pub strangers: Option<NonZeroU32>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// How long things may take.
+    pub times: Times,
+}
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// How often every connection is looked at. What it may take is counted in these and told in the time of the
+    /// usual ones, [`SWEEP`]: with shorter sweeps all of it is shorter.
+    pub sweep: Duration,
+    /// How long a body may take before its speed is looked at.
+    pub body_grace: Duration,
+    /// How long a body may take.
+    pub body: Duration,
+    /// How long open requests may go on after the service was told to stop.
+    pub drain: Duration,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            sweep: SWEEP,
+            body_grace: Duration::from_secs(5),
+            body: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -54,6 +85,7 @@ impl Default for Limits {
             rate: Rate::default(),
             strangers: NonZeroU32::new(STRANGERS_PER_MINUTE),
             access_log: false,
+            times: Times::default(),
         }
     }
 }
@@ -62,6 +94,8 @@ impl Default for Limits {
 pub struct Edge {
     /// The limits.
     pub limits: Limits,
+    /// Connections.
+    pub seats: Arc<Seats>,
     /// Requests under way.
     pub load: Load,
     /// How often each asked.
@@ -71,8 +105,61 @@ pub struct Edge {
 impl Edge {
     /// Nothing has come in yet.
     pub fn new(limits: Limits) -> Self {
-        let load = Load::new(limits.requests.get() as usize);
-        Self { limits, load, rates: Rates::new(limits.rate, limits.strangers) }
+        let seats = Seats::new(limits.room);
+        let load = Load::new(limits.requests.get() as usize, seats.clone());
+        Self { limits, seats, load, rates: Rates::new(limits.rate, limits.strangers) }
+    }
+
+    /// What was accepted, turned away and ended.
+    pub fn counts(&self) -> &Counts {
+        self.seats.counts()
+    }
+
+    /// What a scrape shows of it.
+    pub fn families(&self) -> Vec<MetricFamily> {
+        const NONE: Labels<'static> = &[];
+        let one = |name: &str, help: &str, value: usize| gauges(name, help, [(NONE, value as f64)]);
+        let (working, waiting) = self.load.now();
+        let turned_away: Vec<_> = self
+            .counts()
+            .turned_away_so_far()
+            .map(|(limit, count)| ([("limit", limit.as_str())], count))
+            .collect();
+        let ended: Vec<_> =
+            self.counts().ended_so_far().map(|(why, count)| ([("why", why.as_str())], count)).collect();
+        vec![
+            one("mentorlog_http_connections", "Connections that are open.", self.seats.count()),
+            one(
+                "mentorlog_http_connections_max",
+                "Connections that may be open; then those give way that have waited longest without a request.",
+                self.seats.most(),
+            ),
+            counters(
+                "mentorlog_http_connections_total",
+                "Connections accepted by this process.",
+                [(NONE, self.counts().accepted_so_far())],
+            ),
+            counters(
+                "mentorlog_http_connections_ended_total",
+                "Connections the service ended itself, by why.",
+                ended.iter().map(|(labels, count)| (&labels[..], *count)),
+            ),
+            gauges(
+                "mentorlog_http_requests_under_way",
+                "Requests without an answer yet: at work, or waiting for a body or for something to happen.",
+                [(&[("doing", "work")][..], working as f64), (&[("doing", "wait")], waiting as f64)],
+            ),
+            one(
+                "mentorlog_http_requests_max",
+                "Requests that may be at work, and as many that may wait; one more gets 503 `busy`.",
+                self.load.most(),
+            ),
+            counters(
+                "mentorlog_http_turned_away_total",
+                "Connections and requests turned away, by the limit that was reached.",
+                turned_away.iter().map(|(labels, count)| (&labels[..], *count)),
+            ),
+        ]
     }
 }
 
@@ -92,7 +179,10 @@ pub(super) async fn limit(State(app): State<Arc<App>>, request: Request, next: N
     let Some(asker) = asker(&request) else { return next.run(request).await };
     let (mut response, standing) = match app.edge.rates.admit(&asker) {
         Ok(standing) => (next.run(request).await, standing),
-        Err(over) => (over.problem.into_response(), Some(over.standing)),
+        Err(over) => {
+            app.edge.counts().turned_away(Limit::Quota);
+            (over.problem.into_response(), Some(over.standing))
+        }
     };
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
@@ -129,12 +219,16 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let mut closes = false;
     let mut response = if let Some(problem) = seat.as_deref().and_then(|seat| framing(&request, seat)) {
         closes = true;
+        app.edge.counts().turned_away(Limit::Framing);
         problem.into_response()
     } else {
         match app.edge.load.begin() {
             Ok(_working) => next.run(request).await,
             Err(_) if WATCHED.contains(&route) => next.run(request).await,
-            Err(problem) => problem.into_response(),
+            Err(problem) => {
+                app.edge.counts().turned_away(Limit::Requests);
+                problem.into_response()
+            }
         }
     };
     let is_problem = response.extensions().get::<ProblemCode>().is_some();
@@ -146,6 +240,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
         && let Err(problem) = app.edge.rates.failed(seat.network())
     {
         closes = true;
+        app.edge.counts().turned_away(Limit::Strangers);
         response = problem.into_response();
     }
     if closes && version < Version::HTTP_2 {
@@ -170,7 +265,7 @@ struct Line<'a> {
     method: &'a Method,
     status: StatusCode,
     request_id: &'a HeaderValue,
-    took: std::time::Duration,
+    took: Duration,
 }
 
 /// One line about a request. Each part is of a closed set, a number, or checked: neither paths nor queries nor headers

@@ -161,7 +161,7 @@ impl<C: Clock + Clone> Rates<C> {
                 let standing =
                     Standing { quota: self.quota, remaining: 0, seconds: u64::from(WINDOW_SECONDS) };
                 let detail = format_args!(
-                    "{per_second} requests a second are yours, and {} at once: wait {seconds} s",
+                    "your quota is {per_second} a second, and {} at once: wait {seconds} s",
                     self.quota
                 );
                 let problem = Problem::new(Code::RateLimited, detail).again_in(seconds);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::counts::{Counts, Ended};
 use super::heads::HeadScan;
 
 /// How often every connection is looked at.
@@ -76,9 +77,17 @@ impl Order {
     }
 }
 
+/// What all seats share.
+#[derive(Default)]
+struct Shared {
+    /// Sweeps so far.
+    clock: AtomicU32,
+    counts: Counts,
+}
+
 /// What one connection is doing.
 pub struct Seat {
-    clock: Arc<AtomicU32>,
+    shared: Arc<Shared>,
     number: u64,
     peer: SocketAddr,
     network: Network,
@@ -160,14 +169,20 @@ impl Seat {
         }
     }
 
-    /// Tells the connection what to do; it never hears less than it was told before.
-    pub fn tell(&self, order: Order) {
-        if self.order.fetch_max(order as u8, Ordering::AcqRel) < order as u8 {
-            if self.told_at.load(Ordering::Relaxed) == 0 {
-                self.told_at.store(1 + self.now(), Ordering::Relaxed);
-            }
-            self.told.notify_one();
+    /// Tells the connection what to do; it never hears less than it was told before. `why`: for the scrape, the first
+    /// time; `None` when the service ends.
+    pub fn tell(&self, order: Order, why: Option<Ended>) {
+        let before = self.order.fetch_max(order as u8, Ordering::AcqRel);
+        if before >= order as u8 {
+            return;
         }
+        if before == Order::Stay as u8 {
+            self.told_at.store(1 + self.now(), Ordering::Relaxed);
+            if let Some(why) = why {
+                self.shared.counts.ended(why);
+            }
+        }
+        self.told.notify_one();
     }
 
     /// Waits for the next order.
@@ -177,7 +192,7 @@ impl Seat {
     }
 
     fn now(&self) -> u32 {
-        self.clock.load(Ordering::Relaxed)
+        self.shared.clock.load(Ordering::Relaxed)
     }
 
     fn doing(&self, now: u32) -> Doing {
@@ -253,22 +268,28 @@ struct Doing {
 }
 
 impl Doing {
-    /// What to do about it.
-    fn order(self) -> Order {
+    /// What to do about it, and why; `None`: nothing.
+    fn order(self) -> Option<(Order, Ended)> {
         let over = |time: Option<u32>, limit: Duration| time.is_some_and(|time| time >= sweeps(limit));
-        if over(self.blocked, STALL_TIMEOUT) || self.age >= sweeps(LIFETIME) + sweeps(LIFETIME_GRACE) {
-            return Order::Cut;
+        if over(self.blocked, STALL_TIMEOUT) {
+            return Some((Order::Cut, Ended::Stall));
+        }
+        if self.age >= sweeps(LIFETIME) + sweeps(LIFETIME_GRACE) {
+            return Some((Order::Cut, Ended::Age));
         }
         if self.under_way == 0 {
             let silent = !self.served && self.quiet >= sweeps(HEADER_TIMEOUT);
-            if silent || over(self.head, HEADER_TIMEOUT) || over(self.told, FINISHING) {
-                return Order::Cut;
+            if silent || over(self.head, HEADER_TIMEOUT) {
+                return Some((Order::Cut, Ended::Head));
+            }
+            if over(self.told, FINISHING) {
+                return Some((Order::Cut, Ended::Idle));
             }
             if self.quiet >= sweeps(IDLE_TIMEOUT) {
-                return Order::Finish;
+                return Some((Order::Finish, Ended::Idle));
             }
         }
-        if self.age >= sweeps(LIFETIME) { Order::Finish } else { Order::Stay }
+        (self.age >= sweeps(LIFETIME)).then_some((Order::Finish, Ended::Age))
     }
 }
 
@@ -315,7 +336,7 @@ impl Table {
             self.seats.remove(&seat.number);
             self.leaving.insert(seat.number);
             self.leave(seat.network);
-            seat.tell(Order::Cut);
+            seat.tell(Order::Cut, Some(Ended::GaveWay));
             made = Some(());
         }
         made
@@ -344,7 +365,7 @@ impl Default for Room {
 /// Every connection there is.
 pub struct Seats {
     table: Mutex<Table>,
-    clock: Arc<AtomicU32>,
+    shared: Arc<Shared>,
     room: Room,
     emptied: Notify,
 }
@@ -354,7 +375,7 @@ impl Seats {
     pub fn new(room: Room) -> Arc<Self> {
         let table =
             Table { seats: BTreeMap::new(), leaving: BTreeSet::new(), networks: HashMap::new(), next: 0 };
-        Arc::new(Self { table: Mutex::new(table), clock: Arc::default(), room, emptied: Notify::new() })
+        Arc::new(Self { table: Mutex::new(table), shared: Arc::default(), room, emptied: Notify::new() })
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -363,7 +384,17 @@ impl Seats {
 
     /// Sweeps so far.
     fn now(&self) -> u32 {
-        self.clock.load(Ordering::Relaxed)
+        self.shared.clock.load(Ordering::Relaxed)
+    }
+
+    /// What was accepted, turned away and ended.
+    pub fn counts(&self) -> &Counts {
+        &self.shared.counts
+    }
+
+    /// Most connections at once.
+    pub fn most(&self) -> usize {
+        self.room.connections
     }
 
     /// Gives a connection its seat. When all are taken, or all that its peer may have, those give way that have
@@ -387,7 +418,7 @@ impl Seats {
         table.next += 1;
         *table.networks.entry(network).or_default() += 1;
         let seat = Arc::new(Seat {
-            clock: self.clock.clone(),
+            shared: self.shared.clone(),
             number,
             peer,
             network,
@@ -418,18 +449,17 @@ impl Seats {
 
     /// Lets one sweep of time pass, and tells those whose time is up.
     pub fn sweep(&self) {
-        let now = self.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = self.shared.clock.fetch_add(1, Ordering::Relaxed) + 1;
         for seat in self.all() {
-            let order = seat.doing(now).order();
-            if order > Order::Stay {
-                seat.tell(order);
+            if let Some((order, why)) = seat.doing(now).order() {
+                seat.tell(order, Some(why));
             }
         }
     }
 
-    /// Tells everybody.
+    /// Tells everybody: the service ends.
     pub fn tell(&self, order: Order) {
-        self.all().iter().for_each(|seat| seat.tell(order));
+        self.all().iter().for_each(|seat| seat.tell(order, None));
     }
 
     /// Connections at present.
