@@ -57,7 +57,7 @@ pub async fn one(
     let key = idempotency_key(headers)?;
     let tag = if_match(headers)?;
     let correlation = correlation(headers)?;
-    let body = read_body(headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, headers, body, COMMAND_BYTES_MAX).await?;
     let (command, mut common) =
         Command::read_with_common(&name, &body.bytes).map_err(|error| unreadable(error, &name))?;
     if let (Some(tag), Some(version)) = (tag, common.expected_version)
@@ -86,7 +86,7 @@ pub async fn open(
     media(&headers, &[Media::Json])?;
     let key = idempotency_key(&headers)?;
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     const NAME: &str = "open-program";
     let (command, common) =
         Command::read_with_common(NAME, &body.bytes).map_err(|error| unreadable(error, NAME))?;
@@ -295,7 +295,7 @@ pub async fn batch(
         ));
     }
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, BATCH_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, BATCH_BYTES_MAX).await?;
     // Thousands of items take milliseconds to read: too long for a thread that serves everybody else.
     let read = {
         let (program, body) = (program.clone(), body.bytes.clone());

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -123,15 +124,15 @@ pub type Identity = Result<Grant, Stranger>;
 
 /// Finds out who asks and leaves it with the request.
 pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let identity = identity(&app, request.uri(), request.headers());
+    let identity = identity(&app, &request);
     request.extensions_mut().insert(identity);
     next.run(request).await
 }
 
-fn identity(app: &App, uri: &Uri, headers: &HeaderMap) -> Identity {
-    let Some(token) = bearer(headers)? else {
+fn identity(app: &App, request: &Request) -> Identity {
+    let Some(token) = bearer(request.headers())? else {
         let is_local = matches!(app.access.door, Door::Loopback) && !app.published.tokens().were_issued();
-        return if is_local { local(uri, headers) } else { Err(Stranger::Unauthorized) };
+        return if is_local { local(request) } else { Err(Stranger::Unauthorized) };
     };
     if let Door::Own(own, hash) = &app.access.door {
         return if *own == token.id && hash.is(&token.hash()) {
@@ -207,19 +208,26 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Token>, Stranger> {
 }
 
 /// Whoever is on this machine. A web page that rebinds a name of its own to 127.0.0.1 says that name.
-fn local(uri: &Uri, headers: &HeaderMap) -> Identity {
+fn local(request: &Request) -> Identity {
+    let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
-    let target = uri.authority().map(axum::http::uri::Authority::as_str);
-    if !host.is_some_and(is_this_machine) || !target.is_none_or(is_this_machine) {
+    let target = request.uri().authority().map(Authority::as_str);
+    let says_so = match (hosts.next(), hosts.next()) {
+        // HTTP/2 names it in its target (RFC 9113, section 8.3.1).
+        (None, _) => request.version() == Version::HTTP_2 && target.is_some(),
+        (Some(host), None) => host.to_str().is_ok_and(is_this_machine),
+        (Some(_), Some(_)) => false,
+    };
+    if !says_so || !target.is_none_or(is_this_machine) {
         return Err(Stranger::OtherHost);
     }
     let is_of_proxies = |name: &str| {
         matches!(name, "forwarded" | "via") || name.starts_with("x-forwarded-") || name.ends_with("-ip")
     };
-    // A page of another site that has this machine's browser ask here (Fetch Metadata, `Sec-Fetch-Site`).
-    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
-    let is_foreign = site.is_some_and(|site| site != b"same-origin" && site != b"none");
+    // A page of another site that has this machine's browser ask here (Fetch Metadata). A link may lead here.
+    let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let follows_link = request.method().is_safe() && said("sec-fetch-mode") == Some(b"navigate");
+    let is_foreign = !matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none")) && !follows_link;
     if is_foreign || headers.keys().any(|name| is_of_proxies(name.as_str())) {
         return Err(Stranger::Forwarded);
     }
@@ -483,10 +491,8 @@ mod tests {
     #[test]
     fn without_tokens_nobody_is_served_who_comes_through_a_proxy_or_from_another_site() {
         let with = |name: &'static str, value: &'static str| {
-            let headers = [("host", "localhost"), (name, value)];
-            let headers =
-                headers.map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)));
-            local(&"/v1/programs".parse().unwrap(), &headers.into_iter().collect())
+            let request = Request::get("/v1/programs").header("host", "localhost").header(name, value);
+            local(&request.body(Body::empty()).unwrap())
         };
         for (name, value) in [
             ("forwarded", "for=10.0.0.1"),

@@ -660,7 +660,7 @@ pub async fn openings(
     Parameters::read(uri.query())?.finish()?;
     let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
     let seqs: Vec<u64> = {
@@ -727,7 +727,7 @@ pub async fn same(
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
     // The writer does not order this among its commands, so it is asked here.
     if !guard::is_still_honoured(&app, &grant) {

@@ -55,6 +55,10 @@ type Answer = Result<Response, Problem>;
 pub(super) async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
+    if *growth.borrow_and_update() >= min_size {
+        return Ok(());
+    }
+    let _waiting = app.edge.load.wait()?;
     let grown = tokio::select! {
         grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)) => grown,
         () = app.stopping() => return Err(Problem::new(Code::NotYet, "the service is stopping")),
@@ -366,6 +370,7 @@ pub async fn events(
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
         let from = wanted.from;
+        let _waiting = if *growth.borrow_and_update() > from { None } else { Some(app.edge.load.wait()?) };
         tokio::select! {
             _ = growth.wait_for(|size| *size > from) => {}
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}

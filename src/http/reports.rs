@@ -48,7 +48,7 @@ pub async fn publish(
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Asked = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
     })?;

@@ -81,11 +81,18 @@ fn without_noise() {
 }
 
 /// A log whose appends wait until the gate is open.
-struct Gated {
+pub struct Gated {
     inner: MemoryLog,
     gate: Arc<(Mutex<bool>, Condvar)>,
     /// Appends that came to the gate.
-    came: AtomicU64,
+    pub came: AtomicU64,
+}
+
+impl Gated {
+    /// An empty log behind this gate.
+    pub fn new(gate: Arc<(Mutex<bool>, Condvar)>) -> Self {
+        Self { inner: MemoryLog::new(), gate, came: AtomicU64::new(0) }
+    }
 }
 
 impl Log for Gated {
@@ -101,7 +108,8 @@ impl Log for Gated {
     }
 }
 
-fn set(gate: &(Mutex<bool>, Condvar), open: bool) {
+/// Opens the gate, or closes it.
+pub fn set(gate: &(Mutex<bool>, Condvar), open: bool) {
     *gate.0.lock().unwrap() = open;
     gate.1.notify_all();
 }
@@ -506,7 +514,7 @@ fn an_opening_that_broke_off_anywhere_is_finished_or_abandoned_and_can_be_asked_
 fn a_full_queue_refuses_and_writes_nothing() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
+    let log = Arc::new(Gated::new(gate.clone()));
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);
@@ -548,7 +556,7 @@ fn a_full_queue_refuses_and_writes_nothing() {
 fn a_refusal_waits_for_what_it_rests_on() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
+    let log = Arc::new(Gated::new(gate.clone()));
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);

@@ -11,6 +11,7 @@ mod clocks;
 mod data_map;
 mod demo;
 mod durability;
+mod edge;
 mod erasure;
 mod faults;
 mod feeds;
