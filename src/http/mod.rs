@@ -19,8 +19,10 @@ use crate::metrics::{Answered, Metrics, Outcome};
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+pub mod catalogue;
 pub mod cloud_events;
 pub mod commands;
+pub mod docs;
 pub mod guard;
 pub mod measures;
 pub mod openapi;

@@ -12,8 +12,8 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
-    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, catalogue, commands, docs, guard, healthz, measures, metrics, observe,
+    openapi, outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -47,6 +47,10 @@ fn table() -> Vec<Route> {
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
+        ("/docs", vec![get(Open, docs::page)]),
+        ("/docs/{file}", vec![get(Open, docs::file)]),
+        ("/problems", vec![get(Open, catalogue::problems)]),
+        ("/problems/{code}", vec![get(Open, catalogue::problem)]),
         ("/healthz", vec![get(Open, healthz)]),
         ("/readyz", vec![get(Open, readyz)]),
         ("/metrics", vec![get(Metrics, metrics)]),

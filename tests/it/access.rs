@@ -192,7 +192,11 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
     const ALL: &[&str] =
         &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
     match (method, path) {
-        ("GET", "/openapi.json" | "/healthz" | "/readyz") => ALL,
+        (
+            "GET",
+            "/openapi.json" | "/docs" | "/docs/{file}" | "/problems" | "/problems/{code}" | "/healthz"
+            | "/readyz",
+        ) => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{token}") => &["admin"],
         ("GET", "/v1/programs") => &["service", "manager", "auditor", "admin", "auditor-all"],
@@ -291,6 +295,8 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         .replace("{command}", "enrol")
         .replace("{id}", thing)
         .replace("{digest}", report)
+        .replace("{file}", "start.js")
+        .replace("{code}", "busy")
         .replace("{token}", token)
         .replace("{*tile}", "0/000.p/1");
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };

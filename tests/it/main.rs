@@ -10,6 +10,7 @@ mod cli;
 mod clocks;
 mod data_map;
 mod demo;
+mod documents;
 mod durability;
 mod erasure;
 mod faults;
