@@ -36,7 +36,7 @@ mod reads;
 mod tests;
 mod worth;
 
-pub use reads::{Page, PairFilter};
+pub use reads::{Page, PairFilter, SessionFilter};
 pub use worth::WorthOfTeaching;
 
 /// Everything a program's ledger adds up to at one size.

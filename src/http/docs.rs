@@ -98,8 +98,7 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Res
     if file.gzpipped && !takes_gzip(&headers) {
         return Err(Problem::new(Code::NotAcceptable, "the file comes compressed with gzip"));
     }
-    let media =
-        if name.ends_with(".css") { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+    let media = if name == FILES[0] { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
     Ok(asset(file.bytes.into_owned().into(), media, file.gzpipped))
 }
 

@@ -37,6 +37,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 pub mod stream;
+pub mod tables;
 pub mod tokens;
 
 use problem::{Code, Problem, ProblemCode};

@@ -269,6 +269,7 @@ const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain";
 const HTML: &str = "text/html";
+const CSV: &str = "text/csv";
 /// There is no body.
 const NOTHING: &str = "";
 const BYTES: &str = "application/octet-stream";
@@ -926,6 +927,55 @@ fn programs(paths: &mut Paths, schemas: &mut Schemas) {
     );
     schemas.of::<PairId>();
     schemas.of::<SessionId>();
+    csv_tables(paths);
+}
+
+fn csv_tables(paths: &mut Paths) {
+    use super::tables::{PAIRS, PARTICIPANTS, SESSIONS};
+    let of = |columns: &[&str]| {
+        let says = format!("CSV (RFC 4180) with a header. Columns: {}.", columns.join(", "));
+        json!({ "type": "string", "description": says })
+    };
+    let participant = || json!({ "type": "string", "format": "uuid" });
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/participants.csv",
+            "participants-csv",
+            "programs",
+            "Every participant, as a table.",
+        )
+        .with([min_size()])
+        .answers(200, CSV, of(&PARTICIPANTS), "The table."),
+    );
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/pairs.csv",
+            "pairs-csv",
+            "programs",
+            "Every pair, as a table.",
+        )
+        .with([
+            min_size(),
+            query("state", reference("PairState"), "Only pairs in this state."),
+            query("participant", participant(), "Only pairs of this participant."),
+        ])
+        .answers(200, CSV, of(&PAIRS), "The table."),
+    );
+    let states = one_of(&["live", "logged", "confirmed", "disputed", "voided"]);
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/sessions.csv",
+            "sessions-csv",
+            "programs",
+            "Every session, as a table with a row an exchange.",
+        )
+        .with([
+            min_size(),
+            query("state", states, "Only sessions in this state; `live` are those that count."),
+            query("participant", participant(), "Only sessions of this participant's pairs."),
+        ])
+        .answers(200, CSV, of(&SESSIONS), "The table."),
+    );
 }
 
 /// The parameters of both axes of time.

@@ -608,11 +608,11 @@ rejections! {
     } = "conduct-without-withheld" Impossible
         "Give `withheld` as the reason and the true one as `conduct`, or leave `conduct` out."
 
-    /// For the manager.
+    /// It is for the program's manager alone.
     #[error("only the program's manager may do this")]
     ManagerOnly = "manager-only" Forbidden
         "Send it as `manager`, with a token of that role."
-    /// For the software.
+    /// It is for the software itself.
     #[error("only the software itself does this")]
     SystemOnly = "system-only" Forbidden
         "Nothing is to be done: the software does it when it is due."
@@ -620,11 +620,11 @@ rejections! {
     #[error("only the program's manager may act on behalf of a participant")]
     OnBehalfOfManagerOnly = "on-behalf-of-manager-only" Forbidden
         "Leave `on_behalf_of` out, or send it as `manager`."
-    /// It is another's.
+    /// It belongs to another participant.
     #[error("this belongs to another participant")]
     NotYours = "not-yours" Forbidden
         "Send it as the participant it belongs to."
-    /// Not one of the two.
+    /// Whoever asks is not one of the two.
     #[error("only the two of the pair may do this")]
     NotAParty = "not-a-party" Forbidden
         "Send it as one of the two, or as `manager` on behalf of one of them."

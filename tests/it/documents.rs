@@ -51,11 +51,11 @@ fn the_interface_can_be_read_and_tried_with_what_the_service_itself_serves() {
             let answer = client.get(file);
             assert_eq!(answer.status, 200, "{file}");
             let kind = answer.header("content-type").unwrap();
-            let wanted = match file {
-                file if file.ends_with(".css") => "text/css; charset=utf-8",
-                file if file.ends_with(".js") => "text/javascript; charset=utf-8",
-                "/problems" => "text/html; charset=utf-8",
-                _ => "application/json",
+            let wanted = match file.rsplit_once('.') {
+                Some((_, "css")) => "text/css; charset=utf-8",
+                Some((_, "js")) => "text/javascript; charset=utf-8",
+                Some(_) => "application/json",
+                None => "text/html; charset=utf-8",
             };
             assert_eq!(kind, wanted, "{file}");
             if file.starts_with("/docs/swagger-ui") {
