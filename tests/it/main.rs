@@ -27,4 +27,5 @@ mod proof;
 mod reports;
 mod rot;
 mod scale;
+mod tables;
 mod tokens;
