@@ -14,12 +14,17 @@ use super::catalogue::CONTENT_SECURITY_POLICY;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 
-/// The files there are: of Swagger UI the two that are needed, and what begins it.
-pub(super) const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", START];
+/// The files there are: of Swagger UI the two that are needed, what makes its words legible, and what begins it.
+pub(super) const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", OWN, START];
+
+const OWN: &str = "own.css";
+
+/// Colours with the contrast that WCAG 2.2 asks for (AA).
+const OWNS: &str = include_str!("docs.css");
 
 const START: &str = "start.js";
 
-/// No validator: Swagger UI would send the document to one of its makers'.
+/// No validator: Swagger UI would send the document to one of its makers'. No choice of servers: there is one.
 const STARTS: &str = "\
 addEventListener('load', () => {
   SwaggerUIBundle({
@@ -29,6 +34,7 @@ addEventListener('load', () => {
     docExpansion: 'none',
     defaultModelsExpandDepth: 0,
     presets: [SwaggerUIBundle.presets.apis],
+    plugins: [() => ({ wrapComponents: { ServersContainer: () => () => null } })],
     layout: 'BaseLayout',
     validatorUrl: null,
   });
@@ -56,6 +62,7 @@ pub async fn page(uri: Uri) -> Result<Response, Problem> {
                     // Else browsers ask for /favicon.ico.
                     link rel="icon" href="data:,";
                     link rel="stylesheet" href="/docs/swagger-ui.css";
+                    link rel="stylesheet" href="/docs/own.css";
                     script src="/docs/swagger-ui-bundle.js" defer {}
                     script src="/docs/start.js" defer {}
                 }
@@ -89,6 +96,9 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Res
         || Problem::new(Code::NoSuchPath, format_args!("there is nothing at /docs/{name}: see /docs"));
     if name == START {
         return Ok(asset(Bytes::from_static(STARTS.as_bytes()), "text/javascript; charset=utf-8", false));
+    }
+    if name == OWN {
+        return Ok(asset(Bytes::from_static(OWNS.as_bytes()), "text/css; charset=utf-8", false));
     }
     // The others of Swagger UI are not needed, and lead elsewhere.
     let name = FILES.into_iter().find(|file| *file == name).ok_or_else(nothing)?;
