@@ -362,7 +362,9 @@ pub(super) fn import(
 ) -> Result<String, Failure> {
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", table.path.display()));
-    let columns = Columns::find(header, &arguments.ignore_column).map_err(|error| unreadable(&error))?;
+    let ignored: Vec<String> =
+        arguments.ignore_column.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
+    let columns = Columns::find(header, &ignored).map_err(|error| unreadable(&error))?;
     if !columns.passed_over.is_empty() {
         eprintln!("mentorlog: passed over: {}", columns.passed_over.join(", "));
     }
