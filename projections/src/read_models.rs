@@ -36,7 +36,7 @@ mod reads;
 mod tests;
 mod worth;
 
-pub use reads::{Page, PairFilter};
+pub use reads::{Page, PairFilter, SessionFilter};
 use worth::Worth;
 pub use worth::WorthOfTeaching;
 

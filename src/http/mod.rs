@@ -18,8 +18,10 @@ use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+pub mod catalogue;
 pub mod cloud_events;
 pub mod commands;
+pub mod docs;
 pub mod edge;
 pub mod guard;
 pub mod measures;
@@ -35,6 +37,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 pub mod stream;
+pub mod tables;
 pub mod tokens;
 
 use edge::seats::Seats;
