@@ -28,6 +28,7 @@ mod demo;
 mod doctor;
 mod embedded;
 mod export;
+mod healthcheck;
 mod import;
 mod import_csv;
 mod keyring;
@@ -71,6 +72,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Serve the HTTP interface on an embedded store.
     Serve(serve::Arguments),
+    /// Ask the server on this machine whether it is ready; exit code 0 if it is.
+    Healthcheck(healthcheck::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
     /// Publish the signed report of a week, or fetch it again.
@@ -156,6 +159,7 @@ fn started() -> Result<(), Failure> {
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),

@@ -21,6 +21,7 @@ mod harness;
 mod house;
 mod http;
 mod ledger;
+mod operations;
 mod pairing;
 mod personal;
 mod proof;
