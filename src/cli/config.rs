@@ -77,7 +77,7 @@ fn file_flag() -> Arg {
 /// Ends the process as clap does where it cannot be read, or asks for help.
 pub fn read(command: Command, line: impl IntoIterator<Item = OsString>) -> Result<Read, Failure> {
     let line: Vec<OsString> = line.into_iter().collect();
-    let matches = command.clone().get_matches_from(&line);
+    let matches = matches_of(&command, &line)?;
     let path = path(&matches);
     let file = leaf(&matches).try_get_one::<PathBuf>("config").ok().flatten();
     let Some(file) = file else { return Ok(Read { command, matches, file: None }) };
@@ -97,8 +97,31 @@ pub fn read(command: Command, line: impl IntoIterator<Item = OsString>) -> Resul
             }
         })
     });
-    let matches = command.clone().get_matches_from(&line);
+    let matches = matches_of(&command, &line)?;
     Ok(Read { command, matches, file: Some(file) })
+}
+
+/// What the line says. Where it is the environment that cannot be read, its variable is named: nobody typed the flag.
+fn matches_of(command: &Command, line: &[OsString]) -> Result<ArgMatches, Failure> {
+    let error = match command.clone().try_get_matches_from(line) {
+        Ok(matches) => return Ok(matches),
+        Err(error) => error,
+    };
+    let named = error.get(ContextKind::InvalidArg).map(ToString::to_string).unwrap_or_default();
+    let flag = named.split(' ').next().unwrap_or_default();
+    let is_typed = |word: &OsString| {
+        let rest = word.to_str().and_then(|word| word.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    };
+    let settings = settings(command);
+    let setting = settings.iter().find(|setting| flag.strip_prefix("--") == setting.get_long());
+    if let Some(variable) = setting.and_then(Arg::get_env).filter(|_| !line.iter().any(is_typed)) {
+        return Err(Failure::coded(
+            2,
+            format_args!("{} in the environment: {}", variable.display(), why(&error)),
+        ));
+    }
+    error.exit()
 }
 
 /// A command line that was read.
@@ -339,14 +362,16 @@ fn accepted(command: &Command, arg: &Arg, values: &[String]) -> Result<(), Strin
         Ok(_) => Ok(()),
         // What one flag asks of another is looked at when all of them are known.
         Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => Ok(()),
-        Err(error) => {
-            let invalid = error.get(ContextKind::InvalidValue).map(ToString::to_string).unwrap_or_default();
-            let reason = std::error::Error::source(&error).map(|source| format!(": {source}"));
-            let valid = error.get(ContextKind::ValidValue).map(|valid| format!("; it is one of {valid}"));
-            let why = reason.or(valid).unwrap_or_default();
-            Err(format!("{key} cannot be `{invalid}`{why}"))
-        }
+        Err(error) => Err(format!("{key} {}", why(&error))),
     }
+}
+
+/// Why a value is not taken, without the words for a command line.
+fn why(error: &clap::Error) -> String {
+    let invalid = error.get(ContextKind::InvalidValue).map(ToString::to_string).unwrap_or_default();
+    let reason = std::error::Error::source(error).map(|source| format!(": {source}"));
+    let valid = error.get(ContextKind::ValidValue).map(|valid| format!("; it is one of {valid}"));
+    format!("cannot be `{invalid}`{}", reason.or(valid).unwrap_or_default())
 }
 
 #[cfg(test)]

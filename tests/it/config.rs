@@ -175,6 +175,13 @@ fn a_file_that_cannot_be_understood_starts_nothing() {
     assert!(said.contains("the configuration") && said.contains("No such file"), "{said}");
     // The environment is asked as strictly.
     let said = refused(&["serve"], &[("MENTORLOG_WORKERS", "0")]);
+    assert_eq!(said, "mentorlog: MENTORLOG_WORKERS in the environment: cannot be `0`: 0 is not in 1..=256\n");
+    let said = refused(&["serve", "--config", config], &[("MENTORLOG_BEHIND_PROXY", "1")]);
+    assert_eq!(
+        said,
+        "mentorlog: MENTORLOG_BEHIND_PROXY in the environment: cannot be `1`; it is one of true, false\n"
+    );
+    let said = refused(&["serve", "--workers=0"], &[("MENTORLOG_WORKERS", "0")]);
     assert!(said.contains("--workers"), "{said}");
     // A demonstration is no installation.
     let said = refused(&["demo", "--config", config], &[]);
