@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use mentorlog_events::entry::{Actor, Principal};
 use mentorlog_events::event::registry::{PersonalRead, RegistryEvent};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId, TokenId};
 use mentorlog_events::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -83,6 +83,20 @@ pub struct Caller {
     pub principal: Principal,
     /// The caller's thread of work.
     pub correlation: Option<Uuid>,
+    /// What lets them in.
+    pub by: By,
+}
+
+/// What lets a caller in. It is asked once more where commands get their order: a request that was let in, and whose
+/// token was revoked before its body had arrived, does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Whoever runs the software: this process, and what it does by itself.
+    Operator,
+    /// Being on this machine while no token was ever issued.
+    Loopback,
+    /// This token.
+    Token(TokenId),
 }
 
 /// What stands for an idempotency key and what it was used for.
@@ -538,5 +552,6 @@ fn system() -> Caller {
         on_behalf_of: None,
         principal: "mentorlog".parse().expect("a principal"),
         correlation: None,
+        by: By::Operator,
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod data_map;
 mod demo;
 mod durability;
+mod edge;
 mod erasure;
 mod faults;
 mod feeds;
