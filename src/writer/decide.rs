@@ -167,6 +167,7 @@ impl Decider {
                 let done = self.token_step(&step, &caller);
                 self.open.replies.push(Reply::Token(done, answer));
             }
+            Message::Alive(answer) => self.open.replies.push(Reply::Recorded(Ok(()), answer)),
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));

@@ -177,6 +177,8 @@ enum Message {
     Erase(Vec<Erasure>, Arc<Submission>, Instant, oneshot::Sender<Answer>),
     Read(PersonalRead, Caller, oneshot::Sender<Result<(), Refusal>>),
     Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
+    /// Whether anything is still done here.
+    Alive(oneshot::Sender<Result<(), Refusal>>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -498,6 +500,14 @@ impl Writer {
     pub fn tick(&self) {
         // A full queue means that the writer is busy; the next tick will do.
         let _ = self.send(Message::Tick);
+    }
+
+    /// Waits until the writer has decided and committed what it was given before: both of its threads live, and the
+    /// disk answers. Appends nothing.
+    pub async fn alive(&self) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Alive(answer))?;
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
     }
 
     fn send(&self, message: Message) -> Result<(), Refusal> {

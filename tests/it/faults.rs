@@ -553,6 +553,37 @@ fn a_full_queue_refuses_and_writes_nothing() {
 }
 
 #[test]
+fn a_writer_lives_as_long_as_its_disk_answers() {
+    let ground = Ground::new();
+    let gate = Arc::new((Mutex::new(true), Condvar::new()));
+    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
+    let life = ground.start(log.clone(), BTreeMap::new());
+    life.open().unwrap();
+    let size = life.size();
+    ground.runtime.block_on(life.writer.alive()).unwrap();
+    set(&gate, false);
+    let came = log.came.load(Ordering::Relaxed);
+    let writer = life.writer.clone();
+    let enrolment = life.enrolment(1);
+    let waiting = ground.runtime.spawn(async move { writer.submit(PROGRAM, enrolment).await });
+    ground.runtime.block_on(tokio::task::yield_now());
+    until("the append to reach the disk", || (log.came.load(Ordering::Relaxed) > came).then_some(()));
+    let writer = life.writer.clone();
+    let asked = ground.runtime.spawn(async move { writer.alive().await });
+    ground.runtime.block_on(tokio::task::yield_now());
+    until("the question to be taken", || (life.writer.published().waiting() == 0).then_some(()));
+    // Long enough for an answer that does not wait; there is none.
+    let early =
+        ground.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), asked).await });
+    assert!(early.is_err(), "{early:?}");
+    set(&gate, true);
+    assert!(ground.runtime.block_on(waiting).unwrap().is_ok());
+    ground.runtime.block_on(life.writer.alive()).unwrap();
+    assert_eq!(life.size(), size + 1, "asking appends nothing");
+    life.stop();
+}
+
+#[test]
 fn a_refusal_waits_for_what_it_rests_on() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
