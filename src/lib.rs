@@ -9,6 +9,7 @@ pub mod ledger;
 
 pub mod writer;
 
+pub mod dashboard;
 pub mod http;
 pub mod metrics;
 

@@ -23,6 +23,7 @@ use crate::writer::published::{Program, Published};
 pub mod commands;
 pub mod measures;
 pub mod outsiders;
+mod pages;
 pub mod pairing;
 pub mod problem;
 pub mod proofs;
@@ -147,6 +148,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/log/{program}/checkpoint", route(READ, get(proofs::checkpoint)))
         .route("/log/{program}/reports/{digest}", route(READ, get(reports::beside_the_log)))
         .route("/log/{program}/tile/{*tile}", route(READ, get(proofs::tile)))
+        .merge(pages::routes())
         .fallback(nothing_here)
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)

@@ -1,0 +1,778 @@
+//! The pages under `/` and `/p/`: gathers what they show and hands it to the dashboard.
+//! Never reckons a figure otherwise than the API does, and never on a thread that serves requests.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, State};
+use axum::http::{HeaderName, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use bytes::Bytes;
+use maud::{Markup, html};
+use mentorlog_events::entry::Envelope;
+use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
+use mentorlog_events::record::Record;
+use mentorlog_events::time::Day;
+use mentorlog_projections::listings::{PairsAsked, PeopleAsked};
+use mentorlog_projections::program::ProgramView;
+use mentorlog_projections::read_models::ReadModels;
+use mentorlog_projections::reciprocity::{self, Explained};
+use mentorlog_projections::retention::{self, Basis, By, Subject};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::measures::{Known, Moment, When, at, axes, written};
+use super::pairing::{SuggestionsPage, suggestions_of};
+use super::problem::{Code, Problem, ProblemCode};
+use super::request::Parameters;
+use super::{App, find, route};
+use crate::dashboard::assets::Asset;
+use crate::dashboard::audit::{self, Audit, Checkpoint, Key, Witness};
+use crate::dashboard::frame::{self, Asked, Here, Section};
+use crate::dashboard::history::{self, History, Line, Shown};
+use crate::dashboard::overview::{self, Overview};
+use crate::dashboard::{definitions, pairs, participants, programs, retention as curves, suggestions};
+use crate::writer::published::{Program, Published};
+
+/// Items of a page.
+const ROWS: usize = 50;
+
+/// Events on the page of one pair or person.
+const EVENTS: usize = 20;
+
+/// Sessions on the page of one pair.
+const SESSIONS: usize = 200;
+
+/// Months that are drawn.
+const MONTHS: usize = 24;
+
+/// Entries that are looked through for a type before the page is answered.
+const SEARCHED: u64 = 20_000;
+
+/// Entries read from the log at a time.
+const BLOCK: u64 = 1024;
+
+/// What browsers may do with a page: what comes from here, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
+
+type Shell = Result<Response, Problem>;
+
+/// The routes of the pages.
+pub(super) fn routes() -> Router<Arc<App>> {
+    const READ: &[axum::http::Method] = &[axum::http::Method::GET, axum::http::Method::HEAD];
+    Router::new()
+        .route("/", route(READ, get(programs)))
+        .route("/definitions", route(READ, get(definitions)))
+        .route("/assets/{name}", route(READ, get(asset)))
+        .route("/p/{program}", route(READ, get(overview)))
+        .route("/p/{program}/reciprocity", route(READ, get(reciprocity)))
+        .route("/p/{program}/retention", route(READ, get(retention)))
+        .route("/p/{program}/pairs", route(READ, get(pairs)))
+        .route("/p/{program}/pairs/{id}", route(READ, get(pair)))
+        .route("/p/{program}/participants", route(READ, get(participants)))
+        .route("/p/{program}/participants/{id}", route(READ, get(participant)))
+        .route("/p/{program}/suggestions", route(READ, get(suggestions)))
+        .route("/p/{program}/history", route(READ, get(history)))
+        .route("/p/{program}/audit", route(READ, get(audit)))
+}
+
+/// The one place where a page asks who is looking: a page shows what the API answers the same caller.
+fn may_look(_app: &App) -> Result<(), Problem> {
+    Ok(())
+}
+
+// ------------------------------------------------------------------------------------------- how it is sent
+
+fn with_headers(mut response: Response, media: &'static str) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_TYPE, media),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+const HTML: &str = "text/html; charset=utf-8";
+
+fn sent(body: Bytes) -> Response {
+    with_headers(body.into_response(), HTML)
+}
+
+/// A problem as a page: what the API says, with the way back.
+fn shown(page: Shell) -> Response {
+    let problem = match page {
+        Ok(response) => return response,
+        Err(problem) => problem,
+    };
+    let document = problem.document();
+    let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    let main = html! {
+        h1 { (text("title")) }
+        p.lead { (text("detail")) }
+        p.quiet { "Code " code { (problem.code()) } ". " a href="/" { "To the programs" } }
+    };
+    let body = frame::page(&text("title"), None, &main).into_string();
+    let mut response = with_headers((problem.status(), body).into_response(), HTML);
+    if let Some(retry) = problem.clone().into_response().headers().get(header::RETRY_AFTER) {
+        response.headers_mut().insert(header::RETRY_AFTER, retry.clone());
+    }
+    response.extensions_mut().insert(ProblemCode(problem.code()));
+    response
+}
+
+fn written_out(markup: Markup) -> Bytes {
+    Bytes::from(markup.into_string())
+}
+
+/// `GET /assets/{name}`: another content has another name, so it is kept for ever.
+async fn asset(Path(name): Path<String>) -> Response {
+    let Some(asset) = Asset::find(&name) else {
+        return Problem::new(Code::NoSuchPath, format_args!("there is no asset {name}")).into_response();
+    };
+    let (text, media) = asset.content();
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    response
+}
+
+// ---------------------------------------------------------------------------------------- what is asked for
+
+/// Reads a query. A form sends its empty fields too: they are the same as absent.
+fn query(uri: &Uri) -> Result<(Parameters, When), Problem> {
+    let given = uri.query().unwrap_or_default().split('&').filter(|part| !part.ends_with('='));
+    let given: Vec<&str> = given.collect();
+    let mut query = Parameters::read(Some(&given.join("&")))?;
+    let when = axes(&mut query)?;
+    Ok((query, when))
+}
+
+fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+    text.parse().map_err(|_| Problem::new(Code::NotFound, format_args!("`{text}` is not the id of a {what}")))
+}
+
+fn unreadable(error: &impl std::fmt::Display) -> Problem {
+    Problem::new(Code::Unreadable, error)
+}
+
+fn asked(when: &When) -> Asked {
+    Asked { as_of: when.as_of, known_at: when.known_at.map(|known| known.to_string()) }
+}
+
+/// The program as counts, at the moment that is shown.
+fn view(models: &ReadModels, as_of: Day) -> Result<ProgramView, Problem> {
+    let close = models.start_of(as_of.plus_days(1));
+    let view = close.and_then(|close| models.program(close));
+    view.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))
+}
+
+fn here(program: &Program, view: &ProgramView, known: Known, when: &When, section: Section) -> Here {
+    Here {
+        slug: program.slug.to_string(),
+        name: view.name.clone(),
+        section,
+        asked: asked(when),
+        as_of: known.as_of,
+        size: known.size,
+        root: B64(known.root).to_string(),
+        keep: Vec::new(),
+    }
+}
+
+/// A page of a program that is made from its read models at a moment: made once for each moment and query.
+async fn made(
+    app: &Arc<App>,
+    program: Arc<Program>,
+    when: When,
+    section: Section,
+    asked_for: String,
+    make: impl FnOnce(&ReadModels, &ProgramView, Here) -> Result<Markup, Problem> + Send + 'static,
+) -> Shell {
+    may_look(app)?;
+    let key = format!("page {section:?} {:?} {:?} {asked_for}", when.as_of, when.known_at);
+    let of = program.clone();
+    let page = written(app, program, when, key, move |models, known| {
+        let view = view(models, known.as_of)?;
+        let here = here(&of, &view, known, &when, section);
+        Ok(written_out(make(models, &view, here)?))
+    });
+    Ok(sent(page.await?))
+}
+
+// -------------------------------------------------------------------------------------------------- figures
+
+/// `GET /`
+async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Response {
+    let page = || {
+        Parameters::read(uri.query())?.finish()?;
+        may_look(&app)?;
+        let now = app.published.clock.now();
+        let all: Vec<ProgramView> =
+            app.published.programs().iter().filter_map(|program| program.view().models.program(now)).collect();
+        Ok(sent(written_out(programs::page(&all))))
+    };
+    shown(page())
+}
+
+/// `GET /definitions`
+async fn definitions() -> Response {
+    sent(written_out(definitions::page()))
+}
+
+/// `GET /p/{program}`
+async fn overview(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (query, when) = query(&uri)?;
+        query.finish()?;
+        let program = find(&app, &name)?;
+        made(&app, program, when, Section::Overview, String::new(), move |models, view, here| {
+            let as_of = here.as_of;
+            let health = when.as_of.is_none().then(|| models.health(as_of, overview::SHOWN));
+            let reciprocity = models.reciprocity(reciprocity::Asked::as_of(as_of));
+            let retention = models
+                .retention(&retention::Asked::as_of(as_of))
+                .map_err(|error| Problem::new(Code::Internal, error))?;
+            let months = models.months(as_of, MONTHS);
+            let shown = Overview {
+                program: view,
+                health: health.as_ref(),
+                reciprocity: &reciprocity,
+                retention: &retention,
+                months: &months,
+            };
+            Ok(overview::page(&here, &shown))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// `GET /p/{program}/reciprocity`
+async fn reciprocity(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (query, when) = query(&uri)?;
+        query.finish()?;
+        let program = find(&app, &name)?;
+        made(&app, program, when, Section::Reciprocity, String::new(), |models, _, here| {
+            let asked = reciprocity::Asked::as_of(here.as_of);
+            let (measured, balances) = (models.reciprocity(asked), models.balances(asked));
+            let months = models.months(here.as_of, MONTHS);
+            Ok(crate::dashboard::reciprocity::page(&here, &measured, &balances, &months))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// Whose lives, what makes them, and how they are grouped.
+struct Lives {
+    subject: Subject,
+    basis: Basis,
+    by: Option<By>,
+}
+
+impl Lives {
+    fn take(query: &mut Parameters) -> Result<Self, Problem> {
+        let subject: Option<Subject> = query.take("subject", "pairs or participants")?;
+        let basis: Option<Basis> = query.take("basis", "record or activity")?;
+        let by: Option<By> = query.take("by", "generation, arm or reciprocity")?;
+        let (subject, basis) = (subject.unwrap_or(Subject::Pairs), basis.unwrap_or(Basis::Record));
+        Ok(Self { subject, basis, by })
+    }
+
+    fn asked(&self, as_of: Day) -> Result<retention::Asked, Problem> {
+        let plain = retention::Asked::as_of(as_of);
+        let asked = retention::Asked { subject: self.subject, basis: self.basis, by: self.by, ..plain };
+        asked.check().map_err(|impossible| {
+            Problem::new(Code::MalformedParameter, impossible).with("parameter", impossible.parameter())
+        })?;
+        Ok(asked)
+    }
+}
+
+/// `GET /p/{program}/retention`
+async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (mut query, when) = query(&uri)?;
+        let lives = Lives::take(&mut query)?;
+        query.finish()?;
+        lives.asked(Day::from_number(0))?;
+        let program = find(&app, &name)?;
+        let asked_for = format!("{:?} {:?} {:?}", lives.subject, lives.basis, lives.by);
+        made(&app, program, when, Section::Retention, asked_for, move |models, _, mut here| {
+            let asked = lives.asked(here.as_of)?;
+            let impossible = |error| Problem::new(Code::Internal, error);
+            let measured = models.retention(&asked).map_err(impossible)?;
+            let longest = measured.strata.iter().filter_map(|one| one.curve.last()).map(|point| point.day);
+            let watched = longest.max().unwrap_or(0);
+            // Every fortnight of the first year, of everybody: enough for areas.
+            let fortnights = retention::Asked { at: (0..=26).map(|n| n * 15).chain([365]).collect::<Vec<_>>(), by: None, ..asked.clone() };
+            let mut fortnights = fortnights;
+            fortnights.at.sort_unstable();
+            fortnights.at.retain(|day| *day <= 365);
+            let endings = (asked.basis == Basis::Record).then(|| models.retention(&fortnights)).transpose();
+            let endings = endings.map_err(impossible)?;
+            let word = |given: bool, text: &str| if given { text.to_owned() } else { String::new() };
+            here.keep = vec![
+                ("subject", word(lives.subject == Subject::Participants, "participants")),
+                ("basis", word(lives.basis == Basis::Activity, "activity")),
+                ("by", lives.by.map(by_word).unwrap_or_default().to_owned()),
+            ];
+            Ok(curves::page(&here, &curves::Curves { measured: &measured, endings: endings.as_ref(), watched }))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+fn by_word(by: By) -> &'static str {
+    match by {
+        By::Generation => "generation",
+        By::Cohort => "cohort",
+        By::Arm => "arm",
+        By::Reciprocity => "reciprocity",
+    }
+}
+
+// --------------------------------------------------------------------------------------------- pairs, people
+
+fn offset(query: &mut Parameters) -> Result<usize, Problem> {
+    let offset = query.number("offset", 0, u64::from(u32::MAX))?.unwrap_or(0);
+    Ok(usize::try_from(offset).unwrap_or(usize::MAX))
+}
+
+/// `GET /p/{program}/pairs`
+async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (mut query, when) = query(&uri)?;
+        let asked = PairsAsked {
+            state: query.take("state", "a state of a pair, e.g. active")?,
+            stalled: query.take("stalled", "true or false")?.unwrap_or(false),
+            participant: query.take("participant", "the id of a participant")?,
+            order: query.take("order", "idle, newest, met, sessions or term")?.unwrap_or_default(),
+            offset: offset(&mut query)?,
+            limit: ROWS,
+        };
+        query.finish()?;
+        let program = find(&app, &name)?;
+        made(&app, program, now_if_only_a_day(when), Section::Pairs, format!("{asked:?} {:?}", when.as_of), move |models, _, mut here| {
+            here.asked.as_of = when.as_of;
+            let listing = models.list_pairs(asked, here.as_of);
+            here.keep = vec![
+                ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
+                ("stalled", if asked.stalled { "true".to_owned() } else { String::new() }),
+                ("participant", asked.participant.map(|id| id.to_string()).unwrap_or_default()),
+                ("order", asked.order.as_str().to_owned()),
+            ];
+            let today = here.as_of;
+            Ok(pairs::list(&here, asked, &listing, today))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// Lists are of what the ledger says, not of a day: the day is only carried on.
+fn now_if_only_a_day(when: When) -> When {
+    When { as_of: None, ..when }
+}
+
+fn read_lines(published: &Published, ledger: LedgerId, seqs: &[u64]) -> Result<Vec<Line>, Problem> {
+    seqs.iter().map(|seq| line(&record(published, ledger, *seq)?)).collect()
+}
+
+fn record(published: &Published, ledger: LedgerId, seq: u64) -> Result<Record, Problem> {
+    let record = published.log.read(ledger, seq, 1).map_err(|error| unreadable(&error))?.pop();
+    record.ok_or_else(|| unreadable(&format_args!("seq {seq} is missing")))
+}
+
+fn line(record: &Record) -> Result<Line, Problem> {
+    Line::read(record).map_err(|error| unreadable(&error))
+}
+
+/// The newest events of a subject, and how many there are.
+fn newest(app: &App, program: &Program, models: &ReadModels, subject: Uuid) -> Result<(Vec<Line>, u64), Problem> {
+    let seqs: Vec<u64> = models.timeline(subject).into_iter().flatten().collect();
+    let newest: Vec<u64> = seqs.iter().rev().take(EVENTS).copied().collect();
+    Ok((read_lines(&app.published, program.id.into(), &newest)?, seqs.len() as u64))
+}
+
+/// `GET /p/{program}/pairs/{id}`
+async fn pair(State(app): State<Arc<App>>, Path((name, pair)): Path<(String, String)>, uri: Uri) -> Response {
+    let page = async {
+        let (query, when) = query(&uri)?;
+        query.finish()?;
+        let program = find(&app, &name)?;
+        let pair: PairId = id(&pair, "pair")?;
+        let (app_too, program_too) = (app.clone(), program.clone());
+        made(&app, program, now_if_only_a_day(when), Section::Pairs, format!("one {pair} {:?}", when.as_of), move |models, _, mut here| {
+            here.asked.as_of = when.as_of;
+            let today = here.as_of;
+            let view = models.pair(pair, today);
+            let view = view.ok_or_else(|| Problem::new(Code::NotFound, format_args!("there is no pair {pair} in this program")))?;
+            let sessions = models.sessions_of_pair(pair, SESSIONS).unwrap_or_default();
+            let (lines, events) = newest(&app_too, &program_too, models, pair.0)?;
+            let idle_days = models.idle_days(pair, today);
+            let one = pairs::One { pair: &view, sessions: &sessions, idle_days, lines: &lines, events, today };
+            Ok(pairs::one(&here, &one))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// `GET /p/{program}/participants`
+async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (mut query, when) = query(&uri)?;
+        let asked = PeopleAsked {
+            state: query.take("state", "a state of a participant, e.g. enrolled")?,
+            generation: query.take("generation", "a generation, e.g. gen-x")?,
+            order: query.take("order", "unpaired, newest or quiet")?.unwrap_or_default(),
+            offset: offset(&mut query)?,
+            limit: ROWS,
+        };
+        query.finish()?;
+        let program = find(&app, &name)?;
+        let key = format!("{asked:?} {:?}", when.as_of);
+        made(&app, program, now_if_only_a_day(when), Section::Participants, key, move |models, view, mut here| {
+            here.asked.as_of = when.as_of;
+            let listing = models.list_people(&asked);
+            let generations: Vec<_> =
+                view.participants.by_generation.iter().map(|row| row.generation.clone()).collect();
+            here.keep = vec![
+                ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
+                ("generation", asked.generation.as_ref().map(ToString::to_string).unwrap_or_default()),
+                ("order", asked.order.as_str().to_owned()),
+            ];
+            Ok(participants::list(&here, &asked, &listing, &generations))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// `GET /p/{program}/participants/{id}`
+async fn participant(
+    State(app): State<Arc<App>>,
+    Path((name, participant)): Path<(String, String)>,
+    uri: Uri,
+) -> Response {
+    let page = async {
+        let (query, when) = query(&uri)?;
+        query.finish()?;
+        let program = find(&app, &name)?;
+        let who: ParticipantId = id(&participant, "participant")?;
+        let (app_too, program_too) = (app.clone(), program.clone());
+        let key = format!("one {who} {:?}", when.as_of);
+        made(&app, program, now_if_only_a_day(when), Section::Participants, key, move |models, _, mut here| {
+            here.asked.as_of = when.as_of;
+            let today = here.as_of;
+            let view = models.participant(who);
+            let view = view.ok_or_else(|| Problem::new(Code::NotFound, format_args!("there is no participant {who} in this program")))?;
+            let asked = PairsAsked { participant: Some(who), limit: ROWS, ..PairsAsked::default() };
+            let listing = models.list_pairs(asked, today);
+            let (lines, events) = newest(&app_too, &program_too, models, who.0)?;
+            let one = participants::One { person: &view, pairs: &listing, lines: &lines, events, today };
+            Ok(participants::one(&here, &one))
+        })
+        .await
+    };
+    shown(page.await)
+}
+
+/// `GET /p/{program}/suggestions`
+async fn suggestions(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (mut query, when) = query(&uri)?;
+        let participant: Option<ParticipantId> = query.take("participant", "the id of a participant")?;
+        let after: Option<String> = query.take("after", "the `next` of a page of suggestions")?;
+        query.finish()?;
+        may_look(&app)?;
+        let program = find(&app, &name)?;
+        let found = suggestions_of(&app, program.clone(), participant, after.as_deref(), ROWS).await?;
+        let SuggestionsPage { found, not_now, next, size, root } = found;
+        let now = app.published.clock.now();
+        let (view, today) = {
+            let view = program.view();
+            (view.models.program(now), view.models.day(now))
+        };
+        let (view, today) = view
+            .zip(today)
+            .ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
+        let known = Known { as_of: today, size, root };
+        let here = here(&program, &view, known, &when, Section::Suggestions);
+        Ok(sent(written_out(suggestions::page(&here, participant, &found, not_now, next.as_deref()))))
+    };
+    shown(page.await)
+}
+
+// ------------------------------------------------------------------------------------------ history and audit
+
+/// The positions behind a figure, as they are kept among the answers.
+#[derive(Serialize, Deserialize)]
+struct Behind {
+    size: u64,
+    root: B64<32>,
+    as_of: Day,
+    events: u64,
+    seqs: Vec<u64>,
+    next: Option<u64>,
+}
+
+/// `GET /p/{program}/history`
+async fn history(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = async {
+        let (mut query, when) = query(&uri)?;
+        let name_of: Option<String> = query.take("type", "the type of an event")?;
+        let subject: Option<Uuid> = query.take("subject", "a UUID")?;
+        let behind: Option<String> = query.take("behind", "reciprocity or retention")?;
+        let before = query.number("before", 0, (1 << 53) - 1)?;
+        let after = query.number("after", 0, (1 << 53) - 1)?;
+        let lives = Lives::take(&mut query)?;
+        query.finish()?;
+        may_look(&app)?;
+        let names: Vec<&'static str> = types();
+        if let Some(name) = &name_of
+            && !names.contains(&name.as_str())
+        {
+            let detail = format_args!("`type`: there is no event type `{name}`");
+            return Err(Problem::new(Code::MalformedParameter, detail).with("parameter", "type"));
+        }
+        let program = find(&app, &name)?;
+        match behind.as_deref() {
+            None => {
+                let asked = Looked { when, names, name: name_of, subject, before, after };
+                let read = move || looked_up(&app, &program, asked);
+                let page = tokio::task::spawn_blocking(read).await;
+                page.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
+            }
+            Some("reciprocity") => {
+                let shown = Shown::Behind("reciprocity", Vec::new());
+                let seqs = move |models: &ReadModels, as_of| {
+                    Ok(models.reciprocity_seqs(reciprocity::Asked::as_of(as_of), after, ROWS))
+                };
+                behind_a_figure(&app, program, when, shown, format!("reciprocity {after:?}"), seqs).await
+            }
+            Some("retention") => {
+                let asked = vec![
+                    ("subject", if lives.subject == Subject::Pairs { "pairs" } else { "participants" }.to_owned()),
+                    ("basis", if lives.basis == Basis::Record { "record" } else { "activity" }.to_owned()),
+                ];
+                let key = format!("retention {:?} {:?} {after:?}", lives.subject, lives.basis);
+                let seqs = move |models: &ReadModels, as_of| {
+                    let asked = lives.asked(as_of)?;
+                    let impossible = |error| Problem::new(Code::Internal, error);
+                    models.retention_seqs(&asked, after, ROWS).map_err(impossible)
+                };
+                behind_a_figure(&app, program, when, Shown::Behind("retention", asked), key, seqs).await
+            }
+            Some(_) => Err(Problem::new(Code::MalformedParameter, "`behind` must be reciprocity or retention")
+                .with("parameter", "behind")),
+        }
+    };
+    shown(page.await)
+}
+
+/// Every type of event of programs, each once.
+fn types() -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = mentorlog_events::history::shapes().map(|shape| shape.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+async fn behind_a_figure(
+    app: &Arc<App>,
+    program: Arc<Program>,
+    when: When,
+    shown: Shown,
+    key: String,
+    seqs: impl FnOnce(&ReadModels, Day) -> Result<Explained, Problem> + Send + 'static,
+) -> Shell {
+    let positions = written(app, program.clone(), when, format!("behind {key}"), move |models, known| {
+        let Explained { events, seqs, next } = seqs(models, known.as_of)?;
+        let Known { as_of, size, root } = known;
+        let behind = Behind { size, root: B64(root), as_of, events, seqs, next };
+        Ok(Bytes::from(serde_json::to_vec(&behind).expect("numbers and a day")))
+    });
+    let positions = positions.await?;
+    let behind: Behind = serde_json::from_slice(&positions).map_err(|error| Problem::new(Code::Internal, error))?;
+    let app = app.clone();
+    let read = move || {
+        let lines = read_lines(&app.published, program.id.into(), &behind.seqs)?;
+        let known = Known { as_of: behind.as_of, size: behind.size, root: behind.root.0 };
+        let view = named(&app, &program)?;
+        let here = here(&program, &view, known, &when, Section::History);
+        let next = behind.next.map(|next| ("after", next));
+        let history = History {
+            shown: &shown,
+            name: None,
+            lines: &lines,
+            total: Some(behind.events),
+            next,
+            stopped: false,
+            names: &[],
+        };
+        Ok(sent(written_out(history::page(&here, &history))))
+    };
+    let page = tokio::task::spawn_blocking(read).await;
+    page.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
+}
+
+fn named(app: &App, program: &Program) -> Result<ProgramView, Problem> {
+    let view = program.view().models.program(app.published.clock.now());
+    view.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))
+}
+
+/// What of the history is looked at.
+struct Looked {
+    when: When,
+    names: Vec<&'static str>,
+    name: Option<String>,
+    subject: Option<Uuid>,
+    before: Option<u64>,
+    after: Option<u64>,
+}
+
+/// Reads the log: blocks.
+fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
+    let Looked { when, names, name, subject, before, after } = asked;
+    let Moment { as_of, size } = at(app, program, &now_if_only_a_day(when))?;
+    let size = size.unwrap_or_else(|| program.size());
+    let root = program.root_at(&*app.published.log, size).map_err(|error| unreadable(&error))?;
+    let root = root.ok_or_else(|| Problem::new(Code::Internal, "the ledger is shorter than it was"))?;
+    let (published, ledger) = (&*app.published, LedgerId::from(program.id));
+    let takes = |record: &Record| -> Result<bool, Problem> {
+        let Some(name) = &name else { return Ok(true) };
+        Ok(Envelope::parse(record.bytes()).map_err(|error| unreadable(&error))?.name == name)
+    };
+    let (mut lines, mut next, mut total, mut stopped) = (Vec::new(), None, None, false);
+    let shown = match subject {
+        None => {
+            let end = before.map_or(size, |before| before.min(size));
+            let (mut to, least) = (end, end.saturating_sub(SEARCHED));
+            'blocks: while to > least && lines.len() < ROWS {
+                let from = to.saturating_sub(if name.is_some() { BLOCK } else { ROWS as u64 }).max(least);
+                let limit = usize::try_from(to - from).expect("a block");
+                let records = published.log.read(ledger, from, limit).map_err(|error| unreadable(&error))?;
+                if records.len() < limit {
+                    return Err(unreadable(&format_args!("seq {} is missing", from + records.len() as u64)));
+                }
+                for record in records.into_iter().rev() {
+                    to -= 1;
+                    if takes(&record)? {
+                        lines.push(line(&record)?);
+                        if lines.len() == ROWS {
+                            break 'blocks;
+                        }
+                    }
+                }
+            }
+            next = (to > 0).then_some(("before", to));
+            stopped = lines.len() < ROWS && to > 0;
+            Shown::All
+        }
+        Some(id) => {
+            let seqs = program.view().models.timeline(id);
+            let Some(seqs) = seqs else {
+                return Err(Problem::new(Code::NotFound, format_args!("nothing in this program has the id {id}")));
+            };
+            let all: Vec<u64> = seqs.filter(|seq| *seq < size).collect();
+            total = name.is_none().then_some(all.len() as u64);
+            let mut rest = all.iter().copied().filter(|seq| after.is_none_or(|after| *seq > after));
+            let mut searched = 0;
+            let mut last = None;
+            for seq in rest.by_ref() {
+                let record = record(published, ledger, seq)?;
+                if takes(&record)? {
+                    lines.push(line(&record)?);
+                }
+                searched += 1;
+                last = Some(seq);
+                if lines.len() == ROWS || searched == 1000 {
+                    break;
+                }
+            }
+            next = rest.next().and(last).map(|last| ("after", last));
+            stopped = next.is_some() && lines.len() < ROWS;
+            Shown::Of(id)
+        }
+    };
+    let view = named(app, program)?;
+    let mut here = here(program, &view, Known { as_of, size, root }, &when, Section::History);
+    here.keep = vec![
+        ("type", name.clone().unwrap_or_default()),
+        ("subject", subject.map(|id| id.to_string()).unwrap_or_default()),
+    ];
+    let history = History { shown: &shown, name: name.as_deref(), lines: &lines, total, next, stopped, names: &names };
+    Ok(sent(written_out(history::page(&here, &history))))
+}
+
+/// `GET /p/{program}/audit`
+async fn audit(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Response {
+    let page = || {
+        let (query, when) = query(&uri)?;
+        query.finish()?;
+        may_look(&app)?;
+        let program = find(&app, &name)?;
+        let view = named(&app, &program)?;
+        let (today, size, root) = {
+            let seen = program.view();
+            let today = seen.models.day(app.published.clock.now());
+            (today.unwrap_or(Day::from_number(0)), seen.size, seen.root)
+        };
+        let here = here(&program, &view, Known { as_of: today, size, root }, &when, Section::Audit);
+        Ok(sent(written_out(audit::page(&here, &gathered(&app, &program, &view)))))
+    };
+    shown(page())
+}
+
+fn gathered(app: &App, program: &Program, view: &ProgramView) -> Audit {
+    let published = &app.published;
+    let checkpoint = program.auditable.signed().map(|signed| Checkpoint {
+        size: signed.checkpoint.size,
+        root: B64(signed.checkpoint.root).to_string(),
+        note: String::from_utf8_lossy(&signed.bytes).into_owned(),
+    });
+    let (keys, registry_key) = {
+        let keybook = published.keybook();
+        let keys = keybook.of(program.id.into()).map(|of| {
+            let keys = of.keys.iter().enumerate().map(|(n, key)| Key {
+                number: key.number,
+                vkey: key.vkey.to_string(),
+                since: key.since.to_string(),
+                until: of.until(n).map(|until| until.to_string()),
+            });
+            keys.collect()
+        });
+        let registry = keybook.of(LedgerId::REGISTRY).and_then(|of| of.keys.last().map(|key| key.vkey.to_string()));
+        (keys.unwrap_or_default(), registry)
+    };
+    let witnesses = published.witnesses().iter().map(|witness| {
+        let seen = witness.seen();
+        Witness { name: witness.vkey().name().to_string(), size: seen.size, problem: seen.problem }
+    });
+    let reports = published.reports.recorded().of(&view.origin);
+    let reports = reports.into_iter().map(|(_, size, digest, at)| {
+        (digest.to_string(), format!("on the first {size} entries, published {at}"))
+    });
+    Audit {
+        origin: view.origin.clone(),
+        checkpoint,
+        keys,
+        registry_key,
+        registry_size: published.registry().size,
+        witnesses: witnesses.collect(),
+        refused: program.auditable.refused().map(str::to_owned),
+        reports: reports.collect(),
+    }
+}
