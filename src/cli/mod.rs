@@ -21,6 +21,7 @@ mod backup;
 mod bundle;
 mod client;
 mod completions;
+mod demo;
 mod doctor;
 mod embedded;
 mod export;
@@ -60,6 +61,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Play eighteen months of a program in a temporary store and serve it: the quickest way to see everything.
+    Demo(demo::Arguments),
     /// Serve the HTTP interface on an embedded store.
     Serve(serve::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
@@ -119,6 +122,7 @@ impl Failure {
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
