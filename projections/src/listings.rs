@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use mentorlog_events::event::Arm;
 use mentorlog_events::id::{PairId, ParticipantId, Slug};
 use mentorlog_events::time::Day;
 
@@ -224,7 +225,8 @@ impl ReadModels {
             let newest = -i64::from(row);
             match asked.order {
                 PeopleOrder::Unpaired => {
-                    let waits = profile.state() == ParticipantState::Enrolled
+                    let waits = profile.arm == Arm::Program
+                        && profile.state() == ParticipantState::Enrolled
                         && profile.pairs.open + profile.pairs.proposed == 0;
                     if waits { (0, i64::from(profile.since.number())) } else { (1, newest) }
                 }

@@ -1,16 +1,15 @@
 //! How mutuality is spread over pairs and how it came about, month by month.
 //! Never counts other pairs or minutes than [`ReadModels::reciprocity`]: its figures are sums of these.
 
-use std::collections::HashMap;
-
 use mentorlog_events::time::Day;
 use serde::Serialize;
 
+use crate::exchanges::Session;
 use crate::read_models::ReadModels;
 use crate::reciprocation::{Onset, earlier};
 use crate::reciprocity::{Asked, Figure};
-use crate::rows::Row;
 use crate::statistics::ratio::Ratio;
+use crate::statistics::spells::days_between;
 
 /// From so many live sessions on a balance stands alone.
 const SESSIONS_ENOUGH: u64 = 4;
@@ -64,6 +63,17 @@ pub struct MonthOf {
     pub two_way_pair_share: Figure,
 }
 
+/// What happened on one day.
+#[derive(Debug, Clone, Copy, Default)]
+struct OfDay {
+    sessions: u64,
+    minutes: u64,
+    /// Pairs in which somebody taught for the first time.
+    one: u64,
+    /// Pairs in which both had taught from this day on.
+    both: u64,
+}
+
 impl ReadModels {
     /// How the balances of pairs are spread. Costs what [`ReadModels::reciprocity`] costs.
     pub fn balances(&self, asked: Asked) -> Balances {
@@ -78,30 +88,32 @@ impl ReadModels {
     ///
     /// Costs a pass over the sessions.
     pub fn months(&self, as_of: Day, limit: usize) -> Vec<MonthOf> {
-        let mut sessions: HashMap<Day, (u64, u64)> = HashMap::new();
-        for session in self.sessions.iter() {
-            if session.is_live() && session.day <= as_of && self.pairs[session.pair].counts() {
-                let of_day = sessions.entry(session.day).or_default();
-                of_day.0 += 1;
-                of_day.1 += self.exchanges_of(session).map(|exchange| u64::from(exchange.minutes)).sum::<u64>();
-            }
+        let counts = |session: &&Session| {
+            session.is_live() && session.day <= as_of && self.pairs[session.pair].counts()
+        };
+        let Some(first) = self.sessions.iter().filter(counts).map(|session| session.day).min() else {
+            return Vec::new();
+        };
+        // By the number of days since the first: a slot a day is cheaper than any map.
+        let mut days = vec![OfDay::default(); days_between(first, as_of) as usize + 1];
+        for session in self.sessions.iter().filter(counts) {
+            let of_day = &mut days[days_between(first, session.day) as usize];
+            of_day.sessions += 1;
+            of_day.minutes += self.exchanges_of(session).map(|one| u64::from(one.minutes)).sum::<u64>();
         }
-        let Some(first) = sessions.keys().min().copied() else { return Vec::new() };
-        let mut onsets: HashMap<Day, (u64, u64)> = HashMap::new();
         for onset in self.onsets_of_two() {
-            let taught = onset.into_iter().flatten().filter(|day| *day <= as_of);
-            if let Some(one) = taught.clone().min() {
-                onsets.entry(one).or_default().0 += 1;
-            }
-            if taught.clone().count() == 2
-                && let Some(both) = taught.max()
-            {
-                onsets.entry(both).or_default().1 += 1;
+            let mut taught = onset.into_iter().flatten().filter(|day| *day <= as_of);
+            let Some(one) = taught.next() else { continue };
+            let other = taught.next();
+            days[days_between(first, other.map_or(one, |other| other.min(one))) as usize].one += 1;
+            if let Some(other) = other {
+                days[days_between(first, other.max(one)) as usize].both += 1;
             }
         }
         let mut months: Vec<MonthOf> = Vec::new();
         let mut share = Ratio::default();
-        for day in (first.number()..=as_of.number()).map(Day::from_number) {
+        for (number, of_day) in (first.number()..).zip(days) {
+            let day = Day::from_number(number);
             let (year, month, of_month) = day.civil();
             if of_month == 1 || months.is_empty() {
                 months.push(MonthOf {
@@ -112,13 +124,11 @@ impl ReadModels {
                     two_way_pair_share: share.into(),
                 });
             }
-            let (one, both) = onsets.get(&day).copied().unwrap_or_default();
-            share.denominator += one;
-            share.numerator += both;
+            share.denominator += of_day.one;
+            share.numerator += of_day.both;
             if let Some(month) = months.last_mut() {
-                let (count, minutes) = sessions.get(&day).copied().unwrap_or_default();
-                month.sessions += count;
-                month.minutes += minutes;
+                month.sessions += of_day.sessions;
+                month.minutes += of_day.minutes;
                 month.close = day;
                 month.two_way_pair_share = Figure::with_interval(share);
             }
@@ -138,7 +148,7 @@ impl ReadModels {
             if self.pairs[row].people != self.pairs[first].people {
                 onset.reverse();
             }
-            let sum: &mut Onset = &mut onsets[first as Row as usize];
+            let sum: &mut Onset = &mut onsets[first as usize];
             for side in 0..2 {
                 sum[side] = earlier(sum[side], onset[side]);
             }

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 
 use super::frame::{self, Here, cell, empty, table};
-use super::numbers::{NOTHING, count, of};
+use super::numbers::{count, of};
 
 /// A published checkpoint as text.
 pub struct Checkpoint {
@@ -151,6 +151,5 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
             p { "That what was recorded happened; that nothing was left out before it was recorded; that the service's clock was right. Two people who confirm each other's sessions through different services are the best evidence there is: the share of confirmed sessions stands beside every figure." }
         }
     };
-    let _ = NOTHING;
     frame::page(&format!("Audit · {}", here.name), Some(here), &main)
 }

@@ -230,7 +230,9 @@ pub fn months(sheet: Sheet<'_>, columns: &[(String, u64)], unfinished: bool) -> 
                 (label(x + wide / 2.0, floor - tall - 6.0, "middle", "small", &count(*number)))
             }
             @if at % every == 0 && last.saturating_sub(at) + 1 >= every.min(2) {
-                (label(x + wide / 2.0, floor + 17.0, "middle", "small", name))
+                // The first name may be wider than what it stands under.
+                @let (x, anchor) = if at == 0 { (x, "start") } else { (x + wide / 2.0, "middle") };
+                (label(x, floor + 17.0, anchor, "small", name))
             }
         }
         (rule(0.0, floor, sheet.width, floor, "axis"))
@@ -410,7 +412,8 @@ pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32]) -> Markup 
             (rule(x, plot.floor, x, plot.floor + 5.0, "axis"))
             (label(x, plot.floor + 19.0, "middle", "small", &day.to_string()))
         }
-        (label(plot.left, plot.floor + 36.0, "start", "small", "days since the start; below, how many were still watched and going on"))
+        (label(plot.left, plot.floor + 36.0, "start", "small", if narrow { "days since the start; below: still watched" }
+            else { "days since the start; below, how many were still watched and going on" }))
         @for (row, (group, (colour, dash))) in groups.iter().zip(GROUPS).enumerate() {
             @let y = risk_top + each * row as f64 + if names_apart { 16.0 } else { 0.0 };
             @if !one {
@@ -445,7 +448,7 @@ pub fn stacked(sheet: Sheet<'_>, days: &[u32], layers: &[Layer], ticks: &[u32]) 
     let narrow = sheet.is_narrow();
     let plot = Plot {
         left: 42.0,
-        right: sheet.width - if narrow { 108.0 } else { 190.0 },
+        right: sheet.width - if narrow { 124.0 } else { 190.0 },
         top: 12.0,
         floor: 262.0,
         most: f64::from(days.last().copied().unwrap_or(1)),
@@ -525,10 +528,10 @@ pub fn demand(sheet: Sheet<'_>, rows: &[Demand]) -> Markup {
     let room = side - 34.0;
     let most = rows.iter().map(|row| row.offered.max(row.sought)).max().unwrap_or(0);
     let scale = room / (most as f64).max(1.0);
-    let fits = if sheet.is_narrow() { 17 } else { 28 };
+    let fits = if sheet.is_narrow() { 15 } else { 28 };
     let inside = html! {
-        (label(left, 14.0, "end", "small", "people who offer it"))
-        (label(right, 14.0, "start", "small", "people who seek it"))
+        (label(left, 14.0, "end", "small", if sheet.is_narrow() { "offer it" } else { "people who offer it" }))
+        (label(right, 14.0, "start", "small", if sheet.is_narrow() { "seek it" } else { "people who seek it" }))
         @for (at, row) in rows.iter().enumerate() {
             @let y = TOP + EACH * at as f64;
             @let (offered, sought) = (row.offered as f64 * scale, row.sought as f64 * scale);

@@ -228,8 +228,8 @@ fn time_bar(here: &Here) -> Markup {
     html! {
         details.moment #moment open[moved] {
             summary {
-                @if axes == Axes::Both { "As of " (time(here.as_of)) ", " }
-                "as the ledger knew it at " (count(here.size)) " entries"
+                @if axes == Axes::Both { "As of " (time(here.as_of)) ", as " } @else { "As " }
+                "the ledger knew it at " (count(here.size)) " entries"
                 @if here.is_live() { " " span.live { "live" } }
             }
             form method="get" {
@@ -411,8 +411,22 @@ pub fn none() -> Markup {
     PreEscaped(String::new())
 }
 
-/// Links to the pages before and after one of `total` items.
-pub fn pager(here: &Here, path: &str, keep: &[(&str, &str)], offset: u64, shown: u64, total: u64, step: u64) -> Markup {
+/// Where a page of a listing stands: how many come before it, are on it, are there in all, and are on a full page.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Before it.
+    pub offset: u64,
+    /// On it.
+    pub shown: u64,
+    /// In all.
+    pub total: u64,
+    /// On a full page.
+    pub step: u64,
+}
+
+/// Links to the pages before and after a part of a listing.
+pub fn pager(here: &Here, path: &str, keep: &[(&str, &str)], part: Part) -> Markup {
+    let Part { offset, shown, total, step } = part;
     let at = |offset: u64| {
         let offset = offset.to_string();
         let mut query = keep.to_vec();

@@ -162,10 +162,17 @@ fn linked(here: &Here, name: &str, text: &str) -> Option<String> {
 fn value(here: &Here, name: &str, of: &Value) -> Markup {
     match of {
         Value::String(text) => html! {
-            @match linked(here, name, text) {
-                Some(href) => { a href=(href) title=(text) { (text.parse().map_or_else(|_| text.clone(), short)) } }
-                None => { (words(text)) }
-            }
+            @if let Some(href) = linked(here, name, text) {
+                a href=(href) title=(text) { (text.parse().map_or_else(|_| text.clone(), short)) }
+            } @else if let Ok(day) = text.parse::<Day>() { (time(day)) }
+            @else if let Ok(at) = text.parse::<Timestamp>() { (instant(at)) }
+            @else { (words(text)) }
+        },
+        // An exchange is a sentence.
+        Value::Object(fields) if fields.contains_key("teacher") && fields.contains_key("minutes") => html! {
+            (value(here, "teacher", &fields["teacher"])) " taught "
+            @if let Some(skill) = fields.get("skill") { (value(here, "skill", skill)) " " }
+            "for " (value(here, "minutes", &fields["minutes"])) " min"
         },
         Value::Array(items) => html! {
             @if items.len() > 6 { (count(items.len() as u64)) " items" }
@@ -182,7 +189,10 @@ fn value(here: &Here, name: &str, of: &Value) -> Markup {
 
 fn about(here: &Here, line: &Line) -> Markup {
     let Value::Object(fields) = &line.data else { return html! {} };
-    let shown = fields.iter().filter(|(name, _)| *name != "day" && *name != "occurred_day");
+    // What it is about comes first, then what is said of it.
+    let (ids, rest): (Vec<_>, Vec<_>) =
+        fields.iter().partition(|(name, of)| of.as_str().is_some_and(|text| linked(here, name, text).is_some()));
+    let shown = ids.into_iter().chain(rest).filter(|(name, _)| *name != "day" && *name != "occurred_day");
     html! {
         @for (at, (name, of)) in shown.enumerate() {
             @if at > 0 { " · " }
@@ -233,7 +243,6 @@ pub fn lines(here: &Here, lines: &[Line]) -> Markup {
 }
 
 fn clock(line: &Line) -> Markup {
-    let _ = instant;
     let text = line.recorded_at.to_string();
     let seconds = text.get(11..19).unwrap_or_default();
     html! { time datetime=(text) { (seconds) " UTC" } }

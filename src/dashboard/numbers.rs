@@ -103,7 +103,12 @@ pub fn words(name: &str) -> String {
 
 /// The same with a capital at its beginning.
 pub fn title(name: &str) -> String {
-    let words = words(name);
+    let mut words = words(name);
+    // Abbreviations that skills begin with.
+    let first = words.split(' ').next().unwrap_or_default().len();
+    if ["ai", "api", "hr", "llm", "sql", "ui", "ux"].contains(&&words[..first]) {
+        words[..first].make_ascii_uppercase();
+    }
     let mut letters = words.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

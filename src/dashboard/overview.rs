@@ -11,7 +11,7 @@ use mentorlog_projections::retention::Retention;
 
 use super::charts;
 use super::frame::{self, Counted, Drawing, Here, cell, figure, none, number, stat, table};
-use super::numbers::{NOTHING, count, hours, month, month_tick, of, percent, person, short, time, title, words};
+use super::numbers::{count, hours, month, month_tick, of, percent, person, short, time, title};
 use super::programs;
 
 /// What the page is made from.
@@ -53,7 +53,7 @@ fn act<T>(
             @else {
                 ul { @for item in &list.items {
                     @let (what, since) = show(item);
-                    li { (what) span { (since) } }
+                    li { div { (what) } span { (since) } }
                 } }
                 p { a href=(more) { "All of them" } }
             }
@@ -153,8 +153,9 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
                     (stat(Counted { name: "Accepted proposals", definition: "acceptance", unit: "answered proposals" }, &health.proposals.funnel.acceptance, Some(&here.link("/history", &[("type", "pair-proposed")]))))
                 }
             }
-            (per_month(here, months))
+            (per_month(months))
         }
+        div.side {
         @if let Some(health) = health {
             section aria-labelledby="funnel" {
                 h2 #funnel { "From proposal to meeting" }
@@ -169,11 +170,12 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
             @if rows.is_empty() { p.quiet { "Nobody was enrolled yet." } }
             @else { (table("People ever enrolled, in both arms", &["Generation", "People"], &rows, 1)) }
         }
+        }
     };
     frame::page(&program.name, Some(here), &main)
 }
 
-fn per_month(here: &Here, months: &[MonthOf]) -> Markup {
+fn per_month(months: &[MonthOf]) -> Markup {
     const TITLE: &str = "Sessions per month";
     if months.is_empty() {
         return frame::empty(TITLE, "There is nothing to draw yet: no session was recorded up to this day.");
@@ -194,7 +196,6 @@ fn per_month(here: &Here, months: &[MonthOf]) -> Markup {
         .iter()
         .map(|one| vec![cell(month(&one.month)), cell(count(one.sessions)), cell(hours(one.minutes))])
         .collect();
-    let _ = here;
     figure(
         &of,
         &none(),
@@ -223,11 +224,6 @@ fn funnel(health: &Health) -> Markup {
         row("Fell to something else", funnel.invalidated),
     ];
     table("What became of proposals", &["", "Pairs", "Of all proposed"], &rows, 1)
-}
-
-/// A day's word for a class of ends; used where there is no curve.
-pub fn class(name: &str) -> String {
-    if name.is_empty() { NOTHING.to_owned() } else { words(name) }
 }
 
 /// A link to a person.

@@ -9,7 +9,7 @@ use mentorlog_projections::pairs::{PairState, PairView};
 use mentorlog_projections::reciprocity::Balance;
 
 use super::charts::{self, Meeting};
-use super::frame::{self, Counted, Drawing, Here, cell, empty, figure, none, number, pager, stat, table};
+use super::frame::{self, Counted, Drawing, Here, Part, cell, empty, figure, none, number, pager, stat, table};
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, day, hours, maybe, of, percent, short, time, title, words};
 use super::overview::{pair_of, person_of};
@@ -68,7 +68,8 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Da
         @if pairs.items.is_empty() {
             (empty("Pairs", if pairs.total == 0 { "No pair is like that. Pairs appear when somebody proposes one." } else { "There are no more." }))
         } @else { (rows(here, &pairs.items, today)) }
-        (pager(here, "/pairs", &keep, pairs.offset, pairs.items.len() as u64, pairs.total, asked.limit as u64))
+        @let part = Part { offset: pairs.offset, shown: pairs.items.len() as u64, total: pairs.total, step: asked.limit as u64 };
+        (pager(here, "/pairs", &keep, part))
     };
     frame::page(&format!("Pairs · {}", here.name), Some(here), &main)
 }
@@ -129,7 +130,7 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
     let id = pair.pair.to_string();
     let history = here.link("/history", &[("subject", &id)]);
     let main = html! {
-        p.quiet { a href=(here.link("/pairs", &[])) { "All pairs" } }
+        p.back { a href=(here.link("/pairs", &[])) { "All pairs" } }
         h1 { "Pair " (short(pair.pair.0)) }
         p.lead { (person_of(here, pair.a)) " and " (person_of(here, pair.b)) " " (state(pair)) }
         @if let Some(days) = idle_days.filter(|_| pair.stalled) {
@@ -151,7 +152,7 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
             @if let Some(day) = pair.term_ends_day { dt { "Term ends" } dd { (time(day)) } }
             @if let Some(day) = pair.closed_day { dt { "Closed" } dd { (time(day))
                 @if let Some(reason) = pair.end_reason { ", " (words(reason.as_str())) } } }
-            dt { "First taught" } dd { (person_of(here, pair.a)) ": " (hours(pair.minutes.a_to_b)) "; " (person_of(here, pair.b)) ": " (hours(pair.minutes.b_to_a)) }
+            dt { "Taught" } dd { (person_of(here, pair.a)) ": " (hours(pair.minutes.a_to_b)) "; " (person_of(here, pair.b)) ": " (hours(pair.minutes.b_to_a)) }
             dt { "Goals" } dd { (pair.goals.open) " open, " (pair.goals.completed) " reached, " (pair.goals.abandoned) " given up" }
         }
         section aria-labelledby="h-together" { h2 #h-together { "Time together" } (together(here, pair, sessions, *today)) }

@@ -10,7 +10,7 @@ use mentorlog_projections::pairs::PairView;
 use mentorlog_projections::participants::{ParticipantState, ParticipantView};
 use mentorlog_projections::reciprocity::Balance;
 
-use super::frame::{self, Counted, Here, cell, empty, number, pager, stat, table};
+use super::frame::{self, Counted, Here, Part, cell, empty, number, pager, stat, table};
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, generation, hours, maybe, of, person, time, title, words};
 use super::overview::{pair_of, person_of};
@@ -18,7 +18,8 @@ use super::pairs::hidden_time;
 
 fn state(of: &ParticipantView) -> Markup {
     html! {
-        @if of.state == ParticipantState::Enrolled && of.pairs.open + of.pairs.proposed == 0 && of.arm == Arm::Program {
+        @if of.state == ParticipantState::Enrolled && of.arm == Arm::Comparison { span.tag { "only observed" } }
+        @else if of.state == ParticipantState::Enrolled && of.pairs.open + of.pairs.proposed == 0 {
             span.tag.warn { "without a pair" }
         } @else if of.state == ParticipantState::Enrolled { span.tag.good { "takes part" } }
         @else { span.tag { (title(of.state.as_str())) } }
@@ -92,7 +93,8 @@ pub fn list(here: &Here, asked: &PeopleAsked, people: &Listing<ParticipantView>,
             (table("People; minutes are taught / learned",
                 &["Person", "State", "Generation", "Offers", "Seeks", "Last session", "Open pairs", "Taught / learned"], &rows, 6))
         }
-        (pager(here, "/participants", &keep, people.offset, people.items.len() as u64, people.total, asked.limit as u64))
+        @let part = Part { offset: people.offset, shown: people.items.len() as u64, total: people.total, step: asked.limit as u64 };
+        (pager(here, "/participants", &keep, part))
     };
     frame::page(&format!("People · {}", here.name), Some(here), &main)
 }
@@ -138,7 +140,7 @@ pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
         })
         .collect();
     let main = html! {
-        p.quiet { a href=(here.link("/participants", &[])) { "All people" } }
+        p.back { a href=(here.link("/participants", &[])) { "All people" } }
         h1 { (person(one.participant)) }
         p.lead { (generation(one.generation.as_str())) ", " (state(one)) " since " (time(one.since)) }
         dl.stats {

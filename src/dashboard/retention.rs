@@ -76,8 +76,22 @@ fn group_name(measured: &Retention, name: &str) -> String {
     match (measured.by, measured.subject) {
         (Some(By::Generation), Subject::Participants) => generation(name),
         (None, _) => "All".to_owned(),
+        (Some(By::Reciprocity), _) => {
+            let by = measured.landmark_days.unwrap_or(0);
+            let way = if name == "two-way" { "Two-way" } else { "One-way" };
+            format!("{way} by day {by}")
+        }
         _ => title(name),
     }
+}
+
+/// The groups that are drawn, in their order: the largest.
+fn drawn(measured: &Retention) -> Vec<&Stratum> {
+    let strata: Vec<&Stratum> = measured.strata.iter().filter(|one| one.n > 0).collect();
+    let mut largest = strata.clone();
+    largest.sort_by_key(|one| std::cmp::Reverse(one.n));
+    largest.truncate(GROUPS_MAX);
+    strata.into_iter().filter(|one| largest.iter().any(|kept| kept.name == one.name)).collect()
 }
 
 /// The page.
@@ -96,7 +110,7 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
         p.lead {
             @if lives == 0 { "Nobody started up to this day, so there is nothing to follow yet." }
             @else {
-                (count(lives)) " " (what) " followed for up to " (of(u64::from(curves.watched), "day", "days")) "; " (count(ended)) " ended, the others go on or were last seen going on."
+                (count(lives)) " " (what) ", the longest for " (of(u64::from(curves.watched), "day", "days")) " so far; " (count(ended)) " ended, the others go on or were last seen going on."
             }
         }
         (choices(here, measured))
@@ -108,13 +122,13 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
             p.quiet { "A spell of sessions is over when none came for " (lapse) " days." }
         }
         dl.stats {
-            @for one in measured.strata.iter().take(GROUPS_MAX) {
+            @for one in drawn(measured) {
                 @let name = group_name(measured, &one.name);
                 @let name = if measured.by.is_none() { String::new() } else { format!(": {name}") };
                 (number(&format!("Half had ended{name}"), "median-life",
                     &one.median.map_or_else(|| NOTHING.to_owned(), |days| format!("{} days", count(u64::from(days)))),
                     &median_says(one)))
-                (number(&format!("Of the first {} days{name}", one.rmst.tau), "restricted-mean",
+                (number(&format!("Days lived of the first {}{name}", one.rmst.tau), "restricted-mean",
                     &one.rmst.value.map_or_else(|| NOTHING.to_owned(), |days| format!("{days:.0} days")),
                     &one.rmst.se.map_or_else(|| "nobody was watched that long".to_owned(), |se| format!("lived on average, standard error {se:.1}"))))
             }
@@ -152,18 +166,15 @@ fn ticks(watched: u32, narrow: bool) -> Vec<u32> {
 
 fn curve(measured: &Retention, watched: u32, what: &str) -> Markup {
     const TITLE: &str = "How many go on";
-    let strata: Vec<&Stratum> = measured.strata.iter().filter(|one| one.n > 0).collect();
+    let all = measured.strata.iter().filter(|one| one.n > 0);
+    let strata = drawn(measured);
     if strata.is_empty() {
         return empty(TITLE, "There is nothing to draw: nobody started up to this day.");
     }
     if watched == 0 {
         return empty(TITLE, "There is nothing to draw yet: everybody started today.");
     }
-    let left_out = strata.len().saturating_sub(GROUPS_MAX);
-    let mut largest = strata.clone();
-    largest.sort_by_key(|one| std::cmp::Reverse(one.n));
-    largest.truncate(GROUPS_MAX);
-    let strata: Vec<&Stratum> = strata.into_iter().filter(|one| largest.iter().any(|kept| kept.name == one.name)).collect();
+    let left_out = all.clone().count() - strata.len();
     let groups = |narrow: bool| -> Vec<Survival> {
         let days = ticks(watched, narrow);
         strata
@@ -193,8 +204,7 @@ fn curve(measured: &Retention, watched: u32, what: &str) -> Markup {
     let says = format!(
         "The share of {what} that last longer than so many days (Kaplan-Meier), with the 95% interval as a band. Steps down are ends; who could not be watched longer is taken out without a step."
     );
-    let rows: Vec<Vec<Markup>> = strata
-        .iter()
+    let rows: Vec<Vec<Markup>> = all
         .flat_map(|one| {
             one.at.iter().map(|point| {
                 vec![
@@ -235,7 +245,7 @@ fn compared(measured: &Retention) -> Markup {
     html! {
         @if let Some(test) = &measured.test {
             p {
-                "Whether the groups differ: " (test.name) " χ² = " (format!("{:.2}", test.chi_square)) ", " (test.df) " degrees of freedom, p = " (format!("{:.3}", test.p)) ". "
+                "Whether the groups differ: " (test.name) " χ² = " (format!("{:.2}", test.chi_square)) ", " (of(u64::from(test.df), "degree", "degrees")) " of freedom, p = " (format!("{:.3}", test.p)) ". "
                 @if let Some(difference) = &measured.difference {
                     @if let (Some(value), Some(se)) = (difference.rmst.value, difference.rmst.se) {
                         (group_name(measured, &difference.of)) " minus " (group_name(measured, &difference.less)) ": "

@@ -313,12 +313,9 @@ async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, uri: U
             let measured = models.retention(&asked).map_err(impossible)?;
             let longest = measured.strata.iter().filter_map(|one| one.curve.last()).map(|point| point.day);
             let watched = longest.max().unwrap_or(0);
-            // Every fortnight of the first year, of everybody: enough for areas.
-            let fortnights = retention::Asked { at: (0..=26).map(|n| n * 15).chain([365]).collect::<Vec<_>>(), by: None, ..asked.clone() };
-            let mut fortnights = fortnights;
-            fortnights.at.sort_unstable();
-            fortnights.at.retain(|day| *day <= 365);
-            let endings = (asked.basis == Basis::Record).then(|| models.retention(&fortnights)).transpose();
+            // Every fifth day of the first year, of everybody: enough for areas.
+            let often = retention::Asked { at: (0..=73).map(|n| n * 5).collect(), by: None, ..asked.clone() };
+            let endings = (asked.basis == Basis::Record).then(|| models.retention(&often)).transpose();
             let endings = endings.map_err(impossible)?;
             let word = |given: bool, text: &str| if given { text.to_owned() } else { String::new() };
             here.keep = vec![
@@ -655,8 +652,8 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
         let Some(name) = &name else { return Ok(true) };
         Ok(Envelope::parse(record.bytes()).map_err(|error| unreadable(&error))?.name == name)
     };
-    let (mut lines, mut next, mut total, mut stopped) = (Vec::new(), None, None, false);
-    let shown = match subject {
+    let (mut lines, mut total) = (Vec::new(), None);
+    let (shown, next, stopped) = match subject {
         None => {
             let end = before.map_or(size, |before| before.min(size));
             let (mut to, least) = (end, end.saturating_sub(SEARCHED));
@@ -677,9 +674,7 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
                     }
                 }
             }
-            next = (to > 0).then_some(("before", to));
-            stopped = lines.len() < ROWS && to > 0;
-            Shown::All
+            (Shown::All, (to > 0).then_some(("before", to)), lines.len() < ROWS && to > 0)
         }
         Some(id) => {
             let seqs = program.view().models.timeline(id);
@@ -702,9 +697,8 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
                     break;
                 }
             }
-            next = rest.next().and(last).map(|last| ("after", last));
-            stopped = next.is_some() && lines.len() < ROWS;
-            Shown::Of(id)
+            let next = rest.next().and(last).map(|last| ("after", last));
+            (Shown::Of(id), next, next.is_some() && lines.len() < ROWS)
         }
     };
     let view = named(app, program)?;

@@ -90,6 +90,11 @@ impl Town {
         answer
     }
 
+    /// Lets time pass.
+    pub fn advance(&self, seconds: u64) {
+        self.machine.advance(seconds);
+    }
+
     pub fn size(&self) -> u64 {
         self.service.published.program("spring").map_or(0, |program| program.size())
     }

@@ -13,6 +13,7 @@ mod harness;
 mod house;
 mod http;
 mod ledger;
+mod pages;
 mod pairing;
 mod proof;
 mod reports;
