@@ -218,7 +218,10 @@ impl ReadModels {
         };
         let last_met = |row: Row| {
             let pairs = self.pairs_of(&self.participants[row]);
-            pairs.filter(|&pair| self.pairs[pair].sessions.live > 0).map(|pair| self.pairs[pair].last_day).max()
+            pairs
+                .filter(|&pair| self.pairs[pair].sessions.live > 0)
+                .map(|pair| self.pairs[pair].last_day)
+                .max()
         };
         let key = |row: Row| -> (u8, i64) {
             let profile = &self.profiles[row];
@@ -237,7 +240,8 @@ impl ReadModels {
                 },
             }
         };
-        let keys = (0..self.participants.len()).filter(|row| takes(*row)).map(|row| (key(row), row)).collect();
+        let keys =
+            (0..self.participants.len()).filter(|row| takes(*row)).map(|row| (key(row), row)).collect();
         Listing::of(keys, asked.offset, asked.limit, |row| self.participant_view(row))
     }
 

@@ -74,7 +74,9 @@ impl Place {
         let Some(data) = &arguments.data else {
             let made = tempfile::Builder::new().prefix("mentorlog-demo-").tempdir();
             return made.map(Self::Temporary).map_err(|error| {
-                Failure::new(format_args!("no temporary directory can be made ({error}): give one with --data"))
+                Failure::new(format_args!(
+                    "no temporary directory can be made ({error}): give one with --data"
+                ))
             });
         };
         let failed = |error| Failure::new(format_args!("{}: {error}", data.display()));

@@ -81,7 +81,11 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
             vec![
                 cell(&one.name),
                 cell(count(one.size)),
-                cell(one.problem.as_deref().unwrap_or(if one.size >= audit.registry_size { "up to date" } else { "on its way" })),
+                cell(one.problem.as_deref().unwrap_or(if one.size >= audit.registry_size {
+                    "up to date"
+                } else {
+                    "on its way"
+                })),
             ]
         })
         .collect();

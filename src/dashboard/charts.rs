@@ -133,8 +133,7 @@ pub fn flows(sheet: Sheet<'_>, names: &[String], flows: &[Flow]) -> Markup {
             m = px(middle),
         );
         let class = format!("ribbon {}", flow.class);
-        let says =
-            format!("{} taught {} {}", names[flow.from], names[flow.to], hours(flow.minutes));
+        let says = format!("{} taught {} {}", names[flow.from], names[flow.to], hours(flow.minutes));
         ribbons.push(html! { path d=(d) class=(class) { title { (says) } } });
     }
     let side = |sums: &[u64], places: &[(f64, f64)], x: f64, text_x: f64, anchor: &str| {
@@ -347,7 +346,8 @@ pub struct Survival {
 }
 
 /// How a group is told apart: its colour and the way its line is drawn.
-pub const GROUPS: [(&str, &str); 4] = [("blue", ""), ("orange", "dash"), ("violet", "dot"), ("grey", "dashdot")];
+pub const GROUPS: [(&str, &str); 4] =
+    [("blue", ""), ("orange", "dash"), ("violet", "dot"), ("grey", "dashdot")];
 
 /// Survival curves with their bands, and under them how many were at risk on the days of `ticks`.
 pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32]) -> Markup {
@@ -610,7 +610,8 @@ mod tests {
 
     #[test]
     fn an_axis_ends_at_a_round_number() {
-        for (most, top) in [(0.0, 1.0), (1.0, 1.0), (3.0, 5.0), (17.0, 20.0), (240.0, 250.0), (999.0, 1000.0)] {
+        for (most, top) in [(0.0, 1.0), (1.0, 1.0), (3.0, 5.0), (17.0, 20.0), (240.0, 250.0), (999.0, 1000.0)]
+        {
             assert!((ceiling(most) - top).abs() < 1e-9, "{most}: {}", ceiling(most));
         }
     }

@@ -190,8 +190,9 @@ fn value(here: &Here, name: &str, of: &Value) -> Markup {
 fn about(here: &Here, line: &Line) -> Markup {
     let Value::Object(fields) = &line.data else { return html! {} };
     // What it is about comes first, then what is said of it.
-    let (ids, rest): (Vec<_>, Vec<_>) =
-        fields.iter().partition(|(name, of)| of.as_str().is_some_and(|text| linked(here, name, text).is_some()));
+    let (ids, rest): (Vec<_>, Vec<_>) = fields
+        .iter()
+        .partition(|(name, of)| of.as_str().is_some_and(|text| linked(here, name, text).is_some()));
     let shown = ids.into_iter().chain(rest).filter(|(name, _)| *name != "day" && *name != "occurred_day");
     html! {
         @for (at, (name, of)) in shown.enumerate() {

@@ -1,9 +1,9 @@
 //! Numbers, days and ids as people read them.
 //! Never rounds a count, and never writes 0 where nothing is known.
 
+use maud::{Markup, html};
 use mentorlog_events::id::ParticipantId;
 use mentorlog_events::time::{Day, Timestamp};
-use maud::{Markup, html};
 use uuid::Uuid;
 
 /// What stands where a figure is undefined.
@@ -135,10 +135,16 @@ mod tests {
             assert_eq!(count(number), text);
         }
         assert_eq!((percent(Some(0.3829)), percent(None)), ("38.3%".to_owned(), NOTHING.to_owned()));
-        assert_eq!((hours(119), hours(120), hours(90_000)), ("119 min".into(), "2 h".into(), "1,500 h".into()));
+        assert_eq!(
+            (hours(119), hours(120), hours(90_000)),
+            ("119 min".into(), "2 h".into(), "1,500 h".into())
+        );
         assert_eq!(day("2026-11-01".parse().unwrap()), "1 Nov 2026");
         assert_eq!(month("2026-11"), "Nov 2026");
-        assert_eq!((month_tick("2026-01", false), month_tick("2026-02", false)), ("Jan 2026".into(), "Feb".into()));
+        assert_eq!(
+            (month_tick("2026-01", false), month_tick("2026-02", false)),
+            ("Jan 2026".into(), "Feb".into())
+        );
         assert_eq!((of(1, "pair", "pairs"), of(0, "pair", "pairs")), ("1 pair".into(), "0 pairs".into()));
         assert_eq!(title("early-voluntary"), "Early voluntary");
     }

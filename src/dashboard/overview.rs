@@ -3,14 +3,15 @@
 
 use maud::{Markup, html};
 use mentorlog_events::id::{PairId, ParticipantId};
+use mentorlog_events::time::Timestamp;
 use mentorlog_projections::health::{Health, Longest};
 use mentorlog_projections::mutuality::MonthOf;
 use mentorlog_projections::program::ProgramView;
 use mentorlog_projections::reciprocity::Reciprocity;
-use mentorlog_projections::retention::Retention;
+use mentorlog_projections::retention::{Point, Retention};
 
 use super::charts;
-use super::frame::{self, Counted, Drawing, Here, cell, figure, none, number, stat, table};
+use super::frame::{self, Counted, Drawing, Here, cell, encoded, figure, none, number, stat, table};
 use super::numbers::{count, hours, month, month_tick, of, percent, person, short, time, title};
 use super::programs;
 
@@ -18,8 +19,10 @@ use super::programs;
 pub struct Overview<'a> {
     /// The program.
     pub program: &'a ProgramView,
-    /// What to act on; `None` where a day of the past was asked for.
+    /// What to act on; `None` where a day before the last entry was asked for.
     pub health: Option<&'a Health>,
+    /// The end of that day, if the program was open then.
+    pub then: Option<Timestamp>,
     /// How mutual it is.
     pub reciprocity: &'a Reciprocity,
     /// How long pairs last.
@@ -40,7 +43,7 @@ fn person_link(here: &Here, id: ParticipantId) -> Markup {
 }
 
 fn act<T>(
-    heading: &str,
+    (one, many): (&str, &str),
     list: &Longest<T>,
     fine: &str,
     more: &str,
@@ -48,7 +51,7 @@ fn act<T>(
 ) -> Markup {
     html! {
         li.fine[list.count == 0] {
-            h3 { b { (count(list.count)) } (heading) }
+            h3 { b { (count(list.count)) } (if list.count == 1 { one } else { many }) }
             @if list.count == 0 { p { (fine) } }
             @else {
                 ul { @for item in &list.items {
@@ -66,35 +69,35 @@ fn acts(here: &Here, health: &Health) -> Markup {
     let pairs = |more: &[(&str, &str)]| here.link("/pairs", more);
     html! {
         ul.acts {
-            (act("stalled pairs", &health.pairs.stalled, "Every active pair has met lately.", &pairs(&[("stalled", "true")]), |one| {
+            (act(("stalled pair", "stalled pairs"), &health.pairs.stalled, "Every active pair has met lately.", &pairs(&[("stalled", "true")]), |one| {
                 (pair_link(here, one.pair), html! { "idle for " (of(u64::from(one.days), "day", "days")) })
             }))
-            (act("proposals wait", &health.proposals.unanswered, "Nobody owes an answer.", &pairs(&[("state", "proposed")]), |one| {
+            (act(("proposal waits", "proposals wait"), &health.proposals.unanswered, "Nobody owes an answer.", &pairs(&[("state", "proposed")]), |one| {
                 let waits = of(one.waits_for.len() as u64, "answer", "answers");
                 (html! { (pair_link(here, one.pair)) }, html! {
                     @if one.overdue { span.tag.warn { "overdue" } " " }
                     (waits) ", " (of(u64::from(one.days), "day", "days"))
                 })
             }))
-            (act("sessions to confirm", &health.confirmation.backlog, "Nothing waits for confirmation.",
+            (act(("session to confirm", "sessions to confirm"), &health.confirmation.backlog, "Nothing waits for confirmation.",
                 &here.link("/history", &[("type", "session-logged")]), |one| {
                 (html! { "Session of " (pair_link(here, one.pair)) }, html! { "held " (of(u64::from(one.days), "day", "days")) " ago" })
             }))
             li.fine[health.participants.unpaired == 0] {
-                h3 { b { (count(health.participants.unpaired)) } "people without a pair" }
+                h3 { b { (count(health.participants.unpaired)) } @if health.participants.unpaired == 1 { "person without a pair" } @else { "people without a pair" } }
                 @if health.participants.unpaired == 0 { p { "Everybody who takes part has a pair or a proposal." } }
                 @else { p { "They take part and have neither a pair nor a proposal." }
                     p { a href=(here.link("/participants", &[("state", "enrolled")])) { "Who they are" } " · "
                         a href=(here.link("/suggestions", &[])) { "Who would fit" } } }
             }
             li.fine[health.confirmation.disputed == 0] {
-                h3 { b { (count(health.confirmation.disputed)) } "sessions in dispute" }
+                h3 { b { (count(health.confirmation.disputed)) } @if health.confirmation.disputed == 1 { "session in dispute" } @else { "sessions in dispute" } }
                 @if health.confirmation.disputed == 0 { p { "Nobody disputes anything." } }
                 @else { p { "They count nowhere until they are corrected, resolved or voided." }
                     p { a href=(here.link("/history", &[("type", "session-disputed")])) { "Where it was said" } } }
             }
             li.fine[short_of.is_empty()] {
-                h3 { b { (count(short_of.len() as u64)) } "skills in short supply" }
+                h3 { b { (count(short_of.len() as u64)) } @if short_of.len() == 1 { "skill in short supply" } @else { "skills in short supply" } }
                 @if short_of.is_empty() { p { "No skill is sought by more people than offer it." } }
                 @else {
                     ul { @for skill in short_of.iter().take(SHOWN) {
@@ -109,7 +112,7 @@ fn acts(here: &Here, health: &Health) -> Markup {
 
 /// The page.
 pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
-    let Overview { program, health, reciprocity, retention, months } = overview;
+    let Overview { program, health, then, reciprocity, retention, months } = overview;
     let figures = &reciprocity.figures;
     let states = program.pairs.states;
     let events = here.link("/history", &[("behind", "reciprocity")]);
@@ -130,7 +133,9 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
                 None => {
                     div.notice {
                         p { "The figures below are as of " (time(here.as_of)) ". What there was to do then is a matter of what the ledger said then." }
-                        p { a href=(format!("/p/{}?known_at={}T23:59:59Z", here.slug, here.as_of)) { "See the program as it was known at the end of that day" } }
+                        @if let Some(then) = then {
+                            p { a href=(format!("/p/{}?known_at={}", here.slug, encoded(&then.to_string()))) { "See the program as it was known at the end of that day" } }
+                        }
                     }
                 }
             }
@@ -144,9 +149,7 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
                 (stat(Counted { name: "Confirmed sessions", definition: "confirmation-ratio", unit: "sessions" }, &figures.confirmation_ratio, Some(&events)))
                 (number("Pairs that last half a year", "survival",
                     &percent(half_year.and_then(|point| point.survival)),
-                    &half_year.and_then(|point| Some((point.lower?, point.upper?)))
-                        .map_or_else(|| "nobody was watched for 180 days, or nobody ended".to_owned(),
-                            |(lower, upper)| format!("95% interval {} to {}", percent(Some(lower)), percent(Some(upper))))))
+                    &half_year.map_or_else(|| "undefined: there is no pair yet".to_owned(), half_a_year)))
                 @if let Some(health) = health {
                     (stat(Counted { name: "Stalled pairs", definition: "stalled-share", unit: "active pairs" }, &health.pairs.stalled_share, Some(&here.link("/pairs", &[("stalled", "true")]))))
                     (stat(Counted { name: "Closed early", definition: "early-closure", unit: "pairs whose term is over" }, &health.pairs.early_closure, Some(&kept)))
@@ -175,16 +178,27 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
     frame::page(&program.name, Some(here), &main)
 }
 
+/// What a curve read at 180 days rests on.
+fn half_a_year(point: &Point) -> String {
+    let (Some(at_risk), Some(_)) = (point.at_risk, point.survival) else {
+        return "undefined: no pair could be watched for 180 days yet".to_owned();
+    };
+    let watched = format!("{} still watched on day 180", count(at_risk));
+    match point.lower.zip(point.upper) {
+        Some((lower, upper)) => {
+            format!("95% interval {} to {}; {watched}", percent(Some(lower)), percent(Some(upper)))
+        }
+        None => watched,
+    }
+}
+
 fn per_month(months: &[MonthOf]) -> Markup {
     const TITLE: &str = "Sessions per month";
     if months.is_empty() {
         return frame::empty(TITLE, "There is nothing to draw yet: no session was recorded up to this day.");
     }
-    let columns: Vec<(String, u64)> = months
-        .iter()
-        .enumerate()
-        .map(|(at, one)| (month_tick(&one.month, at == 0), one.sessions))
-        .collect();
+    let columns: Vec<(String, u64)> =
+        months.iter().enumerate().map(|(at, one)| (month_tick(&one.month, at == 0), one.sessions)).collect();
     let unfinished = months.last().is_some_and(|last| last.close.plus_days(1).civil().2 != 1);
     let says = if unfinished {
         "Sessions that count, by the month in which they were held. The last month, hatched, is not over."
@@ -209,9 +223,7 @@ fn funnel(health: &Health) -> Markup {
     if funnel.proposed == 0 {
         return html! { p.quiet { "Nothing was proposed yet; pairs that were taken over from elsewhere were never proposals." } };
     }
-    let share = |number: u64| {
-        percent((funnel.proposed > 0).then(|| number as f64 / funnel.proposed as f64))
-    };
+    let share = |number: u64| percent((funnel.proposed > 0).then(|| number as f64 / funnel.proposed as f64));
     let row = |name: &str, number: u64| vec![cell(name), cell(count(number)), cell(share(number))];
     let rows = [
         row("Proposed", funnel.proposed),

@@ -9,7 +9,9 @@ use mentorlog_projections::pairs::{PairState, PairView};
 use mentorlog_projections::reciprocity::Balance;
 
 use super::charts::{self, Meeting};
-use super::frame::{self, Counted, Drawing, Here, Part, cell, empty, figure, none, number, pager, stat, table};
+use super::frame::{
+    self, Counted, Drawing, Here, Part, cell, empty, figure, none, number, pager, stat, table,
+};
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, day, hours, maybe, of, percent, short, time, title, words};
 use super::overview::{pair_of, person_of};
@@ -39,7 +41,12 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Da
     let participant = asked.participant.map(|id| id.to_string()).unwrap_or_default();
     let stalled = if asked.stalled { "true" } else { "" };
     let order = if asked.order == PairOrder::default() { "" } else { asked.order.as_str() };
-    let keep = [("state", state_text), ("stalled", stalled), ("participant", participant.as_str()), ("order", order)];
+    let keep = [
+        ("state", state_text),
+        ("stalled", stalled),
+        ("participant", participant.as_str()),
+        ("order", order),
+    ];
     let main = html! {
         h1 { "Pairs" }
         p.lead {
@@ -189,10 +196,16 @@ fn together(here: &Here, pair: &PairView, sessions: &[SessionView], today: Day) 
     let taught = |session: &SessionView, teacher| -> u64 {
         session.exchanges.iter().filter(|one| one.teacher == teacher).map(|one| u64::from(one.minutes)).sum()
     };
-    let counts = |session: &SessionView| matches!(session.state, SessionState::Logged | SessionState::Confirmed);
+    let counts =
+        |session: &SessionView| matches!(session.state, SessionState::Logged | SessionState::Confirmed);
     let meetings: Vec<Meeting> = sessions
         .iter()
-        .map(|one| Meeting { at: since(one.day), up: taught(one, pair.a), down: taught(one, pair.b), counts: counts(one) })
+        .map(|one| Meeting {
+            at: since(one.day),
+            up: taught(one, pair.a),
+            down: taught(one, pair.b),
+            counts: counts(one),
+        })
         .collect();
     let days = since(end).max(1.0);
     let ticks = |most: u32| -> Vec<(f64, String)> {
@@ -211,7 +224,11 @@ fn together(here: &Here, pair: &PairView, sessions: &[SessionView], today: Day) 
         let all = ticks(if sheet.is_narrow() { 3 } else { 5 });
         // The outermost names would be cut off.
         let last = all.len().saturating_sub(1);
-        all.into_iter().enumerate().filter(|(at, _)| *at != 0 && *at != last).map(|(_, tick)| tick).collect::<Vec<_>>()
+        all.into_iter()
+            .enumerate()
+            .filter(|(at, _)| *at != 0 && *at != last)
+            .map(|(_, tick)| tick)
+            .collect::<Vec<_>>()
     };
     let (a, b) = (super::numbers::person(pair.a), super::numbers::person(pair.b));
     let says = format!(

@@ -42,7 +42,12 @@ fn skills(of: &[Slug]) -> Markup {
 }
 
 /// The page of people; `generations` are those there are.
-pub fn list(here: &Here, asked: &PeopleAsked, people: &Listing<ParticipantView>, generations: &[Slug]) -> Markup {
+pub fn list(
+    here: &Here,
+    asked: &PeopleAsked,
+    people: &Listing<ParticipantView>,
+    generations: &[Slug],
+) -> Markup {
     let state_text = asked.state.map_or("", ParticipantState::as_str);
     let of_generation = asked.generation.as_ref().map_or("", Slug::as_str);
     let order = if asked.order == PeopleOrder::default() { "" } else { asked.order.as_str() };

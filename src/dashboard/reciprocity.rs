@@ -127,7 +127,12 @@ fn flow(measured: &Reciprocity) -> Markup {
         &Drawing { id: "flow", title: TITLE, says, definition: "generation-flow" },
         &key,
         |sheet| charts::flows(sheet, &names, &flows),
-        &table("Minutes by generation", &["Taught by", "Learned by", "Minutes", "Of all", "People"], &rows, 2),
+        &table(
+            "Minutes by generation",
+            &["Taught by", "Learned by", "Minutes", "Of all", "People"],
+            &rows,
+            2,
+        ),
     )
 }
 
@@ -142,7 +147,10 @@ fn balance(balances: &Balances) -> Markup {
         ["80–100%", "even"],
     ];
     if balances.pairs() == 0 {
-        return empty(TITLE, "There is nothing to draw: no pair has taught or learned anything up to this day.");
+        return empty(
+            TITLE,
+            "There is nothing to draw: no pair has taught or learned anything up to this day.",
+        );
     }
     let columns: Vec<Column> = balances
         .classes
@@ -160,7 +168,12 @@ fn balance(balances: &Balances) -> Markup {
         .zip(NAMES)
         .map(|(class, [one, other])| {
             let name = format!("{one} {other}");
-            vec![cell(name.trim()), cell(count(class.enough)), cell(count(class.few)), cell(count(class.enough + class.few))]
+            vec![
+                cell(name.trim()),
+                cell(count(class.enough)),
+                cell(count(class.few)),
+                cell(count(class.enough + class.few)),
+            ]
         })
         .collect();
     let says = "Pairs by how even their teaching was: the smaller side of the two, doubled, of all their minutes. \
@@ -192,7 +205,10 @@ fn over_time(months: &[MonthOf]) -> Markup {
         })
         .collect();
     if points.len() < 2 {
-        return empty(TITLE, "There is nothing to draw yet: it takes two months with sessions to make a line.");
+        return empty(
+            TITLE,
+            "There is nothing to draw yet: it takes two months with sessions to make a line.",
+        );
     }
     let says = "Pairs in which both have taught, among pairs in which anybody has, at the close of each month; the \
                 band is the 95% interval.";
@@ -217,13 +233,19 @@ fn over_time(months: &[MonthOf]) -> Markup {
             let ticks = month_ticks(months, if sheet.is_narrow() { 4 } else { 9 });
             charts::line(sheet, &points, &ticks, most)
         },
-        &table("Two-way pairs by month", &["Month", "At the close of", "Share", "Two-way", "Pairs"], &rows, 2),
+        &table(
+            "Two-way pairs by month",
+            &["Month", "At the close of", "Share", "Two-way", "Pairs"],
+            &rows,
+            2,
+        ),
     )
 }
 
 fn skills(skills: &[SkillFlow]) -> Markup {
     const TITLE: &str = "Skills: supply and demand";
-    let mut wanted: Vec<&SkillFlow> = skills.iter().filter(|skill| skill.offered + skill.sought > 0).collect();
+    let mut wanted: Vec<&SkillFlow> =
+        skills.iter().filter(|skill| skill.offered + skill.sought > 0).collect();
     wanted.sort_by_key(|skill| (-skill.supply_gap, std::cmp::Reverse(skill.sought + skill.offered)));
     let mut all: Vec<&SkillFlow> = skills.iter().collect();
     all.sort_by_key(|skill| (std::cmp::Reverse(skill.minutes), -skill.supply_gap));
@@ -247,7 +269,16 @@ fn skills(skills: &[SkillFlow]) -> Markup {
             ]
         })
         .collect();
-    let head = ["Skill", "Taught", "Exchanges", "Offer it", "Seek it", "Gap", "Seekers who learned it", "Mean rating (ratings)"];
+    let head = [
+        "Skill",
+        "Taught",
+        "Exchanges",
+        "Offer it",
+        "Seek it",
+        "Gap",
+        "Seekers who learned it",
+        "Mean rating (ratings)",
+    ];
     let full = html! {
         (table("Skills, most taught first", &head, &rows, 1))
         @if all.len() > SKILLS_MAX { p.quiet { "The first " (SKILLS_MAX) " of " (count(all.len() as u64)) " skills; the API has them all." } }
@@ -261,7 +292,11 @@ fn skills(skills: &[SkillFlow]) -> Markup {
     let drawn: Vec<Demand> = wanted
         .iter()
         .take(DRAWN_MAX)
-        .map(|skill| Demand { name: title(skill.skill.as_str()), offered: skill.offered, sought: skill.sought })
+        .map(|skill| Demand {
+            name: title(skill.skill.as_str()),
+            offered: skill.offered,
+            sought: skill.sought,
+        })
         .collect();
     let says = "People who offer a skill to the left, people who seek it to the right; the widest gaps first. In bold: \
                 more seek it than offer it.";

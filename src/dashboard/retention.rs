@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use mentorlog_projections::retention::{Basis, By, Cohort, Retention, Stratum, Subject};
 
 use super::charts::{self, Layer, Step, Survival};
-use super::frame::{self, Drawing, Here, cell, empty, figure, none, number, stat, table, Counted};
+use super::frame::{self, Counted, Drawing, Here, cell, empty, figure, none, number, stat, table};
 use super::numbers::{NOTHING, count, generation, month, of, percent, title, whole_percent};
 
 /// Groups that are drawn together; more could not be told apart.
@@ -47,7 +47,8 @@ fn basis_name(basis: Basis) -> &'static str {
 
 /// The choices, as links: what is shown now is marked.
 fn choices(here: &Here, measured: &Retention) -> Markup {
-    let (subject, basis, by) = (subject_name(measured.subject), basis_name(measured.basis), by_name(measured.by));
+    let (subject, basis, by) =
+        (subject_name(measured.subject), basis_name(measured.basis), by_name(measured.by));
     let to = |subject: &str, basis: &str, by: &str| {
         let subject = if subject == "pairs" { "" } else { subject };
         let basis = if basis == "record" { "" } else { basis };
@@ -103,7 +104,11 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
     };
     let lives: u64 = measured.strata.iter().map(|one| one.n).sum();
     let ended: u64 = measured.strata.iter().map(|one| one.events).sum();
-    let keep = [("behind", "retention"), ("subject", subject_name(measured.subject)), ("basis", basis_name(measured.basis))];
+    let keep = [
+        ("behind", "retention"),
+        ("subject", subject_name(measured.subject)),
+        ("basis", basis_name(measured.basis)),
+    ];
     let events = here.link("/history", &keep);
     let main = html! {
         h1 { "Retention" }
@@ -266,7 +271,8 @@ fn stacked(endings: &Retention, watched: u32, what: &str) -> Markup {
     if all.events == 0 {
         return empty(TITLE, "There is nothing to draw: nothing has ended up to this day.");
     }
-    let days: Vec<u32> = all.at.iter().filter(|point| point.survival.is_some()).map(|point| point.day).collect();
+    let days: Vec<u32> =
+        all.at.iter().filter(|point| point.survival.is_some()).map(|point| point.day).collect();
     if days.len() < 2 {
         return empty(TITLE, "There is nothing to draw yet: nobody was watched for long enough.");
     }
@@ -280,7 +286,8 @@ fn stacked(endings: &Retention, watched: u32, what: &str) -> Markup {
         .iter()
         .map(|cause| {
             let (name, class) = name(cause.class);
-            let shares = cause.at.iter().take(days.len()).map(|point| point.incidence.unwrap_or(0.0)).collect();
+            let shares =
+                cause.at.iter().take(days.len()).map(|point| point.incidence.unwrap_or(0.0)).collect();
             Layer { name: name.to_owned(), class, shares }
         })
         .collect();
@@ -304,10 +311,16 @@ fn stacked(endings: &Retention, watched: u32, what: &str) -> Markup {
         &Drawing { id: "endings", title: TITLE, says: &says, definition: "endings" },
         &none(),
         |sheet| {
-            let ticks: Vec<u32> = ticks(last, sheet.is_narrow()).into_iter().filter(|day| *day <= last).collect();
+            let ticks: Vec<u32> =
+                ticks(last, sheet.is_narrow()).into_iter().filter(|day| *day <= last).collect();
             charts::stacked(sheet, &days, &layers, &ticks)
         },
-        &table("Ways of ending by day", &["Day", "As planned", "Early, by choice", "Early, from outside", "Go on"], &rows, 0),
+        &table(
+            "Ways of ending by day",
+            &["Day", "As planned", "Early, by choice", "Early, from outside", "Go on"],
+            &rows,
+            0,
+        ),
     )
 }
 
@@ -344,9 +357,9 @@ fn cohorts(cohorts: &[Cohort], what: &str) -> Markup {
                         @for at in &cohort.at {
                             @match at.retained.value {
                                 None => { td { span.quiet { (NOTHING) } } }
-                                Some(share) => {
-                                    td class={ (shade(share)) @if !at.mature { " immature" } } {
-                                        b { (whole_percent(share)) }
+                                Some(kept) => {
+                                    td class={ (shade(kept)) @if !at.mature { " immature" } } {
+                                        b { (whole_percent(kept)) }
                                         small { (count(at.retained.numerator)) " of " (count(at.retained.denominator)) }
                                     }
                                 }

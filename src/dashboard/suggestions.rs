@@ -27,7 +27,8 @@ pub fn page(
     why_not: Option<NotNow>,
     next: Option<&str>,
 ) -> Markup {
-    let skills = |skills: &[Slug]| skills.iter().map(|skill| title(skill.as_str())).collect::<Vec<_>>().join(", ");
+    let skills =
+        |skills: &[Slug]| skills.iter().map(|skill| title(skill.as_str())).collect::<Vec<_>>().join(", ");
     let rows: Vec<Vec<Markup>> = suggestions
         .items
         .iter()

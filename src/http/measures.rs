@@ -378,8 +378,7 @@ async fn answer<T: Serialize>(
     let id = program.id;
     let write = move |models: &ReadModels, known: Known| {
         let measured = measure(models, known.as_of)?;
-        let body =
-            Body { program: id, known_at: Head { size: known.size, root: B64(known.root) }, measured };
+        let body = Body { program: id, known_at: Head { size: known.size, root: B64(known.root) }, measured };
         Ok(Bytes::from(serde_json::to_vec(&body).expect("a view is plain data")))
     };
     Ok(json_bytes(written(app, program, when, asked, write).await?))

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use mentorlog_events::entry::Envelope;
 use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
 use mentorlog_events::record::Record;
-use mentorlog_events::time::Day;
+use mentorlog_events::time::{Day, Timestamp};
 use mentorlog_projections::listings::{PairsAsked, PeopleAsked};
 use mentorlog_projections::program::ProgramView;
 use mentorlog_projections::read_models::ReadModels;
@@ -54,7 +54,8 @@ const SEARCHED: u64 = 20_000;
 const BLOCK: u64 = 1024;
 
 /// What browsers may do with a page: what comes from here, and nothing else.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
+const POLICY: &str =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
 
 type Shell = Result<Response, Problem>;
 
@@ -78,6 +79,10 @@ pub(super) fn routes() -> Router<Arc<App>> {
 }
 
 /// The one place where a page asks who is looking: a page shows what the API answers the same caller.
+#[allow(
+    clippy::unnecessary_wraps,
+    reason = "without tokens there is nobody to refuse; with them this is where"
+)]
 fn may_look(_app: &App) -> Result<(), Problem> {
     Ok(())
 }
@@ -215,8 +220,12 @@ async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Response {
         Parameters::read(uri.query())?.finish()?;
         may_look(&app)?;
         let now = app.published.clock.now();
-        let all: Vec<ProgramView> =
-            app.published.programs().iter().filter_map(|program| program.view().models.program(now)).collect();
+        let all: Vec<ProgramView> = app
+            .published
+            .programs()
+            .iter()
+            .filter_map(|program| program.view().models.program(now))
+            .collect();
         Ok(sent(written_out(programs::page(&all))))
     };
     shown(page())
@@ -235,7 +244,11 @@ async fn overview(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Ur
         let program = find(&app, &name)?;
         made(&app, program, when, Section::Overview, String::new(), move |models, view, here| {
             let as_of = here.as_of;
-            let health = when.as_of.is_none().then(|| models.health(as_of, overview::SHOWN));
+            // Where things stood before the last entry is not kept.
+            let recorded = models.day(view.recorded_at);
+            let health = (recorded <= Some(as_of)).then(|| models.health(as_of, overview::SHOWN));
+            let end = models.start_of(as_of.plus_days(1)).map(|next| next.as_micros() - 1);
+            let then = end.and_then(Timestamp::from_micros);
             let reciprocity = models.reciprocity(reciprocity::Asked::as_of(as_of));
             let retention = models
                 .retention(&retention::Asked::as_of(as_of))
@@ -244,6 +257,7 @@ async fn overview(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Ur
             let shown = Overview {
                 program: view,
                 health: health.as_ref(),
+                then: then.filter(|then| *then >= view.opened_at),
                 reciprocity: &reciprocity,
                 retention: &retention,
                 months: &months,
@@ -323,7 +337,10 @@ async fn retention(State(app): State<Arc<App>>, Path(name): Path<String>, uri: U
                 ("basis", word(lives.basis == Basis::Activity, "activity")),
                 ("by", lives.by.map(by_word).unwrap_or_default().to_owned()),
             ];
-            Ok(curves::page(&here, &curves::Curves { measured: &measured, endings: endings.as_ref(), watched }))
+            Ok(curves::page(
+                &here,
+                &curves::Curves { measured: &measured, endings: endings.as_ref(), watched },
+            ))
         })
         .await
     };
@@ -360,18 +377,25 @@ async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) 
         };
         query.finish()?;
         let program = find(&app, &name)?;
-        made(&app, program, now_if_only_a_day(when), Section::Pairs, format!("{asked:?} {:?}", when.as_of), move |models, _, mut here| {
-            here.asked.as_of = when.as_of;
-            let listing = models.list_pairs(asked, here.as_of);
-            here.keep = vec![
-                ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
-                ("stalled", if asked.stalled { "true".to_owned() } else { String::new() }),
-                ("participant", asked.participant.map(|id| id.to_string()).unwrap_or_default()),
-                ("order", asked.order.as_str().to_owned()),
-            ];
-            let today = here.as_of;
-            Ok(pairs::list(&here, asked, &listing, today))
-        })
+        made(
+            &app,
+            program,
+            now_if_only_a_day(when),
+            Section::Pairs,
+            format!("{asked:?} {:?}", when.as_of),
+            move |models, _, mut here| {
+                here.asked.as_of = when.as_of;
+                let listing = models.list_pairs(asked, here.as_of);
+                here.keep = vec![
+                    ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
+                    ("stalled", if asked.stalled { "true".to_owned() } else { String::new() }),
+                    ("participant", asked.participant.map(|id| id.to_string()).unwrap_or_default()),
+                    ("order", asked.order.as_str().to_owned()),
+                ];
+                let today = here.as_of;
+                Ok(pairs::list(&here, asked, &listing, today))
+            },
+        )
         .await
     };
     shown(page.await)
@@ -396,7 +420,12 @@ fn line(record: &Record) -> Result<Line, Problem> {
 }
 
 /// The newest events of a subject, and how many there are.
-fn newest(app: &App, program: &Program, models: &ReadModels, subject: Uuid) -> Result<(Vec<Line>, u64), Problem> {
+fn newest(
+    app: &App,
+    program: &Program,
+    models: &ReadModels,
+    subject: Uuid,
+) -> Result<(Vec<Line>, u64), Problem> {
     let seqs: Vec<u64> = models.timeline(subject).into_iter().flatten().collect();
     let newest: Vec<u64> = seqs.iter().rev().take(EVENTS).copied().collect();
     Ok((read_lines(&app.published, program.id.into(), &newest)?, seqs.len() as u64))
@@ -410,17 +439,27 @@ async fn pair(State(app): State<Arc<App>>, Path((name, pair)): Path<(String, Str
         let program = find(&app, &name)?;
         let pair: PairId = id(&pair, "pair")?;
         let (app_too, program_too) = (app.clone(), program.clone());
-        made(&app, program, now_if_only_a_day(when), Section::Pairs, format!("one {pair} {:?}", when.as_of), move |models, _, mut here| {
-            here.asked.as_of = when.as_of;
-            let today = here.as_of;
-            let view = models.pair(pair, today);
-            let view = view.ok_or_else(|| Problem::new(Code::NotFound, format_args!("there is no pair {pair} in this program")))?;
-            let sessions = models.sessions_of_pair(pair, SESSIONS).unwrap_or_default();
-            let (lines, events) = newest(&app_too, &program_too, models, pair.0)?;
-            let idle_days = models.idle_days(pair, today);
-            let one = pairs::One { pair: &view, sessions: &sessions, idle_days, lines: &lines, events, today };
-            Ok(pairs::one(&here, &one))
-        })
+        made(
+            &app,
+            program,
+            now_if_only_a_day(when),
+            Section::Pairs,
+            format!("one {pair} {:?}", when.as_of),
+            move |models, _, mut here| {
+                here.asked.as_of = when.as_of;
+                let today = here.as_of;
+                let view = models.pair(pair, today);
+                let view = view.ok_or_else(|| {
+                    Problem::new(Code::NotFound, format_args!("there is no pair {pair} in this program"))
+                })?;
+                let sessions = models.sessions_of_pair(pair, SESSIONS).unwrap_or_default();
+                let (lines, events) = newest(&app_too, &program_too, models, pair.0)?;
+                let idle_days = models.idle_days(pair, today);
+                let one =
+                    pairs::One { pair: &view, sessions: &sessions, idle_days, lines: &lines, events, today };
+                Ok(pairs::one(&here, &one))
+            },
+        )
         .await
     };
     shown(page.await)
@@ -440,18 +479,25 @@ async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>, uri
         query.finish()?;
         let program = find(&app, &name)?;
         let key = format!("{asked:?} {:?}", when.as_of);
-        made(&app, program, now_if_only_a_day(when), Section::Participants, key, move |models, view, mut here| {
-            here.asked.as_of = when.as_of;
-            let listing = models.list_people(&asked);
-            let generations: Vec<_> =
-                view.participants.by_generation.iter().map(|row| row.generation.clone()).collect();
-            here.keep = vec![
-                ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
-                ("generation", asked.generation.as_ref().map(ToString::to_string).unwrap_or_default()),
-                ("order", asked.order.as_str().to_owned()),
-            ];
-            Ok(participants::list(&here, &asked, &listing, &generations))
-        })
+        made(
+            &app,
+            program,
+            now_if_only_a_day(when),
+            Section::Participants,
+            key,
+            move |models, view, mut here| {
+                here.asked.as_of = when.as_of;
+                let listing = models.list_people(&asked);
+                let generations: Vec<_> =
+                    view.participants.by_generation.iter().map(|row| row.generation.clone()).collect();
+                here.keep = vec![
+                    ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
+                    ("generation", asked.generation.as_ref().map(ToString::to_string).unwrap_or_default()),
+                    ("order", asked.order.as_str().to_owned()),
+                ];
+                Ok(participants::list(&here, &asked, &listing, &generations))
+            },
+        )
         .await
     };
     shown(page.await)
@@ -470,17 +516,29 @@ async fn participant(
         let who: ParticipantId = id(&participant, "participant")?;
         let (app_too, program_too) = (app.clone(), program.clone());
         let key = format!("one {who} {:?}", when.as_of);
-        made(&app, program, now_if_only_a_day(when), Section::Participants, key, move |models, _, mut here| {
-            here.asked.as_of = when.as_of;
-            let today = here.as_of;
-            let view = models.participant(who);
-            let view = view.ok_or_else(|| Problem::new(Code::NotFound, format_args!("there is no participant {who} in this program")))?;
-            let asked = PairsAsked { participant: Some(who), limit: ROWS, ..PairsAsked::default() };
-            let listing = models.list_pairs(asked, today);
-            let (lines, events) = newest(&app_too, &program_too, models, who.0)?;
-            let one = participants::One { person: &view, pairs: &listing, lines: &lines, events, today };
-            Ok(participants::one(&here, &one))
-        })
+        made(
+            &app,
+            program,
+            now_if_only_a_day(when),
+            Section::Participants,
+            key,
+            move |models, _, mut here| {
+                here.asked.as_of = when.as_of;
+                let today = here.as_of;
+                let view = models.participant(who);
+                let view = view.ok_or_else(|| {
+                    Problem::new(
+                        Code::NotFound,
+                        format_args!("there is no participant {who} in this program"),
+                    )
+                })?;
+                let asked = PairsAsked { participant: Some(who), limit: ROWS, ..PairsAsked::default() };
+                let listing = models.list_pairs(asked, today);
+                let (lines, events) = newest(&app_too, &program_too, models, who.0)?;
+                let one = participants::One { person: &view, pairs: &listing, lines: &lines, events, today };
+                Ok(participants::one(&here, &one))
+            },
+        )
         .await
     };
     shown(page.await)
@@ -502,9 +560,8 @@ async fn suggestions(State(app): State<Arc<App>>, Path(name): Path<String>, uri:
             let view = program.view();
             (view.models.program(now), view.models.day(now))
         };
-        let (view, today) = view
-            .zip(today)
-            .ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
+        let (view, today) =
+            view.zip(today).ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
         let known = Known { as_of: today, size, root };
         let here = here(&program, &view, known, &when, Section::Suggestions);
         Ok(sent(written_out(suggestions::page(&here, participant, &found, not_now, next.as_deref()))))
@@ -561,7 +618,10 @@ async fn history(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri
             }
             Some("retention") => {
                 let asked = vec![
-                    ("subject", if lives.subject == Subject::Pairs { "pairs" } else { "participants" }.to_owned()),
+                    (
+                        "subject",
+                        if lives.subject == Subject::Pairs { "pairs" } else { "participants" }.to_owned(),
+                    ),
                     ("basis", if lives.basis == Basis::Record { "record" } else { "activity" }.to_owned()),
                 ];
                 let key = format!("retention {:?} {:?} {after:?}", lives.subject, lives.basis);
@@ -572,8 +632,10 @@ async fn history(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri
                 };
                 behind_a_figure(&app, program, when, Shown::Behind("retention", asked), key, seqs).await
             }
-            Some(_) => Err(Problem::new(Code::MalformedParameter, "`behind` must be reciprocity or retention")
-                .with("parameter", "behind")),
+            Some(_) => {
+                Err(Problem::new(Code::MalformedParameter, "`behind` must be reciprocity or retention")
+                    .with("parameter", "behind"))
+            }
         }
     };
     shown(page.await)
@@ -602,7 +664,8 @@ async fn behind_a_figure(
         Ok(Bytes::from(serde_json::to_vec(&behind).expect("numbers and a day")))
     });
     let positions = positions.await?;
-    let behind: Behind = serde_json::from_slice(&positions).map_err(|error| Problem::new(Code::Internal, error))?;
+    let behind: Behind =
+        serde_json::from_slice(&positions).map_err(|error| Problem::new(Code::Internal, error))?;
     let app = app.clone();
     let read = move || {
         let lines = read_lines(&app.published, program.id.into(), &behind.seqs)?;
@@ -679,7 +742,10 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
         Some(id) => {
             let seqs = program.view().models.timeline(id);
             let Some(seqs) = seqs else {
-                return Err(Problem::new(Code::NotFound, format_args!("nothing in this program has the id {id}")));
+                return Err(Problem::new(
+                    Code::NotFound,
+                    format_args!("nothing in this program has the id {id}"),
+                ));
             };
             let all: Vec<u64> = seqs.filter(|seq| *seq < size).collect();
             total = name.is_none().then_some(all.len() as u64);
@@ -707,7 +773,8 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
         ("type", name.clone().unwrap_or_default()),
         ("subject", subject.map(|id| id.to_string()).unwrap_or_default()),
     ];
-    let history = History { shown: &shown, name: name.as_deref(), lines: &lines, total, next, stopped, names: &names };
+    let history =
+        History { shown: &shown, name: name.as_deref(), lines: &lines, total, next, stopped, names: &names };
     Ok(sent(written_out(history::page(&here, &history))))
 }
 
@@ -748,7 +815,8 @@ fn gathered(app: &App, program: &Program, view: &ProgramView) -> Audit {
             });
             keys.collect()
         });
-        let registry = keybook.of(LedgerId::REGISTRY).and_then(|of| of.keys.last().map(|key| key.vkey.to_string()));
+        let registry =
+            keybook.of(LedgerId::REGISTRY).and_then(|of| of.keys.last().map(|key| key.vkey.to_string()));
         (keys.unwrap_or_default(), registry)
     };
     let witnesses = published.witnesses().iter().map(|witness| {

@@ -31,11 +31,17 @@ fn small() -> Town {
         (0xe, "gen-z", ["design", "short-video"], ["budgeting", "law"]),
         (0x1e, "unknown", ["budgeting", "writing"], ["law", "design"]),
     ] {
-        town.done("enrol", &json!({ "participant": id(n), "generation": generation, "offered": offered, "sought": sought }));
+        town.done(
+            "enrol",
+            &json!({ "participant": id(n), "generation": generation, "offered": offered, "sought": sought }),
+        );
     }
     for (n, a, b) in [(0, 0xa, 0xb), (1, 0xc, 0xd), (2, 0xd, 0xe)] {
         let pair = id(PAIR + n);
-        town.done("propose-pair", &json!({ "actor": format!("participant:{}", id(a)), "pair": pair, "a": id(a), "b": id(b) }));
+        town.done(
+            "propose-pair",
+            &json!({ "actor": format!("participant:{}", id(a)), "pair": pair, "a": id(a), "b": id(b) }),
+        );
         if n < 2 {
             town.done("accept-pair", &json!({ "actor": format!("participant:{}", id(b)), "pair": pair }));
         }
@@ -43,7 +49,9 @@ fn small() -> Town {
     town.advance(86_400);
     let mut session = |n: u32, pair: u32, teacher: u32, other: Option<u32>, hour: u32| {
         let mut exchanges = vec![json!({ "teacher": id(teacher), "skill": "negotiation", "minutes": 30 })];
-        exchanges.extend(other.map(|other| json!({ "teacher": id(other), "skill": "short-video", "minutes": 20 })));
+        exchanges.extend(
+            other.map(|other| json!({ "teacher": id(other), "skill": "short-video", "minutes": 20 })),
+        );
         let body = json!({
             "actor": format!("participant:{}", id(teacher)), "session": id(0xe0 + n), "pair": id(PAIR + pair),
             "occurred_at": format!("2026-09-22T{hour:02}:00:00Z"), "minutes": 60, "mode": "video", "exchanges": exchanges,
@@ -54,9 +62,15 @@ fn small() -> Town {
     session(1, 0, 0xa, None, 10);
     session(2, 1, 0xc, None, 9);
     session(3, 1, 0xc, None, 11);
-    town.done("confirm-session", &json!({ "actor": format!("participant:{}", id(0xb)), "session": id(0xe0), "version": 1 }));
+    town.done(
+        "confirm-session",
+        &json!({ "actor": format!("participant:{}", id(0xb)), "session": id(0xe0), "version": 1 }),
+    );
     town.done("rate-exchange", &json!({ "actor": format!("participant:{}", id(0xb)), "session": id(0xe0), "teacher": id(0xa), "skill": "negotiation", "rating": 5 }));
-    town.done("dispute-session", &json!({ "actor": format!("participant:{}", id(0xd)), "session": id(0xe3) }));
+    town.done(
+        "dispute-session",
+        &json!({ "actor": format!("participant:{}", id(0xd)), "session": id(0xe3) }),
+    );
     town
 }
 
@@ -95,10 +109,14 @@ fn readable(markup: &str) -> String {
             let id = &rest[..36];
             out.push_str(if id.starts_with("00000000-") { id } else { "[id]" });
             rest = &rest[36..];
-        } else if next.is_ascii_alphanumeric() && !out.ends_with(|c: char| c.is_ascii_alphanumeric() || "/+-_".contains(c)) {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c))).unwrap_or(rest.len());
+        } else if next.is_ascii_alphanumeric()
+            && !out.ends_with(|c: char| c.is_ascii_alphanumeric() || "/+-_".contains(c))
+        {
+            let end =
+                rest.find(|c: char| !(c.is_ascii_alphanumeric() || "+/=".contains(c))).unwrap_or(rest.len());
             let word = &rest[..end];
-            let mixed = word.bytes().any(|b| b.is_ascii_uppercase()) && word.bytes().any(|b| b.is_ascii_digit());
+            let mixed =
+                word.bytes().any(|b| b.is_ascii_uppercase()) && word.bytes().any(|b| b.is_ascii_digit());
             if word.len() >= 22 && mixed {
                 out.push_str("[base64]");
                 rest = &rest[end..];
@@ -138,7 +156,11 @@ fn a_page_comes_with_its_policy_and_nothing_inline_and_is_small() {
         assert_eq!(text.matches("<script").count(), 1, "{path}");
         assert!(text.contains("<script type=\"module\" src=\"/assets/"), "{path}");
     }
-    assert_eq!(town.client.get("/v1/programs").header("content-security-policy"), None, "an answer is no page");
+    assert_eq!(
+        town.client.get("/v1/programs").header("content-security-policy"),
+        None,
+        "an answer is no page"
+    );
 }
 
 #[test]
@@ -151,7 +173,10 @@ fn a_program_named_with_markup_is_text() {
         let answer = page(&mut town, &path);
         assert!(!answer.text().contains("<script>alert"), "{path}");
         if path != "/definitions" {
-            assert!(answer.text().contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;co&quot;"), "{path}");
+            assert!(
+                answer.text().contains("&lt;script&gt;alert(1)&lt;/script&gt; &amp; &quot;co&quot;"),
+                "{path}"
+            );
         }
     }
     let other = town.client.get("/p/%3Cscript%3E");
@@ -165,7 +190,15 @@ fn an_empty_program_says_why_there_is_nothing_to_draw() {
     town.open();
     for (path, sentences) in [
         ("/p/spring", vec!["no session was recorded up to this day", "Nothing was proposed yet"]),
-        ("/p/spring/reciprocity", vec!["nobody taught anybody", "no pair has taught", "two months with sessions", "nobody said yet what they offer"]),
+        (
+            "/p/spring/reciprocity",
+            vec![
+                "nobody taught anybody",
+                "no pair has taught",
+                "two months with sessions",
+                "nobody said yet what they offer",
+            ],
+        ),
         ("/p/spring/retention", vec!["nobody started up to this day"]),
         ("/p/spring/pairs", vec!["No pair is like that"]),
         ("/p/spring/participants", vec!["Nobody is like that"]),
@@ -181,7 +214,8 @@ fn an_empty_program_says_why_there_is_nothing_to_draw() {
 
 /// What a page says a figure is: its integers and its text.
 fn figure(page: &str, name: &str) -> (u64, u64, String) {
-    let from = page.find(&format!("data-figure=\"{name}\"")).unwrap_or_else(|| panic!("{name} is not on the page"));
+    let from =
+        page.find(&format!("data-figure=\"{name}\"")).unwrap_or_else(|| panic!("{name} is not on the page"));
     let rest = &page[from..];
     let attribute = |which: &str| -> u64 {
         let from = rest.find(which).unwrap() + which.len();
@@ -204,7 +238,12 @@ fn the_numbers_of_a_page_are_those_of_the_api() {
     let mut town = small();
     let size = town.size();
     let mut checked = 0;
-    for time in [String::new(), "?as_of=2026-09-21".into(), format!("?known_at={}", size - 3), format!("?as_of=2026-09-22&known_at={}", size - 1)] {
+    for time in [
+        String::new(),
+        "?as_of=2026-09-21".into(),
+        format!("?known_at={}", size - 3),
+        format!("?as_of=2026-09-22&known_at={}", size - 1),
+    ] {
         let api = town.client.get(&format!("/v1/programs/spring/reciprocity{time}")).json();
         let reciprocity = page(&mut town, &format!("/p/spring/reciprocity{time}")).text().to_owned();
         let overview = page(&mut town, &format!("/p/spring{time}")).text().to_owned();
@@ -223,7 +262,9 @@ fn the_numbers_of_a_page_are_those_of_the_api() {
             assert_same(&reciprocity, name, &api["figures"][at]);
             checked += 1;
         }
-        for (name, at) in [("weighted-reciprocity", "weighted_reciprocity"), ("two-way-pair-share", "two_way_pair_share")] {
+        for (name, at) in
+            [("weighted-reciprocity", "weighted_reciprocity"), ("two-way-pair-share", "two_way_pair_share")]
+        {
             assert_same(&overview, name, &api["figures"][at]);
         }
         let retention = page(&mut town, &format!("/p/spring/retention{time}")).text().to_owned();
@@ -274,8 +315,13 @@ fn every_link_leads_somewhere_and_keeps_the_moment() {
     assert!(seen.len() > 100, "{} pages were walked", seen.len());
     let moved = page(&mut town, &known).text().to_owned();
     let links = moved.split("href=\"/p/spring").skip(1).filter_map(|rest| rest.split('"').next());
-    let kept = links.filter(|link| !link.is_empty()).map(|link| link.contains("known_at=") && link.contains("as_of=2026-09-22"));
-    assert!(kept.clone().count() > 10 && kept.filter(|kept| !kept).count() <= 1, "only `Back to now` leaves the moment");
+    let kept = links
+        .filter(|link| !link.is_empty())
+        .map(|link| link.contains("known_at=") && link.contains("as_of=2026-09-22"));
+    assert!(
+        kept.clone().count() > 10 && kept.filter(|kept| !kept).count() <= 1,
+        "only `Back to now` leaves the moment"
+    );
 }
 
 #[test]
@@ -307,7 +353,8 @@ fn what_is_wrong_with_a_query_is_said_on_a_page() {
 fn assets_are_kept_for_ever_under_the_name_of_their_content() {
     let mut town = small();
     let home = page(&mut town, "/").text().to_owned();
-    let assets: Vec<String> = home.split('"').filter(|text| text.starts_with("/assets/")).map(str::to_owned).collect();
+    let assets: Vec<String> =
+        home.split('"').filter(|text| text.starts_with("/assets/")).map(str::to_owned).collect();
     assert_eq!(assets.len(), 2, "{assets:?}");
     for path in assets {
         let answer = town.client.get(&path);
@@ -322,7 +369,10 @@ fn assets_are_kept_for_ever_under_the_name_of_their_content() {
 fn the_history_is_paged_and_filtered_without_losing_a_line() {
     let mut town = small();
     let seqs = |text: &str| -> Vec<u64> {
-        text.split("id=\"entry-").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect()
+        text.split("id=\"entry-")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap().parse().unwrap())
+            .collect()
     };
     let all = seqs(page(&mut town, "/p/spring/history").text());
     let size = town.size();
@@ -335,12 +385,14 @@ fn the_history_is_paged_and_filtered_without_losing_a_line() {
     assert_eq!(logged.len(), 4);
     let pair = seqs(page(&mut town, &format!("/p/spring/history?subject={}", id(PAIR))).text());
     let api = town.client.get(&format!("/v1/programs/spring/events?subject={}", id(PAIR))).json();
-    let wanted: Vec<u64> = api["events"].as_array().unwrap().iter().map(|one| one["seq"].as_u64().unwrap()).collect();
+    let wanted: Vec<u64> =
+        api["events"].as_array().unwrap().iter().map(|one| one["seq"].as_u64().unwrap()).collect();
     assert_eq!(pair, wanted);
     for figure in ["reciprocity", "retention"] {
         let behind = seqs(page(&mut town, &format!("/p/spring/history?behind={figure}")).text());
         let api = town.client.get(&format!("/v1/programs/spring/{figure}?explain=true")).json();
-        let wanted: Vec<u64> = api["explain"]["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()).collect();
+        let wanted: Vec<u64> =
+            api["explain"]["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()).collect();
         assert_eq!(behind, wanted, "{figure}");
     }
 }

@@ -33,12 +33,19 @@ fn the_close_of_a_month_is_what_the_figure_was_on_its_last_day() {
         let months = models.months(day, usize::MAX);
         for month in &months {
             let then = models.reciprocity(Asked::as_of(month.close));
-            assert_eq!(month.two_way_pair_share, then.figures.two_way_pair_share, "{} as of {day}", month.month);
+            assert_eq!(
+                month.two_way_pair_share, then.figures.two_way_pair_share,
+                "{} as of {day}",
+                month.month
+            );
         }
         let all = models.reciprocity(Asked::as_of(day));
         assert_eq!(months.iter().map(|month| month.sessions).sum::<u64>(), all.sessions, "{day}");
-        assert_eq!(months.iter().map(|month| month.minutes).sum::<u64>(),
-            all.flow.iter().map(|cell| cell.minutes).sum::<u64>(), "{day}");
+        assert_eq!(
+            months.iter().map(|month| month.minutes).sum::<u64>(),
+            all.flow.iter().map(|cell| cell.minutes).sum::<u64>(),
+            "{day}"
+        );
         assert!(models.months(day, 1).len() <= 1);
         seen = seen.max(months.len());
     }
@@ -73,10 +80,13 @@ fn a_listing_has_everything_once_in_whatever_order() {
     for order in PeopleOrder::ALL {
         let asked = PeopleAsked { order, limit: usize::MAX, ..PeopleAsked::default() };
         let listed = models.list_people(&asked).items;
-        let ids = |people: &[crate::participants::ParticipantView]| people.iter().map(|one| one.participant).collect::<BTreeSet<_>>();
+        let ids = |people: &[crate::participants::ParticipantView]| {
+            people.iter().map(|one| one.participant).collect::<BTreeSet<_>>()
+        };
         assert_eq!((listed.len(), ids(&listed)), (people.len(), ids(&people)), "{order:?}");
     }
-    let nobody = PeopleAsked { generation: Some(slug("no-such-generation")), limit: 9, ..PeopleAsked::default() };
+    let nobody =
+        PeopleAsked { generation: Some(slug("no-such-generation")), limit: 9, ..PeopleAsked::default() };
     assert_eq!(models.list_people(&nobody).total, 0);
 }
 
@@ -85,7 +95,11 @@ fn those_idle_longest_come_first() {
     let models = check(&story());
     let today = on(300).1;
     let asked = PairsAsked { state: Some(PairState::Active), limit: 99, ..PairsAsked::default() };
-    let idle: Vec<u32> =
-        models.list_pairs(asked, today).items.iter().filter_map(|pair| models.idle_days(pair.pair, today)).collect();
+    let idle: Vec<u32> = models
+        .list_pairs(asked, today)
+        .items
+        .iter()
+        .filter_map(|pair| models.idle_days(pair.pair, today))
+        .collect();
     assert!(idle.is_sorted_by(|one, next| one >= next), "{idle:?}");
 }

@@ -296,7 +296,8 @@ impl Story {
         let logger = self.sessions[session].logger;
         let more = u32::try_from(self.chance.between(1, 4)).unwrap_or(1) * 5;
         let row = &mut self.sessions[session];
-        let gone = row.exchanges.iter().any(|taught| self.has_been_retired && taught.skill == super::HAS_BEEN);
+        let gone =
+            row.exchanges.iter().any(|taught| self.has_been_retired && taught.skill == super::HAS_BEEN);
         if matches!(row.stage, Stage::Held | Stage::Voided) || !self.people[logger].is_there() || gone {
             return;
         }

@@ -35,9 +35,10 @@ impl Story {
             && self.has_room(one)
             && self.has_room(other)
             && !self.apart.contains(&(one.min(other), one.max(other)))
-            && !self.pairs.iter().any(|pair| {
-                pair.phase != Phase::Over && pair.two.contains(&one) && pair.two.contains(&other)
-            })
+            && !self
+                .pairs
+                .iter()
+                .any(|pair| pair.phase != Phase::Over && pair.two.contains(&one) && pair.two.contains(&other))
     }
 
     fn has_room(&self, person: usize) -> bool {
@@ -197,7 +198,8 @@ impl Story {
         let span = i64::from(self.span()).max(1);
         let elapsed = i64::from(self.today().number() - self.setting.opens.number());
         let ripe = u64::try_from(elapsed * 100 / span).unwrap_or_default().min(100);
-        let older = u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
+        let older =
+            u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
         let style = self.chance.weighted(&[
             (Style::OneWay(0), 22 + 8 * older),
             (Style::OneWay(1), 14 + ripe / 5),
