@@ -6,6 +6,7 @@ mod attacks;
 mod backup;
 mod bundles;
 mod cli;
+mod demo;
 mod durability;
 mod faults;
 mod gauges;

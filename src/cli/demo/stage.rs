@@ -92,19 +92,20 @@ pub struct Played {
     pub refused: Vec<String>,
 }
 
-/// Plays a story from the opening of its program to its end. `advance` is told of every command.
+/// Plays a story, whose steps these are, from the opening of its program to its end. `advance` is told of each step.
 pub async fn play(
-    story: &mut Story,
+    story: &Story,
+    steps: Vec<Step>,
     writer: &Writer,
     timepiece: &Timepiece,
-    mut advance: impl FnMut(u64),
+    mut advance: impl FnMut(),
 ) -> Result<Played, Refusal> {
     let (at, caller, opening) = story.opening();
     timepiece.follow([at]);
     writer.open_program(opening, caller, None).await?;
     let mut played = Played { accepted: 1, refused: Vec::new() };
     let mut waiting = Vec::with_capacity(BATCH_MAX);
-    for step in story.play() {
+    for step in steps {
         match step.deed {
             Deed::Ask(..) => waiting.push(step),
             Deed::Tick => {
@@ -118,7 +119,7 @@ pub async fn play(
         if waiting.len() == BATCH_MAX {
             ask(story, writer, timepiece, &mut waiting, &mut played).await?;
         }
-        advance(1);
+        advance();
     }
     ask(story, writer, timepiece, &mut waiting, &mut played).await?;
     Ok(played)

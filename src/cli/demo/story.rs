@@ -31,6 +31,9 @@ const STALL_DAYS: i64 = 45;
 /// Days a proposal waits, as in the policy the story opens its program with.
 const PROPOSAL_DAYS: i64 = 14;
 
+/// Most open pairs of somebody, to begin with.
+const FIRST_CAPACITY: u32 = 2;
+
 /// Days a pair is agreed for.
 const TERM_DAYS: i32 = 180;
 
@@ -61,6 +64,7 @@ pub struct Step {
 }
 
 /// What is done.
+#[allow(clippy::large_enum_variant, reason = "nearly every step is the large one")]
 pub enum Deed {
     /// Somebody asks for something.
     Ask(Caller, Command),
@@ -204,7 +208,7 @@ impl Story {
             sessions: Vec::new(),
             goals: Vec::new(),
             apart: BTreeSet::new(),
-            capacity: 2,
+            capacity: FIRST_CAPACITY,
             newcomer_known: setting.closes,
             has_been_retired: false,
             closed: false,
@@ -230,7 +234,7 @@ impl Story {
         let start = self.zone.start_of(self.setting.opens).expect("a day of this century");
         let number = |days: i64| u32::try_from(days).ok();
         let rules = RuleChanges {
-            capacity: Some(self.capacity),
+            capacity: Some(FIRST_CAPACITY),
             proposal_ttl_days: number(PROPOSAL_DAYS),
             term_days: number(TERM_DAYS.into()),
             confirmation: Some(Confirmation::Required),

@@ -18,6 +18,13 @@ use crate::writer::Caller;
 /// Time between two things that happen.
 const PAUSE: Duration = Duration::from_secs(4);
 
+/// Publishes the signed report of the last week that is over, as the office does on Mondays.
+pub async fn publish_report(connection: &mut Connection, program: &str) -> Result<(), ClientError> {
+    let path = format!("/v1/programs/{program}/reports");
+    let answer = connection.send(Method::POST, &path, "application/json", Bytes::from_static(b"{}")).await?;
+    connection.whole(answer).await.map(drop)
+}
+
 /// Goes on until the service does not answer any more, or wants to know who asks.
 pub async fn keep_going(mut story: Story, address: SocketAddr) {
     let server: Server = format!("http://{address}").parse().expect("an address is one of a server");

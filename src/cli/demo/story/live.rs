@@ -71,6 +71,9 @@ impl Story {
         let began = now.plus_minutes(-92);
         if since < began {
             self.meet_and_log(pair, began);
+            if self.chance.happens(80) {
+                self.confirm_by_mistake(self.sessions.len() - 1);
+            }
         }
     }
 }

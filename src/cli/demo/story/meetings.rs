@@ -69,18 +69,18 @@ impl Story {
         // What was to be learned is learned, little by little.
         let slower = i64::from(row.sessions / 3);
         let (pace, one_way) = (row.pace + slower, matches!(row.style, Style::OneWay(_)));
-        if one_way && row.sessions >= 2 && self.chance.happens(85) {
+        if one_way && row.sessions >= 2 && self.chance.happens(105) {
             // The one who learned so far has something to give as well.
             self.pairs[pair].style = if self.chance.happens(600) { Style::Turns } else { Style::Both };
         }
-        if self.chance.happens(if one_way { 48 } else { 30 }) {
+        if self.chance.happens(if one_way { 40 } else { 26 }) {
             match self.chance.below(10) {
                 // They find each other again.
                 0..=2 => return self.note_in(STALL_DAYS + 2, 90, Intention::Meet(pair)),
-                3..=7 => {
+                3..=6 => {
                     let reasons = [(EndReason::LostContact, 5), (EndReason::TimeConstraints, 3)];
                     let reason = self.chance.weighted(&reasons);
-                    self.note_in(STALL_DAYS, 130, Intention::Part(pair, reason));
+                    self.note_in(STALL_DAYS + 30, 260, Intention::Part(pair, reason));
                 }
                 _ => {}
             }
@@ -215,10 +215,10 @@ impl Story {
         };
         self.ask(self.as_person(person), command);
         match self.chance.below(1000) {
-            0..=24 => self.note_in(0, 4, Intention::Dispute(session)),
-            25..=39 => self.note_in(0, 1, Intention::Void(session)),
-            40..=69 => self.note_in(0, 2, Intention::Correct(session)),
-            70..=789 => self.note_in(0, 6, Intention::Confirm(session)),
+            0..=31 => self.note_in(0, 4, Intention::Dispute(session)),
+            32..=44 => self.note_in(0, 1, Intention::Void(session)),
+            45..=74 => self.note_in(0, 2, Intention::Correct(session)),
+            75..=789 => self.note_in(0, 6, Intention::Confirm(session)),
             _ => {}
         }
         for exchange in 0..self.sessions[session].exchanges.len() {
@@ -259,6 +259,15 @@ impl Story {
         }
     }
 
+    /// Who wrote it down confirms it as well, which is refused: the other one has to.
+    pub(super) fn confirm_by_mistake(&mut self, session: usize) {
+        let row = &self.sessions[session];
+        if row.stage == Stage::Logged {
+            let (logger, version) = (row.logger, row.revision);
+            self.ask(self.as_person(logger), ConfirmSession { session: row.id, version });
+        }
+    }
+
     pub(super) fn dispute(&mut self, session: usize) {
         let other = self.other_of(session);
         let row = &mut self.sessions[session];
@@ -268,7 +277,7 @@ impl Story {
         row.stage = Stage::Disputed;
         let command = DisputeSession { session: row.id, version: Some(row.revision), reason: None };
         self.ask(self.as_person(other), command);
-        self.note_in(1, 9, Intention::Settle(session));
+        self.note_in(2, 20, Intention::Settle(session));
     }
 
     /// A dispute comes to its end: corrected, taken back, or found to be none.
@@ -277,9 +286,9 @@ impl Story {
             return;
         }
         match self.chance.below(20) {
-            0..=9 => self.correct(session),
-            10..=13 => self.void(session),
-            14..=18 => {
+            0..=7 => self.correct(session),
+            8..=11 => self.void(session),
+            12..=15 => {
                 let other = self.other_of(session);
                 if self.people[other].is_there() {
                     // Whether it had been confirmed before does not matter any more: nobody confirms it again.
@@ -293,18 +302,26 @@ impl Story {
     }
 
     pub(super) fn correct(&mut self, session: usize) {
-        let logger = self.sessions[session].logger;
-        let more = u32::try_from(self.chance.between(1, 4)).unwrap_or(1) * 5;
-        let row = &mut self.sessions[session];
-        let gone =
-            row.exchanges.iter().any(|taught| self.has_been_retired && taught.skill == super::HAS_BEEN);
-        if matches!(row.stage, Stage::Held | Stage::Voided) || !self.people[logger].is_there() || gone {
+        let row = &self.sessions[session];
+        let (logger, began) = (row.logger, row.occurred_at);
+        let retired = row.exchanges.iter().any(|taught| self.is_retired(taught.skill));
+        if matches!(row.stage, Stage::Held | Stage::Voided) || !self.people[logger].is_there() || retired {
             return;
         }
-        let minutes = row.minutes + more;
-        if row.occurred_at.plus_minutes(minutes.into()) > self.now {
+        // It was longer than it says.
+        let minutes = row.minutes + u32::try_from(self.chance.between(1, 4)).unwrap_or(1) * 5;
+        let over = began.plus_minutes(minutes.into());
+        if over > self.now {
             return self.note_in(1, 2, Intention::Correct(session));
         }
+        let pair = self.sessions[session].pair;
+        let next =
+            |other: &Session| other.pair == pair && began < other.occurred_at && other.occurred_at < over;
+        if self.sessions.iter().any(next) {
+            return;
+        }
+        self.pairs[pair].quiet_since = self.pairs[pair].quiet_since.max(over);
+        let row = &mut self.sessions[session];
         for taught in &mut row.exchanges {
             taught.minutes = taught.minutes * minutes / row.minutes;
         }

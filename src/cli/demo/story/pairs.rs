@@ -122,7 +122,7 @@ impl Story {
 
     pub(super) fn look_for_somebody(&mut self, person: usize) {
         if self.people[person].can_pair() {
-            self.note_in(60, 260, Intention::LookForSomebody(person));
+            self.note_in(110, 360, Intention::LookForSomebody(person));
             self.propose(person);
         }
     }
@@ -202,9 +202,9 @@ impl Story {
             u64::from(self.people[self.pairs[pair].two[0]].meets(&self.people[self.pairs[pair].two[1]]));
         let style = self.chance.weighted(&[
             (Style::OneWay(0), 22 + 8 * older),
-            (Style::OneWay(1), 14 + ripe / 5),
-            (Style::Turns, 12 + ripe / 10),
-            (Style::Both, 8 + ripe / 12),
+            (Style::OneWay(1), 11 + ripe / 6),
+            (Style::Turns, 15 + ripe / 10),
+            (Style::Both, 11 + ripe / 12),
         ]);
         let term_ends = self.today().plus_days(TERM_DAYS);
         let pace = self.chance.between(9, 24);
@@ -226,8 +226,8 @@ impl Story {
     pub(super) fn intend_pair(&mut self, pair: usize) {
         self.note_in(2, 16, Intention::Meet(pair));
         let left = i64::from(self.pairs[pair].term_ends.number() - self.today().number());
-        self.note_in(left - 24, left, Intention::TermEnds(pair));
-        if self.chance.happens(75) {
+        self.note_in(left - 16, left + 20, Intention::TermEnds(pair));
+        if self.chance.happens(60) {
             let reason = self.chance.weighted(&[
                 (EndReason::MismatchValues, 3),
                 (EndReason::MismatchSkills, 4),
@@ -236,7 +236,7 @@ impl Story {
             ]);
             self.note_in(6, 50, Intention::Part(pair, reason));
         }
-        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 520 } else { 800 };
+        let mean = if matches!(self.pairs[pair].style, Style::OneWay(_)) { 1000 } else { 1800 };
         let reason = self.chance.weighted(&[
             (EndReason::TimeConstraints, 9),
             (EndReason::LostContact, 2),
@@ -247,7 +247,7 @@ impl Story {
         ]);
         let days = self.chance.days(mean);
         self.note_in(days, days, Intention::Part(pair, reason));
-        let days = self.chance.days(1600);
+        let days = self.chance.days(3200);
         self.note_in(days, days, Intention::Part(pair, EndReason::RoleOrLocationChange));
         let days = self.chance.days(7000);
         self.note_in(days, days, Intention::Part(pair, EndReason::ManagerDecision));
@@ -280,17 +280,21 @@ impl Story {
             return;
         }
         if self.pairs[pair].faded {
+            // Nobody is left who would look at the date.
+            if self.chance.happens(500) {
+                return self.note_in(40, 110, Intention::TermEnds(pair));
+            }
             return self.part(pair, EndReason::LostContact);
         }
         let Some(person) = self.one_of_the_two(pair) else { return };
-        if self.chance.happens(280) {
+        if self.chance.happens(360) {
             let term_ends_day = self.pairs[pair].term_ends.max(self.today()).plus_days(90);
             self.pairs[pair].term_ends = term_ends_day;
             let id = self.pairs[pair].id;
             self.ask(self.as_person(person), ExtendPair { pair: id, term_ends_day });
             return self.note_in(70, 90, Intention::TermEnds(pair));
         }
-        if self.chance.happens(120) {
+        if self.chance.happens(180) {
             // Nobody looked at the date.
             return self.note_in(30, 70, Intention::TermEnds(pair));
         }
@@ -353,15 +357,16 @@ impl Story {
         self.apart.insert((one.min(other), one.max(other)));
         let [participant, blocked] = [who, whom].map(|person| self.people[person].id);
         self.ask(self.as_person(who), BlockPairing { participant, other: blocked, reason: None });
-        self.note_in(30, 60, Intention::Unblock(who, whom));
+        // The first one finds, after a while, that it was a misunderstanding.
+        if self.today() < self.at_permille(600) {
+            self.note_in(30, 60, Intention::Unblock(who, whom));
+        }
     }
 
     pub(super) fn unblock(&mut self, who: usize, whom: usize) {
-        if !self.people[who].is_there() {
-            return;
-        }
+        let caller = if self.people[who].is_there() { self.as_person(who) } else { office() };
         let [participant, other] = [who, whom].map(|person| self.people[person].id);
-        self.ask(self.as_person(who), UnblockPairing { participant, other });
+        self.ask(caller, UnblockPairing { participant, other });
     }
 
     pub(super) fn set_goal(&mut self, pair: usize) {

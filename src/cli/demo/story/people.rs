@@ -43,7 +43,7 @@ impl Story {
         let rounds: &[(i32, usize)] = if self.setting.closes {
             &[(150, 40)]
         } else {
-            &[(28, 60), (60, 40), (150, 20), (385, 30), (450, 20), (580, 20), (705, 30), (850, 24), (978, 16)]
+            &[(28, 60), (60, 40), (150, 20), (385, 30), (450, 20), (580, 20), (705, 30), (850, 24), (983, 18)]
         };
         for &(permille, size) in rounds {
             let day = self.at_permille(permille);
@@ -171,9 +171,9 @@ impl Story {
         self.people[person].gone_at = None;
         let older = self.people[person].generation <= 1;
         let mean = match self.people[person].arm {
-            Arm::Program if older => 1300,
-            Arm::Program => 1900,
-            Arm::Comparison => 1000,
+            Arm::Program if older => 2200,
+            Arm::Program => 3300,
+            Arm::Comparison => 1500,
         };
         let leaves = self.chance.days(mean);
         self.note_in(leaves, leaves, Intention::LeaveOrganisation(person));
@@ -184,14 +184,14 @@ impl Story {
     }
 
     fn takes_part(&mut self, person: usize) {
-        let leaves = self.chance.days(3200);
+        let leaves = self.chance.days(6000);
         self.note_in(leaves, leaves, Intention::LeaveProgram(person));
         let rests = self.chance.days(1500);
         self.note_in(rests, rests, Intention::TakeBreak(person));
         if self.chance.happens(110) {
             self.note_in(5, 70, Intention::LimitCapacity(person));
         }
-        self.note_in(6, 90, Intention::LookForSomebody(person));
+        self.note_in(6, 150, Intention::LookForSomebody(person));
     }
 
     pub(super) fn correct_generation(&mut self, person: usize) {
