@@ -96,7 +96,7 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
     let name = history.name.unwrap_or_default();
     let next = history.next.map(|(parameter, at)| {
         let at = at.to_string();
-        let mut query = vec![("subject", subject.as_str()), ("type", name)];
+        let mut query = vec![("about", subject.as_str()), ("type", name)];
         if let Some((figure, asked)) = behind {
             query.push(("behind", figure));
             query.extend(asked.iter().map(|(name, value)| (*name, value.as_str())));
@@ -123,7 +123,7 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
                     }
                 }
                 label { span { "About (the id of a person, pair, session, goal or round)" }
-                    input #subject type="text" name="subject" value=(subject) autocomplete="off" spellcheck="false";
+                    input #about type="text" name="about" value=(subject) autocomplete="off" spellcheck="false";
                 }
                 button type="submit" { "Show" }
             }
@@ -154,7 +154,7 @@ fn linked(here: &Here, name: &str, text: &str) -> Option<String> {
         "participant" | "a" | "b" | "teacher" | "learner" | "other" | "proposer" | "absent" | "by" => {
             here.link(&format!("/participants/{id}"), &[])
         }
-        "session" | "goal" | "round" => here.link("/history", &[("subject", text)]),
+        "session" | "goal" | "round" => here.link("/history", &[("about", text)]),
         _ => return None,
     })
 }

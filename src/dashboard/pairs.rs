@@ -135,7 +135,7 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
     let One { pair, sessions, idle_days, lines, events, today } = of_pair;
     let balance = Balance::of_pair(pair);
     let id = pair.pair.to_string();
-    let history = here.link("/history", &[("subject", &id)]);
+    let history = here.link("/history", &[("about", &id)]);
     let main = html! {
         p.back { a href=(here.link("/pairs", &[])) { "All pairs" } }
         h1 { "Pair " (short(pair.pair.0)) }
@@ -244,7 +244,7 @@ fn together(here: &Here, pair: &PairView, sessions: &[SessionView], today: Day) 
                 format!("{} taught {} for {} min{rated}", super::numbers::person(exchange.teacher), title(exchange.skill.as_str()), exchange.minutes)
             });
             vec![
-                html! { a href=(here.link("/history", &[("subject", &one.session.to_string())])) { (time(one.day)) } },
+                html! { a href=(here.link("/history", &[("about", &one.session.to_string())])) { (time(one.day)) } },
                 cell(what.collect::<Vec<_>>().join("; ")),
                 cell(evidence(one)),
                 cell(format!("{} min", one.minutes)),

@@ -122,7 +122,7 @@ pub struct One<'a> {
 pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
     let One { person: one, pairs, lines, events, .. } = of_person;
     let id = one.participant.to_string();
-    let history = here.link("/history", &[("subject", &id)]);
+    let history = here.link("/history", &[("about", &id)]);
     let balance = Balance::of_person(one);
     let rows: Vec<Vec<Markup>> = pairs
         .items

@@ -587,7 +587,7 @@ async fn history(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri
     let page = async {
         let (mut query, when) = query(&uri)?;
         let name_of: Option<String> = query.take("type", "the type of an event")?;
-        let subject: Option<Uuid> = query.take("subject", "a UUID")?;
+        let subject: Option<Uuid> = query.take("about", "a UUID")?;
         let behind: Option<String> = query.take("behind", "reciprocity or retention")?;
         let before = query.number("before", 0, (1 << 53) - 1)?;
         let after = query.number("after", 0, (1 << 53) - 1)?;
@@ -771,7 +771,7 @@ fn looked_up(app: &Arc<App>, program: &Program, asked: Looked) -> Shell {
     let mut here = here(program, &view, Known { as_of, size, root }, &when, Section::History);
     here.keep = vec![
         ("type", name.clone().unwrap_or_default()),
-        ("subject", subject.map(|id| id.to_string()).unwrap_or_default()),
+        ("about", subject.map(|id| id.to_string()).unwrap_or_default()),
     ];
     let history =
         History { shown: &shown, name: name.as_deref(), lines: &lines, total, next, stopped, names: &names };

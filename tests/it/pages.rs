@@ -383,7 +383,7 @@ fn the_history_is_paged_and_filtered_without_losing_a_line() {
     assert_eq!(known, [2, 1, 0]);
     let logged = seqs(page(&mut town, "/p/spring/history?type=session-logged").text());
     assert_eq!(logged.len(), 4);
-    let pair = seqs(page(&mut town, &format!("/p/spring/history?subject={}", id(PAIR))).text());
+    let pair = seqs(page(&mut town, &format!("/p/spring/history?about={}", id(PAIR))).text());
     let api = town.client.get(&format!("/v1/programs/spring/events?subject={}", id(PAIR))).json();
     let wanted: Vec<u64> =
         api["events"].as_array().unwrap().iter().map(|one| one["seq"].as_u64().unwrap()).collect();
