@@ -142,11 +142,6 @@ impl Here {
         format!("/p/{}{path}{mark}{}", self.slug, query.join("&"))
     }
 
-    /// The same in the API.
-    pub fn api(&self, path: &str, more: &[(&str, &str)]) -> String {
-        self.link(path, more).replacen("/p/", "/v1/programs/", 1)
-    }
-
     /// Whether this is the ledger as it is now: only then it is kept up to date.
     pub fn is_live(&self) -> bool {
         self.asked.known_at.is_none()

@@ -58,7 +58,7 @@ fn act<T>(
                     @let (what, since) = show(item);
                     li { div { (what) } span { (since) } }
                 } }
-                p { a href=(more) { "All of them" } }
+                p { a href=(more) { @if more.contains("/history") { "Every session logged" } @else { "All of them" } } }
             }
         }
     }
@@ -81,7 +81,7 @@ fn acts(here: &Here, health: &Health) -> Markup {
             }))
             (act(("session to confirm", "sessions to confirm"), &health.confirmation.backlog, "Nothing waits for confirmation.",
                 &here.link("/history", &[("type", "session-logged")]), |one| {
-                (html! { "Session of " (pair_link(here, one.pair)) }, html! { "held " (of(u64::from(one.days), "day", "days")) " ago" })
+                (html! { (pair_link(here, one.pair)) }, html! { "held " (of(u64::from(one.days), "day", "days")) " ago" })
             }))
             li.fine[health.participants.unpaired == 0] {
                 h3 { b { (count(health.participants.unpaired)) } @if health.participants.unpaired == 1 { "person without a pair" } @else { "people without a pair" } }

@@ -129,7 +129,14 @@ fn readable(markup: &str) -> String {
             rest = &rest[next.len_utf8()..];
         }
     }
-    out.replace("><", ">\n<")
+    // The name of an asset follows from its content.
+    let mut parts = out.split("/assets/");
+    let mut named = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        named.push_str("/assets/[hash]");
+        named.push_str(part.get(16..).unwrap_or_default());
+    }
+    named.replace("><", ">\n<")
 }
 
 #[test]
