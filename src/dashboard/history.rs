@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::Event;
-use mentorlog_events::id::{B64, ParticipantId};
+use mentorlog_events::id::{B64, ParticipantId, Slug};
 use mentorlog_events::record::Record;
 use mentorlog_events::time::{Day, Timestamp};
 use serde_json::Value;
@@ -166,7 +166,8 @@ fn value(here: &Here, name: &str, of: &Value) -> Markup {
                 a href=(href) title=(text) { (text.parse().map_or_else(|_| text.clone(), short)) }
             } @else if let Ok(day) = text.parse::<Day>() { (time(day)) }
             @else if let Ok(at) = text.parse::<Timestamp>() { (instant(at)) }
-            @else { (words(text)) }
+            @else if is_word(name, text) { (words(text)) }
+            @else { (text) }
         },
         // An exchange is a sentence.
         Value::Object(fields) if fields.contains_key("teacher") && fields.contains_key("minutes") => html! {
@@ -185,6 +186,13 @@ fn value(here: &Here, name: &str, of: &Value) -> Markup {
         },
         other => html! { (other.to_string()) },
     }
+}
+
+/// Whether a text is a word of the vocabulary, whose hyphens stand for spaces; names, ids and origins keep theirs.
+fn is_word(name: &str, text: &str) -> bool {
+    !["name", "slug", "program"].contains(&name)
+        && text.parse::<Slug>().is_ok()
+        && text.parse::<Uuid>().is_err()
 }
 
 fn about(here: &Here, line: &Line) -> Markup {

@@ -109,7 +109,7 @@ fn readable(markup: &str) -> String {
             let id = &rest[..36];
             out.push_str(if id.starts_with("00000000-") { id } else { "[id]" });
             rest = &rest[36..];
-        } else if next.is_ascii_alphanumeric()
+        } else if (next.is_ascii_alphanumeric() || "+/".contains(next))
             && !out.ends_with(|c: char| c.is_ascii_alphanumeric() || "/+-_".contains(c))
         {
             let end =
@@ -117,7 +117,7 @@ fn readable(markup: &str) -> String {
             let word = &rest[..end];
             let mixed =
                 word.bytes().any(|b| b.is_ascii_uppercase()) && word.bytes().any(|b| b.is_ascii_digit());
-            if word.len() >= 22 && mixed {
+            if word.len() >= 22 && mixed && (next.is_ascii_alphanumeric() || word.len() == 44) {
                 out.push_str("[base64]");
                 rest = &rest[end..];
             } else {
