@@ -11,7 +11,7 @@ use mentorlog::ledger::merkle::Tree;
 use mentorlog::rules::command::{Command, OpenProgram};
 use mentorlog::rules::registry::{RegistryState, decide_open};
 use mentorlog::rules::state::State;
-use mentorlog::rules::{Context, Ids, decide};
+use mentorlog::rules::{Context, Ids, Sealing, decide};
 use mentorlog_events::entry::{Actor, CommandStamp, Entry};
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::{RegistryEvent, RegistryOpened};
@@ -35,6 +35,7 @@ fn context(seed: u128) -> Context {
         actor: Actor::Manager,
         on_behalf_of: None,
         expected_version: None,
+        sealing: Sealing::Off,
         ids: Ids::new(seed),
     }
 }

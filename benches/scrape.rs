@@ -20,7 +20,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use mentorlog::access::kept::KeptTokens;
 use mentorlog::clock::{Clock, Source};
+use mentorlog::http::guard::Access;
 use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
@@ -124,7 +126,7 @@ fn fill(data: &Path, programs: u64, events: u64) {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let app = Arc::new(App::new(writer, secret));
+    let app = Arc::new(App::new(writer, secret, Access::loopback(KeptTokens::in_memory())));
     let serving = runtime.spawn(http::serve(listener, app, async {
         let _ = stopped.await;
     }));

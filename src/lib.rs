@@ -6,9 +6,11 @@ pub mod clock;
 pub mod keys;
 
 pub mod ledger;
+pub mod people;
 
 pub mod writer;
 
+pub mod access;
 pub mod dashboard;
 pub mod http;
 pub mod metrics;

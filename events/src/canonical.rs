@@ -4,7 +4,7 @@
 
 use crate::event::{
     Absent, Arm, DepartureReason, EndReason, Exchange, Invalidation, MeasurePolicy, Mode, Origin,
-    PersonalField, Role, RulePolicy,
+    PersonalField, Role, RulePolicy, SealedField,
 };
 use crate::id::{
     B64, ErasureId, GoalId, InstallationId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
@@ -179,7 +179,7 @@ macro_rules! words {
     )*};
 }
 
-words! { Slug Arm Mode Origin DepartureReason Absent Invalidation EndReason PersonalField Role }
+words! { Slug Arm Mode Origin DepartureReason Absent Invalidation EndReason PersonalField SealedField Role }
 
 /// What stands only in facts of which there are few.
 macro_rules! left_to_the_general_reader {

@@ -21,6 +21,8 @@ use uuid::Uuid;
 
 use crate::history::Shape;
 use crate::id::{B64, CommandId, EventId, ParticipantId, parse_uuid};
+use crate::processing::kept::{ACTING, COMMITMENT, LEDGER, REPEATED, SERVICE};
+use crate::processing::{Fact, Field, Kept};
 use crate::record::{ENTRY_BYTES_MAX, Record};
 use crate::time::{Day, Timestamp};
 
@@ -31,6 +33,9 @@ pub const ENVELOPE: u16 = 1;
 pub trait Facts: Sized {
     /// Every shape ever written of these facts, oldest first for each type.
     const SHAPES: &'static [Shape];
+
+    /// Every type in its newest shape, with what each field is for, in the order of declaration.
+    const FACTS: &'static [Fact];
 
     /// The type and newest version of this fact.
     fn shape(&self) -> Shape;
@@ -222,6 +227,50 @@ pub struct Entry<E> {
     /// Commitments to its sealed fields.
     pub sealed: Vec<Commitment>,
 }
+
+/// What every entry carries beside its `data`, in the order in which it is written.
+pub const ENVELOPE_FIELDS: &[Field] = &[
+    Field { name: "seq", what: "Position in the ledger, from 0.", kept: LEDGER },
+    Field { name: "id", what: "The event's own id; its first half is a time.", kept: LEDGER },
+    Field { name: "type", what: "What kind of fact it is.", kept: LEDGER },
+    Field { name: "v", what: "Version of the fact's shape.", kept: LEDGER },
+    Field { name: "recorded_at", what: "When the server recorded it.", kept: ACTING },
+    Field { name: "day", what: "The civil day of it in the program's zone.", kept: ACTING },
+    Field { name: "actor", what: "Who acted: a participant, the manager or the software.", kept: ACTING },
+    Field { name: "on_behalf_of", what: "For whom, when a manager acted for a participant.", kept: ACTING },
+    Field { name: "principal", what: "Through which service; never a person's name.", kept: SERVICE },
+    Field {
+        name: "command",
+        what: "The command it came from.",
+        kept: Kept::Parts(&[
+            Field { name: "id", what: "The command's own id.", kept: LEDGER },
+            Field {
+                name: "key",
+                what: "Keyed hash of its idempotency key; the key of the hash is not in the ledger.",
+                kept: REPEATED,
+            },
+            Field {
+                name: "fp",
+                what: "Keyed hash of command and body; the key of the hash is not in the ledger.",
+                kept: REPEATED,
+            },
+        ]),
+    },
+    Field { name: "correlation", what: "The caller's thread of work: a UUID it chose.", kept: ACTING },
+    Field { name: "causation", what: "The event of the same command that led to this one.", kept: LEDGER },
+    Field {
+        name: "sealed",
+        what: "What was sealed beside the fact.",
+        kept: Kept::Each(&[
+            Field { name: "at", what: "Which field was sealed.", kept: LEDGER },
+            Field {
+                name: "c",
+                what: "Salted SHA-256 of its value; without the salt it says nothing of it.",
+                kept: COMMITMENT,
+            },
+        ]),
+    },
+];
 
 /// The entry would be longer than [`ENTRY_BYTES_MAX`]. Nothing was sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

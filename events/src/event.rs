@@ -10,12 +10,17 @@ use crate::id::{
     B64, ErasureId, GoalId, InstallationId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
     RoundId, SessionId, Slug, TokenId,
 };
+use crate::processing::kept::{
+    CONTACT, ERASED, LASTING, LEAVING, LEDGER, MATCHING, PAIR, PERSON, PROGRAM, RATING, ROUND,
+    SEALED_CONDUCT, SEALED_CONTACT, SEALED_WORDS, SESSION, TRAIT, VOICE,
+};
+use crate::processing::{Field, Kept};
 use crate::time::{Day, Timestamp, Zone};
 
 /// Declares a closed set of words, written in kebab-case.
 macro_rules! words {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
-        $(#[$doc])*
+    ($($(#[doc = $doc:literal])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* })*) => {$(
+        $(#[doc = $doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum $name {
             $($(#[$variant_doc])* #[serde(rename = $text)] $variant,)*
@@ -31,6 +36,16 @@ macro_rules! words {
             }
         }
 
+        // Derived, the schema would not see how a word is spelled: it reaches it through this macro.
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
+                let words = Self::ALL.iter().map(|word| word.as_str());
+                $crate::schema::word(words, concat!($($doc, "\n"),*))
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
@@ -43,6 +58,29 @@ macro_rules! words {
             fn from_str(text: &str) -> Result<Self, UnknownWord> {
                 match text { $($text => Ok(Self::$variant),)* _ => Err(UnknownWord) }
             }
+        }
+    )*};
+}
+
+/// Declares what facts are made of: a struct each, and how each of its fields is handled.
+macro_rules! parts {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident {
+            $($(#[doc = $what:literal])+ $field:ident: $field_type:ty => $kept:expr,)*
+        }
+    )*) => {$(
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[doc = $what])+ pub $field: $field_type,)*
+        }
+
+        impl $name {
+            /// Its fields, in the order in which they are written.
+            pub const FIELDS: &'static [Field] =
+                &[$(Field { name: stringify!($field), what: concat!($($what,)+), kept: $kept },)*];
         }
     )*};
 }
@@ -192,6 +230,27 @@ words! {
         /// The year of birth.
         BirthYear = "birth-year",
     }
+    /// A field that is sealed, of whatever fact.
+    SealedField {
+        /// A participant's name.
+        Name = "name",
+        /// A participant's e-mail address.
+        Email = "email",
+        /// A participant's number in the organisation's personnel system.
+        HrId = "hr-id",
+        /// A participant's year of birth.
+        BirthYear = "birth-year",
+        /// The note of a session.
+        Note = "note",
+        /// The comment of a rating.
+        Comment = "comment",
+        /// The reason of a block or of a dispute.
+        Reason = "reason",
+        /// The true reason behind an end whose reason is withheld.
+        Conduct = "conduct",
+        /// The text of a goal.
+        GoalText = "goal-text",
+    }
     /// What a token allows.
     Role {
         /// Posts commands.
@@ -206,6 +265,29 @@ words! {
         Scraper = "scraper",
         /// Runs the installation.
         Admin = "admin",
+    }
+}
+
+impl From<PersonalField> for SealedField {
+    fn from(field: PersonalField) -> Self {
+        match field {
+            PersonalField::Name => Self::Name,
+            PersonalField::Email => Self::Email,
+            PersonalField::HrId => Self::HrId,
+            PersonalField::BirthYear => Self::BirthYear,
+        }
+    }
+}
+
+impl PersonalField {
+    /// Where its commitment stands in `personal-set`: a JSON pointer.
+    pub const fn pointer(self) -> &'static str {
+        match self {
+            Self::Name => "/name",
+            Self::Email => "/email",
+            Self::HrId => "/hr-id",
+            Self::BirthYear => "/birth-year",
+        }
     }
 }
 
@@ -231,26 +313,26 @@ impl EndReason {
     }
 }
 
-/// The rules in force from the event's position on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RulePolicy {
-    /// Most open pairs (active or paused) of a participant who set no capacity of their own.
-    pub capacity: u16,
-    /// Days a proposal waits for its answers.
-    pub proposal_ttl_days: u16,
-    /// Days a pair is agreed for.
-    pub term_days: u16,
-    /// Days a session, end, leave or departure may lie back when it is recorded.
-    pub backdating_days: u16,
-    /// Longest session, in minutes.
-    pub max_session_minutes: u16,
-    /// Whether sessions are to be confirmed.
-    pub confirmation: Confirmation,
-    /// Days after a session in which its exchanges may be rated.
-    pub rating_window_days: u16,
-    /// Which skills may be named.
-    pub skills: Skills,
+parts! {
+    /// The rules in force from the event's position on.
+    RulePolicy {
+        /// Most open pairs (active or paused) of a participant who set no capacity of their own.
+        capacity: u16 => PROGRAM,
+        /// Days a proposal waits for its answers.
+        proposal_ttl_days: u16 => PROGRAM,
+        /// Days a pair is agreed for.
+        term_days: u16 => PROGRAM,
+        /// Days a session, end, leave or departure may lie back when it is recorded.
+        backdating_days: u16 => PROGRAM,
+        /// Longest session, in minutes.
+        max_session_minutes: u16 => PROGRAM,
+        /// Whether sessions are to be confirmed.
+        confirmation: Confirmation => PROGRAM,
+        /// Days after a session in which its exchanges may be rated.
+        rating_window_days: u16 => PROGRAM,
+        /// Which skills may be named.
+        skills: Skills => PROGRAM,
+    }
 }
 
 impl Default for RulePolicy {
@@ -268,30 +350,30 @@ impl Default for RulePolicy {
     }
 }
 
-/// A generation: the people born from the first to the last of these years.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Band {
-    /// Name of the band.
-    pub name: Slug,
-    /// First year of birth.
-    pub from: u16,
-    /// Last year of birth.
-    pub to: u16,
+parts! {
+    /// A generation: the people born from the first to the last of these years.
+    Band {
+        /// Name of the band.
+        name: Slug => PROGRAM,
+        /// First year of birth.
+        from: u16 => PROGRAM,
+        /// Last year of birth.
+        to: u16 => PROGRAM,
+    }
 }
 
-/// What the measures go by: the version in force at the figure's date, applied to the whole history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MeasurePolicy {
-    /// Generations, oldest first. `unknown` is always there and is not listed.
-    pub bands: Vec<Band>,
-    /// Days without a session after which an active pair is stalled.
-    pub stall_after_days: u16,
-    /// Days without a session after which a spell of activity has ended.
-    pub lapse_after_days: u16,
-    /// Fewest people a figure shown to outsiders may rest on.
-    pub k_anonymity: u16,
+parts! {
+    /// What the measures go by: the version in force at the figure's date, applied to the whole history.
+    MeasurePolicy {
+        /// Generations, oldest first. `unknown` is always there and is not listed.
+        bands: Vec<Band> => Kept::Each(Band::FIELDS),
+        /// Days without a session after which an active pair is stalled.
+        stall_after_days: u16 => PROGRAM,
+        /// Days without a session after which a spell of activity has ended.
+        lapse_after_days: u16 => PROGRAM,
+        /// Fewest people a figure shown to outsiders may rest on.
+        k_anonymity: u16 => PROGRAM,
+    }
 }
 
 impl Default for MeasurePolicy {
@@ -313,36 +395,41 @@ impl Default for MeasurePolicy {
     }
 }
 
-/// One directed act inside a session: `teacher` taught the other of the pair `skill` for `minutes`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exchange {
-    /// Who taught. The learner is the other of the pair.
-    pub teacher: ParticipantId,
-    /// What was taught.
-    pub skill: Slug,
-    /// For how many minutes.
-    pub minutes: u16,
+parts! {
+    /// One directed act inside a session: `teacher` taught the other of the pair `skill` for `minutes`.
+    Exchange {
+        /// Who taught. The learner is the other of the pair.
+        teacher: ParticipantId => SESSION,
+        /// What was taught.
+        skill: Slug => SESSION,
+        /// For how many minutes.
+        minutes: u16 => SESSION,
+    }
 }
 
 /// Declares the facts of one kind of ledger: a struct each, the enum of all, and their place in the shapes table.
 /// `older { 1 => frozen::Type }` names shapes of earlier releases that are read and turned into today's.
+/// `=> KEPT` says how a field is handled (see [`crate::processing`]), `sealed { .. }` what may be sealed beside it.
 macro_rules! facts {
     (
         $(#[$enum_doc:meta])* enum $enum:ident;
         $(
-            $(#[$doc:meta])*
+            $(#[doc = $doc:literal])+
             $name:ident = $text:literal v $version:literal $(older { $($old_version:literal => $old:ty),* $(,)? })? {
-                $($(#[$field_doc:meta])* $field:ident: $field_type:ty,)*
+                $(
+                    $(#[doc = $what:literal])+ $(#[serde($($serde:tt)*)])?
+                    $field:ident: $field_type:ty => $kept:expr,
+                )*
             }
+            $(sealed { $($(#[doc = $sealed_what:literal])+ $pointer:literal => $sealed_kept:expr,)+ })?
         )*
     ) => {
         $(
-            $(#[$doc])*
+            $(#[doc = $doc])+
             #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
-                $($(#[$field_doc])* pub $field: $field_type,)*
+                $($(#[doc = $what])+ $(#[serde($($serde)*)])? pub $field: $field_type,)*
             }
 
             impl From<$name> for $enum {
@@ -397,6 +484,22 @@ macro_rules! facts {
                 $crate::history::Shape { name: $text, version: $version },)*
             ];
 
+            const FACTS: &'static [$crate::processing::Fact] = &[$($crate::processing::Fact {
+                name: $text,
+                version: $version,
+                what: concat!($($doc,)+),
+                fields: &[$($crate::processing::Field {
+                    name: stringify!($field),
+                    what: concat!($($what,)+),
+                    kept: $kept,
+                },)*],
+                sealed: &[$($($crate::processing::Field {
+                    name: $pointer,
+                    what: concat!($($sealed_what,)+),
+                    kept: $sealed_kept,
+                },)+)?],
+            },)*];
+
             fn shape(&self) -> $crate::history::Shape {
                 match self {
                     $(Self::$name(_) => $crate::history::Shape { name: $text, version: $version },)*
@@ -438,31 +541,31 @@ facts! {
     /// Entry 0 of a program's ledger: fixes what holds for all of it.
     ProgramOpened = "program-opened" v 1 {
         /// The program.
-        program: ProgramId,
+        program: ProgramId => LEDGER,
         /// `<installation>/<program uuid>/<generation>`: the name the ledger's checkpoints carry.
-        origin: String,
+        origin: String => LEDGER,
         /// Version of the envelope of every entry of this ledger.
-        envelope: u16,
+        envelope: u16 => LEDGER,
         /// Name of the program in paths.
-        slug: Slug,
+        slug: Slug => PROGRAM,
         /// Name of the program for people, 1 to 80 characters without control characters.
-        name: String,
+        name: String => PROGRAM,
         /// Civil days are days in this zone.
-        time_zone: Zone,
+        time_zone: Zone => PROGRAM,
         /// The rules from here on.
-        rules: RulePolicy,
+        rules: RulePolicy => Kept::Parts(RulePolicy::FIELDS),
         /// What the measures go by.
-        measures: MeasurePolicy,
+        measures: MeasurePolicy => Kept::Parts(MeasurePolicy::FIELDS),
     }
 
     /// The policy changed: rules from here on, measures for the whole history seen from here on.
     PolicyChanged = "policy-changed" v 1 {
         /// All rules as they now are; absent when unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        rules: Option<RulePolicy>,
+        rules: Option<RulePolicy> => Kept::Parts(RulePolicy::FIELDS),
         /// All of the measure policy as it now is; absent when unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        measures: Option<MeasurePolicy>,
+        measures: Option<MeasurePolicy> => Kept::Parts(MeasurePolicy::FIELDS),
     }
 
     /// No more enrolments and proposals.
@@ -474,426 +577,462 @@ facts! {
     /// A skill joined the list.
     SkillDefined = "skill-defined" v 1 {
         /// The skill.
-        skill: Slug,
+        skill: Slug => PROGRAM,
     }
 
     /// A skill left the list.
     SkillRetired = "skill-retired" v 1 {
         /// The skill.
-        skill: Slug,
+        skill: Slug => PROGRAM,
     }
 
     /// A person joined.
     ParticipantEnrolled = "participant-enrolled" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// The arm.
-        arm: Arm,
+        arm: Arm => TRAIT,
         /// A band of the measure policy, or `unknown`.
-        generation: Slug,
+        generation: Slug => TRAIT,
         /// Skills offered, in ascending order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        offered: Vec<Slug>,
+        offered: Vec<Slug> => MATCHING,
         /// Skills sought, in ascending order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        sought: Vec<Slug>,
+        sought: Vec<Slug> => MATCHING,
         /// Part of the organisation.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        unit: Option<Slug>,
+        unit: Option<Slug> => TRAIT,
         /// Most open pairs, when not the policy's.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        capacity: Option<u16>,
+        capacity: Option<u16> => MATCHING,
         /// Set when taken over from elsewhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        origin: Option<Origin>,
+        origin: Option<Origin> => PERSON,
     }
 
     /// What enrolment said was wrong; this is right, and was right all along.
     ParticipantCorrected = "participant-corrected" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// The right band.
-        generation: Slug,
+        generation: Slug => TRAIT,
         /// The right unit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        unit: Option<Slug>,
+        unit: Option<Slug> => TRAIT,
     }
 
     /// A participant changed arms.
     ArmChanged = "arm-changed" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// The arm from here on.
-        arm: Arm,
+        arm: Arm => TRAIT,
     }
 
     /// The skills a participant offers and seeks, from here on.
     SkillsUpdated = "skills-updated" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// All skills offered, in ascending order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        offered: Vec<Slug>,
+        offered: Vec<Slug> => MATCHING,
         /// All skills sought, in ascending order.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        sought: Vec<Slug>,
+        sought: Vec<Slug> => MATCHING,
     }
 
     /// A participant's own limit of open pairs.
     CapacitySet = "capacity-set" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// Most open pairs; absent: the policy's again.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        capacity: Option<u16>,
+        capacity: Option<u16> => MATCHING,
     }
 
     /// A participant takes a break: no new proposals, pairs go on.
     BreakTaken = "break-taken" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
     }
 
     /// A participant is back from a break.
     BreakEnded = "break-ended" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
     }
 
     /// A participant left the program.
     ParticipantLeft = "participant-left" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// When.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => LEAVING,
         /// The civil day of it.
-        day: Day,
+        day: Day => LEAVING,
     }
 
     /// A participant left the organisation.
     ParticipantDeparted = "participant-departed" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// Why.
-        reason: DepartureReason,
+        reason: DepartureReason => LEAVING,
         /// When.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => LEAVING,
         /// The civil day of it.
-        day: Day,
+        day: Day => LEAVING,
     }
 
     /// A participant who had left the organisation came back, enrolled.
     ParticipantReturned = "participant-returned" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
     }
 
     /// The two are not to be paired. A reason may be sealed at `/reason`.
     PairingBlocked = "pairing-blocked" v 1 {
         /// Who blocks.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// Who is blocked.
-        other: ParticipantId,
+        other: ParticipantId => PERSON,
+    } sealed {
+        /// Why, in their own words.
+        "/reason" => SEALED_CONDUCT,
     }
 
     /// The block is lifted.
     PairingUnblocked = "pairing-unblocked" v 1 {
         /// Who had blocked.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// Who had been blocked.
-        other: ParticipantId,
+        other: ParticipantId => PERSON,
     }
 
-    /// Personal data were sealed, each field's commitment at `/<field>`.
-    PersonalSet = "personal-set" v 1 {
+    /// Personal data were sealed, each field's commitment at `/<field>`, or removed.
+    PersonalSet = "personal-set" v 2 older { 1 => crate::history::PersonalSetV1 } {
         /// The participant.
-        participant: ParticipantId,
-        /// The fields, in ascending order.
-        fields: Vec<PersonalField>,
+        participant: ParticipantId => PERSON,
+        /// The fields that were sealed, in ascending order. What was sealed of them before can no longer be opened.
+        fields: Vec<PersonalField> => CONTACT,
+        /// The fields that were removed, in ascending order: what was sealed of them can no longer be opened.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        removed: Vec<PersonalField> => CONTACT,
+    } sealed {
+        /// The name.
+        "/name" => SEALED_CONTACT,
+        /// The e-mail address.
+        "/email" => SEALED_CONTACT,
+        /// The number in the organisation's personnel system.
+        "/hr-id" => SEALED_CONTACT,
+        /// The year of birth.
+        "/birth-year" => SEALED_CONTACT,
     }
 
     /// A person's sealed data can no longer be opened by anybody.
     PersonErased = "person-erased" v 1 {
         /// The participant.
-        participant: ParticipantId,
+        participant: ParticipantId => PERSON,
         /// The erasure in the registry.
-        erasure: ErasureId,
+        erasure: ErasureId => ERASED,
     }
 
     /// A round of proposals was made; its proposals and refusals follow.
     RoundProposed = "round-proposed" v 1 {
         /// The round.
-        round: RoundId,
+        round: RoundId => PROGRAM,
         /// How many pairs were proposed.
-        proposed: u32,
+        proposed: u32 => PROGRAM,
         /// How many were refused.
-        refused: u32,
+        refused: u32 => PROGRAM,
     }
 
     /// A pair of a round was not proposed.
     RoundPairRefused = "round-pair-refused" v 1 {
         /// The round.
-        round: RoundId,
+        round: RoundId => ROUND,
         /// One participant.
-        a: ParticipantId,
+        a: ParticipantId => ROUND,
         /// The other.
-        b: ParticipantId,
+        b: ParticipantId => ROUND,
         /// The code of the refusal.
-        code: Slug,
+        code: Slug => ROUND,
     }
 
     /// A pair was proposed.
     PairProposed = "pair-proposed" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// The lesser of the two ids.
-        a: ParticipantId,
+        a: ParticipantId => PAIR,
         /// The greater of the two ids.
-        b: ParticipantId,
+        b: ParticipantId => PAIR,
         /// The party who proposed and so has said yes; absent when the manager did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        proposer: Option<ParticipantId>,
+        proposer: Option<ParticipantId> => PAIR,
         /// Acceptances from here on are refused.
-        expires_at: Timestamp,
+        expires_at: Timestamp => PAIR,
         /// The civil day of it.
-        expires_day: Day,
+        expires_day: Day => PAIR,
         /// The round it belongs to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        round: Option<RoundId>,
+        round: Option<RoundId> => ROUND,
         /// The weight it had in the round.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        weight: Option<u32>,
+        weight: Option<u32> => ROUND,
     }
 
     /// A party said yes.
     PairAccepted = "pair-accepted" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// Who said yes.
-        participant: ParticipantId,
+        participant: ParticipantId => PAIR,
     }
 
     /// All said yes: the pair is active.
     PairActivated = "pair-activated" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// The last day of the agreed term.
-        term_ends_day: Day,
+        term_ends_day: Day => PAIR,
     }
 
     /// A party said no.
     PairDeclined = "pair-declined" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// Who said no.
-        participant: ParticipantId,
+        participant: ParticipantId => PAIR,
     }
 
     /// The proposal was taken back.
     ProposalWithdrawn = "proposal-withdrawn" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
     }
 
     /// The proposal waited too long.
     ProposalExpired = "proposal-expired" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
     }
 
     /// The proposal fell to something else that happened.
     ProposalInvalidated = "proposal-invalidated" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// To what.
-        cause: Invalidation,
+        cause: Invalidation => PAIR,
     }
 
     /// A pair taken over from elsewhere, active from its earliest session on.
     PairImported = "pair-imported" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// The lesser of the two ids.
-        a: ParticipantId,
+        a: ParticipantId => PAIR,
         /// The greater of the two ids.
-        b: ParticipantId,
+        b: ParticipantId => PAIR,
         /// The earliest instant known of the pair when it was imported; earlier sessions move it back.
-        started_at: Timestamp,
+        started_at: Timestamp => LASTING,
         /// The civil day of it.
-        started_day: Day,
+        started_day: Day => LASTING,
         /// Always `imported`.
-        origin: Origin,
+        origin: Origin => PAIR,
     }
 
     /// The pair pauses.
     PairPaused = "pair-paused" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
     }
 
     /// The pair goes on.
     PairResumed = "pair-resumed" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
     }
 
     /// The agreed term was extended.
     PairExtended = "pair-extended" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// The last day of the agreed term.
-        term_ends_day: Day,
+        term_ends_day: Day => PAIR,
     }
 
     /// The pair ended. A true reason behind `withheld` may be sealed at `/conduct`.
     PairEnded = "pair-ended" v 1 {
         /// The pair.
-        pair: PairId,
+        pair: PairId => PAIR,
         /// Why.
-        reason: EndReason,
+        reason: EndReason => LASTING,
         /// When.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => LASTING,
         /// The civil day of it.
-        day: Day,
+        day: Day => LASTING,
+    } sealed {
+        /// The true reason behind `withheld`.
+        "/conduct" => SEALED_CONDUCT,
     }
 
     /// A learner set a goal. Its text may be sealed at `/text`.
     GoalSet = "goal-set" v 1 {
         /// The goal.
-        goal: GoalId,
+        goal: GoalId => SESSION,
         /// The pair.
-        pair: PairId,
+        pair: PairId => SESSION,
         /// Whose goal it is.
-        learner: ParticipantId,
+        learner: ParticipantId => SESSION,
         /// What is to be learned.
-        skill: Slug,
+        skill: Slug => SESSION,
+    } sealed {
+        /// What is to be reached, in their own words.
+        "/text" => SEALED_WORDS,
     }
 
     /// The goal was reached.
     GoalCompleted = "goal-completed" v 1 {
         /// The goal.
-        goal: GoalId,
+        goal: GoalId => SESSION,
     }
 
     /// The goal was given up.
     GoalAbandoned = "goal-abandoned" v 1 {
         /// The goal.
-        goal: GoalId,
+        goal: GoalId => SESSION,
     }
 
     /// A session took place. A note may be sealed at `/note`.
     SessionLogged = "session-logged" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
         /// The pair.
-        pair: PairId,
+        pair: PairId => SESSION,
         /// When it began.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => SESSION,
         /// The civil day of it.
-        day: Day,
+        day: Day => SESSION,
         /// How long it was.
-        minutes: u16,
+        minutes: u16 => SESSION,
         /// How it was held.
-        mode: Mode,
+        mode: Mode => SESSION,
         /// Who taught what, at least one; at most one of each (teacher, skill).
-        exchanges: Vec<Exchange>,
+        exchanges: Vec<Exchange> => Kept::Each(Exchange::FIELDS),
         /// Set when taken over from elsewhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        origin: Option<Origin>,
+        origin: Option<Origin> => SESSION,
+    } sealed {
+        /// A note about the session.
+        "/note" => SEALED_WORDS,
     }
 
     /// The other party said that this version of the session is right.
     SessionConfirmed = "session-confirmed" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
         /// The version, from 1.
-        version: u32,
+        version: u32 => SESSION,
         /// Who confirmed.
-        participant: ParticipantId,
+        participant: ParticipantId => VOICE,
     }
 
     /// A party said that this version of the session is wrong. A reason may be sealed at `/reason`.
     SessionDisputed = "session-disputed" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
         /// The version, from 1.
-        version: u32,
+        version: u32 => SESSION,
         /// Who disputed; absent when the manager did.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        participant: Option<ParticipantId>,
+        participant: Option<ParticipantId> => VOICE,
+    } sealed {
+        /// What is wrong, in their own words.
+        "/reason" => SEALED_WORDS,
     }
 
     /// The session was not as recorded; it was so. Confirmation and the ratings of dropped exchanges lapse.
     SessionCorrected = "session-corrected" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
         /// The version from here on, one more than before.
-        version: u32,
+        version: u32 => SESSION,
         /// When it began.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => SESSION,
         /// The civil day of it.
-        day: Day,
+        day: Day => SESSION,
         /// How long it was.
-        minutes: u16,
+        minutes: u16 => SESSION,
         /// How it was held.
-        mode: Mode,
+        mode: Mode => SESSION,
         /// Who taught what.
-        exchanges: Vec<Exchange>,
+        exchanges: Vec<Exchange> => Kept::Each(Exchange::FIELDS),
+    } sealed {
+        /// A note about the session.
+        "/note" => SEALED_WORDS,
     }
 
     /// The session did not take place or should not have been recorded.
     SessionVoided = "session-voided" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
     }
 
     /// The dispute ended and the session stands as recorded.
     DisputeResolved = "dispute-resolved" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => SESSION,
         /// The version that stands.
-        version: u32,
+        version: u32 => SESSION,
     }
 
     /// An agreed session did not take place because somebody was missing.
     NoShowRecorded = "no-show-recorded" v 1 {
         /// The no-show.
-        no_show: NoShowId,
+        no_show: NoShowId => SESSION,
         /// The pair.
-        pair: PairId,
+        pair: PairId => SESSION,
         /// Who was missing.
-        absent: Absent,
+        absent: Absent => SESSION,
         /// When the session should have begun.
-        occurred_at: Timestamp,
+        occurred_at: Timestamp => SESSION,
         /// The civil day of it.
-        day: Day,
+        day: Day => SESSION,
     }
 
     /// A learner said what an exchange was worth to them. A comment may be sealed at `/comment`.
     ExchangeRated = "exchange-rated" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => RATING,
         /// Who taught.
-        teacher: ParticipantId,
+        teacher: ParticipantId => RATING,
         /// What was taught.
-        skill: Slug,
+        skill: Slug => RATING,
         /// 1 to 5.
-        rating: u8,
+        rating: u8 => RATING,
         /// Set when taken over from elsewhere.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        origin: Option<Origin>,
+        origin: Option<Origin> => RATING,
+    } sealed {
+        /// A comment of the learner.
+        "/comment" => SEALED_WORDS,
     }
 
     /// A learner changed their rating. A comment may be sealed at `/comment`.
     RatingRevised = "rating-revised" v 1 {
         /// The session.
-        session: SessionId,
+        session: SessionId => RATING,
         /// Who taught.
-        teacher: ParticipantId,
+        teacher: ParticipantId => RATING,
         /// What was taught.
-        skill: Slug,
+        skill: Slug => RATING,
         /// 1 to 5.
-        rating: u8,
+        rating: u8 => RATING,
+    } sealed {
+        /// A comment of the learner.
+        "/comment" => SEALED_WORDS,
     }
 }
 
@@ -902,7 +1041,8 @@ pub mod registry {
     use super::{
         B64, Deserialize, ErasureId, InstallationId, ProgramId, ReadId, ReportId, Role, Serialize, Slug,
     };
-    use super::{PersonalField, Timestamp, TokenId};
+    use super::{SealedField, Timestamp, TokenId};
+    use crate::processing::kept::{ACCESS, ERASURE, READ, REGISTER};
 
     facts! {
         /// A fact of the registry.
@@ -911,127 +1051,127 @@ pub mod registry {
         /// Entry 0 of the registry.
         RegistryOpened = "registry-opened" v 1 {
             /// The installation.
-            installation: InstallationId,
+            installation: InstallationId => REGISTER,
             /// `<installation>/registry/<generation>`.
-            origin: String,
+            origin: String => REGISTER,
             /// Version of the envelope of every entry of this ledger.
-            envelope: u16,
+            envelope: u16 => REGISTER,
             /// Number of the registry's signing key.
-            key_number: u32,
+            key_number: u32 => REGISTER,
             /// Ed25519 public key of the registry.
-            public_key: B64<32>,
+            public_key: B64<32> => REGISTER,
         }
 
         /// A program is about to be opened. What follows: its ledger's entry 0, then `ledger-opened`.
         ProgramOpening = "program-opening" v 1 {
             /// The program.
-            program: ProgramId,
+            program: ProgramId => REGISTER,
             /// Its name in paths, taken from here on.
-            slug: Slug,
+            slug: Slug => REGISTER,
             /// The origin its ledger will have.
-            origin: String,
+            origin: String => REGISTER,
         }
 
         /// A program's ledger has its first entry.
         LedgerOpened = "ledger-opened" v 1 {
             /// The program.
-            program: ProgramId,
+            program: ProgramId => REGISTER,
             /// Its origin.
-            origin: String,
+            origin: String => REGISTER,
             /// Number of its signing key.
-            key_number: u32,
+            key_number: u32 => REGISTER,
             /// Ed25519 public key of the ledger.
-            public_key: B64<32>,
+            public_key: B64<32> => REGISTER,
         }
 
         /// The program was not opened after all; its slug is free again.
         OpeningAbandoned = "opening-abandoned" v 1 {
             /// The program.
-            program: ProgramId,
+            program: ProgramId => REGISTER,
         }
 
         /// How far a ledger had grown.
         LedgerHead = "ledger-head" v 1 {
             /// The ledger's origin.
-            origin: String,
+            origin: String => REGISTER,
             /// Number of entries.
-            size: u64,
+            size: u64 => REGISTER,
             /// RFC 6962 root at that size.
-            root: B64<32>,
+            root: B64<32> => REGISTER,
         }
 
         /// A ledger signs with another key from here on.
         KeyRotated = "key-rotated" v 1 {
             /// The ledger's origin.
-            origin: String,
+            origin: String => REGISTER,
             /// Number of the new key.
-            key_number: u32,
+            key_number: u32 => REGISTER,
             /// The new Ed25519 public key.
-            public_key: B64<32>,
+            public_key: B64<32> => REGISTER,
             /// Signature of the old key over the statement of rotation.
-            signature: B64<64>,
+            signature: B64<64> => REGISTER,
         }
 
         /// A report is about to be published.
         ReportPublishing = "report-publishing" v 1 {
             /// The report.
-            report: ReportId,
+            report: ReportId => REGISTER,
             /// Origin of the ledger it is about.
-            origin: String,
+            origin: String => REGISTER,
             /// Size of the ledger it rests on.
-            size: u64,
+            size: u64 => REGISTER,
         }
 
         /// A report was published.
         ReportPublished = "report-published" v 1 {
             /// The report.
-            report: ReportId,
+            report: ReportId => REGISTER,
             /// SHA-256 of its signed body.
-            digest: B64<32>,
+            digest: B64<32> => REGISTER,
         }
 
         /// A token was issued.
         TokenIssued = "token-issued" v 1 {
             /// The token.
-            token: TokenId,
+            token: TokenId => ACCESS,
             /// The service principal it stands for.
-            principal: String,
+            principal: String => ACCESS,
             /// What it allows.
-            role: Role,
+            role: Role => ACCESS,
             /// Where; absent: everywhere.
             #[serde(default, skip_serializing_if = "Vec::is_empty")]
-            programs: Vec<ProgramId>,
+            programs: Vec<ProgramId> => ACCESS,
             /// Until when.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            expires_at: Option<Timestamp>,
+            expires_at: Option<Timestamp> => ACCESS,
         }
 
         /// A token was revoked.
         TokenRevoked = "token-revoked" v 1 {
             /// The token.
-            token: TokenId,
+            token: TokenId => ACCESS,
         }
 
         /// Personal data are about to be read. Whose is not said here.
-        PersonalRead = "personal-read" v 1 {
+        PersonalRead = "personal-read" v 2 older { 1 => crate::history::PersonalReadV1 } {
             /// The read.
-            read: ReadId,
+            read: ReadId => READ,
             /// In which program.
-            program: ProgramId,
-            /// Which fields, in ascending order.
-            fields: Vec<PersonalField>,
+            program: ProgramId => READ,
+            /// Which fields, each once, in ascending order.
+            fields: Vec<SealedField> => READ,
         }
 
         /// A person is about to be erased. Who is not said here.
         ErasureRequested = "erasure-requested" v 1 {
             /// The erasure.
-            erasure: ErasureId,
+            erasure: ErasureId => ERASURE,
         }
 
         /// The erasure is complete in every ledger it concerned.
         ErasureCompleted = "erasure-completed" v 1 {
             /// The erasure.
-            erasure: ErasureId,
+            erasure: ErasureId => ERASURE,
         }
     }
 }
@@ -1061,7 +1201,7 @@ mod tests {
         /// Something moved.
         Moved = "moved" v 2 older { 1 => MovedV1 } {
             /// How far.
-            metres: u32,
+            metres: u32 => PROGRAM,
         }
     }
 

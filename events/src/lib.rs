@@ -12,4 +12,8 @@ mod canonical;
 
 pub mod history;
 
+pub mod processing;
+
 pub mod record;
+
+mod schema;

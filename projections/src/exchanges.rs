@@ -13,7 +13,7 @@ use crate::rows::{Identified, Row};
 use crate::timeline::{Chain, Seq};
 
 /// Where a session stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SessionState {
     /// Told by one; live.
@@ -27,7 +27,7 @@ pub enum SessionState {
 }
 
 /// How well a session is attested. A correction takes confirmation away; a dispute that ends well does not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Evidence {
     /// The other party confirmed through another principal than the one that told it.
@@ -269,7 +269,7 @@ impl Exchange {
 }
 
 /// One session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SessionView {
     /// The session.
     pub session: SessionId,
@@ -304,7 +304,7 @@ pub struct SessionView {
 }
 
 /// One exchange of a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ExchangeView {
     /// Who taught.
     pub teacher: ParticipantId,
@@ -320,7 +320,7 @@ pub struct ExchangeView {
 }
 
 /// Who told a session, and through which service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LoggedBy {
     /// Who acted; absent if it was nobody of the pair, the manager or the software.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -334,7 +334,7 @@ pub struct LoggedBy {
 }
 
 /// Sessions by where they stand, and what the live ones add up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct SessionCounts {
     /// Logged and confirmed ones: those that count.
     pub live: u64,
@@ -368,7 +368,7 @@ impl SessionCounts {
 }
 
 /// Live sessions by how well they are attested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct EvidenceCounts {
     /// Confirmed through another principal.
     pub confirmed: u64,
@@ -392,7 +392,7 @@ impl EvidenceCounts {
 }
 
 /// Ratings of exchanges of live sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct RatingCounts {
     /// How many.
     pub live: u64,

@@ -12,7 +12,7 @@ use crate::rows::{Identified, Row};
 use crate::timeline::{Chain, Seq};
 
 /// Where a goal stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GoalState {
     /// Set, and neither reached nor given up.
@@ -24,7 +24,7 @@ pub enum GoalState {
 }
 
 /// Goals by where they stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct GoalCounts {
     /// Set, and neither reached nor given up.
     pub open: u32,
@@ -65,7 +65,7 @@ impl Identified for Goal {
 }
 
 /// One goal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GoalView {
     /// The goal.
     pub goal: GoalId,
@@ -105,7 +105,7 @@ impl Identified for Round {
 }
 
 /// One round of proposals.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RoundView {
     /// The round.
     pub round: RoundId,

@@ -20,7 +20,7 @@ use crate::statistics::ratio::Ratio;
 use crate::statistics::spells::days_between;
 
 /// The first of many, with how many there are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Longest<T> {
     /// How many there are in all.
     pub count: u64,
@@ -129,7 +129,7 @@ impl Matured {
 }
 
 /// An active pair that has not met for longer than the policy allows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Stalled {
     /// The pair.
     pub pair: PairId,
@@ -146,7 +146,7 @@ pub struct Stalled {
 }
 
 /// A proposal that waits for answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unanswered {
     /// The pair.
     pub pair: PairId,
@@ -163,7 +163,7 @@ pub struct Unanswered {
 }
 
 /// A session that nobody has confirmed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Unconfirmed {
     /// The session.
     pub session: SessionId,
@@ -176,7 +176,7 @@ pub struct Unconfirmed {
 }
 
 /// What became of proposals. Imported pairs were never proposed; pairs entered in error are left out.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Funnel {
     /// Proposed.
     pub proposed: u64,
@@ -199,7 +199,7 @@ pub struct Funnel {
 }
 
 /// Pairs that are open.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct OpenPairs {
     /// Meet.
     pub active: u64,
@@ -216,7 +216,7 @@ pub struct OpenPairs {
 }
 
 /// Proposals.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Proposals {
     /// Those that wait.
     pub unanswered: Longest<Unanswered>,
@@ -225,7 +225,8 @@ pub struct Proposals {
 }
 
 /// Confirmation of sessions.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfirmationHealth)]
 pub struct Confirmation {
     /// Live sessions, not imported, that nobody has confirmed.
     pub backlog: Longest<Unconfirmed>,
@@ -236,7 +237,7 @@ pub struct Confirmation {
 }
 
 /// People.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct People {
     /// Take part in the program.
     pub enrolled: u64,
@@ -247,7 +248,7 @@ pub struct People {
 }
 
 /// One page of numbers to act on.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Health {
     /// The close of this day.
     pub as_of: Day,

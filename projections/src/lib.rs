@@ -41,3 +41,5 @@ mod timeline;
 mod rows;
 
 pub mod statistics;
+
+mod schema;

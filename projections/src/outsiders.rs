@@ -92,7 +92,7 @@ impl Serialize for Cells {
 }
 
 /// A ratio as its two integers; either is `None` where it is withheld.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Share {
     /// The decimal; `None` where either integer is withheld, or the denominator is 0.
     pub value: Option<f64>,
@@ -105,7 +105,7 @@ pub struct Share {
 }
 
 /// The ratios of [`crate::reciprocity::Figures`] that outsiders see.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Shares {
     /// Minutes returned within the pair, among all.
     pub weighted_reciprocity: Share,
@@ -126,7 +126,8 @@ pub struct Shares {
 }
 
 /// Minutes one generation taught another, or itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = PublishedFlow)]
 pub struct Flow {
     /// The teachers' generation.
     pub from: Slug,
@@ -137,7 +138,8 @@ pub struct Flow {
 }
 
 /// Pairs by how long they have lasted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = PublishedCohort)]
 pub struct Cohort {
     /// Days since each one's own start.
     pub horizon: u32,
@@ -148,7 +150,7 @@ pub struct Cohort {
 }
 
 /// A survival curve read at a day.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Lasting {
     /// Days since the start.
     pub day: u32,
@@ -157,7 +159,8 @@ pub struct Lasting {
 }
 
 /// How long pairs last, by record.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = PublishedRetention)]
 pub struct Retention {
     /// Whether the median and the mean are withheld.
     pub withheld: bool,
@@ -171,7 +174,7 @@ pub struct Retention {
 
 /// What outsiders see of a program as it was known at the close of a week. Every `None` among counts is withheld;
 /// everything else says so itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct WeekClose {
     /// The week.
     pub week: Week,

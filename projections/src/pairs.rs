@@ -13,7 +13,7 @@ use crate::rows::{Identified, Row};
 use crate::timeline::{Chain, Seq};
 
 /// Where a pair stands. `stalled` is not a state: it is a matter of the day on which one asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PairState {
     /// Waits for answers.
@@ -179,7 +179,7 @@ impl Pair {
 }
 
 /// A pair's sessions by state; `live` are those neither disputed nor voided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct PairSessions {
     /// Neither disputed nor voided.
     pub live: u32,
@@ -192,7 +192,7 @@ pub struct PairSessions {
 }
 
 /// Something counted each way within a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct EachWay {
     /// From `a` to `b`: `a` taught.
     pub a_to_b: u64,
@@ -201,7 +201,7 @@ pub struct EachWay {
 }
 
 /// One pair.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PairView {
     /// The pair.
     pub pair: PairId,
@@ -284,7 +284,7 @@ pub struct PairView {
 }
 
 /// Pairs by where they stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct PairCounts {
     /// Wait for answers.
     pub proposed: u64,
@@ -320,7 +320,7 @@ impl PairCounts {
 }
 
 /// Ended pairs by the class of their reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct EndCounts {
     /// Cause 1.
     pub planned: u64,

@@ -11,7 +11,7 @@ use crate::rows::{Identified, Row};
 use crate::timeline::{Chain, Seq};
 
 /// Where a participant stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParticipantState {
     /// Takes part.
@@ -95,7 +95,7 @@ impl Profile {
 }
 
 /// Exchanges in one direction, of live sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct Flow {
     /// How many.
     pub exchanges: u32,
@@ -104,7 +104,7 @@ pub struct Flow {
 }
 
 /// A participant's pairs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct OwnPairs {
     /// Proposed and not answered by all.
     pub proposed: u32,
@@ -115,7 +115,7 @@ pub struct OwnPairs {
 }
 
 /// One participant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ParticipantView {
     /// The participant.
     pub participant: ParticipantId,
@@ -169,7 +169,7 @@ pub struct ParticipantView {
 }
 
 /// Participants by where they stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct ParticipantCounts {
     /// Take part.
     pub enrolled: u64,
@@ -196,7 +196,7 @@ impl ParticipantCounts {
 }
 
 /// Participants by arm.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct ArmCounts {
     /// Take part in the mentoring.
     pub program: u64,

@@ -13,7 +13,7 @@ use crate::participants::{ArmCounts, ParticipantCounts};
 use crate::timeline::Seq;
 
 /// Where a program stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProgramState {
     /// Takes enrolments and proposals.
@@ -49,7 +49,7 @@ impl Program {
 }
 
 /// A measure policy and from when it held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MeasuresFrom {
     /// Position of the event that set it.
     pub seq: u64,
@@ -74,7 +74,7 @@ pub(crate) struct Totals {
 }
 
 /// One program, as counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ProgramView {
     /// The program.
     pub program: ProgramId,
@@ -121,7 +121,7 @@ pub struct ProgramView {
 }
 
 /// The policy in force.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PolicyView {
     /// What commands go by.
     pub rules: RulePolicy,
@@ -130,7 +130,7 @@ pub struct PolicyView {
 }
 
 /// Participants as counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ParticipantsSummary {
     /// By where they stand.
     #[serde(flatten)]
@@ -142,7 +142,7 @@ pub struct ParticipantsSummary {
 }
 
 /// Participants of one generation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct GenerationCount {
     /// The generation.
     pub generation: Slug,
@@ -151,7 +151,7 @@ pub struct GenerationCount {
 }
 
 /// Pairs as counts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct PairsSummary {
     /// By where they stand.
     #[serde(flatten)]
@@ -165,7 +165,7 @@ pub struct PairsSummary {
 }
 
 /// Rounds as counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct RoundCounts {
     /// How many.
     pub rounds: u64,
@@ -176,7 +176,7 @@ pub struct RoundCounts {
 }
 
 /// Skills as counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 pub struct SkillCounts {
     /// On the list.
     pub defined: u64,

@@ -34,8 +34,10 @@ mod json;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 pub use reads::{Page, PairFilter};
+pub use worth::WorthOfTeaching;
 
 /// Everything a program's ledger adds up to at one size.
 ///
@@ -243,6 +245,8 @@ impl ReadModels {
                 for (bit, field) in PersonalField::ALL.iter().enumerate() {
                     if fact.fields.contains(field) {
                         self.profiles[person].personal |= 1 << bit;
+                    } else if fact.removed.contains(field) {
+                        self.profiles[person].personal &= !(1 << bit);
                     }
                 }
             }

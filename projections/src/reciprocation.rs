@@ -22,7 +22,7 @@ const AT: [u32; 5] = [0, 7, 30, 90, 180];
 const TAU: u32 = 180;
 
 /// How long pairs were one-way.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TimeToReciprocation {
     /// Pairs with an exchange; where only later days were asked for, those whose first exchange lies in them.
     pub n: u64,
@@ -44,7 +44,7 @@ pub struct TimeToReciprocation {
 }
 
 /// The two ends of an interval in days; either is `None` while its curve stays above one half.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct DaysInterval {
     /// The lower end.
     pub lower: Option<u32>,
@@ -53,7 +53,7 @@ pub struct DaysInterval {
 }
 
 /// The share of pairs still one-way after a day; everything but the day is `None` beyond what was watched.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct StillOneWay {
     /// Days since the first exchange.
     pub day: u32,
@@ -70,7 +70,7 @@ pub struct StillOneWay {
 }
 
 /// A restricted mean.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct OneWayDays {
     /// Of this many days.
     pub tau: u32,

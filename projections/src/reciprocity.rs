@@ -126,7 +126,7 @@ impl Asked {
 }
 
 /// A figure: its decimal, and the integers it is made from.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Figure {
     /// `None` where it is undefined: the denominator is 0.
     pub value: Option<f64>,
@@ -156,7 +156,7 @@ impl Figure {
 
 /// How even it was between two people, or between what one person taught and learned. Even is not better: see
 /// Uhl-Bien & Maslyn 2003, Journal of Management 29:511; nobody is ranked by it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Balance {
     /// `2 min(a, b) / (a + b)` of the minutes each way; `None` when there are none. See [`pair_balance`].
     #[serde(flatten)]
@@ -187,7 +187,7 @@ impl Balance {
 }
 
 /// Value reciprocity with how much of everything it rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ValueFigure {
     /// The figure, in quarter-minutes.
     #[serde(flatten)]
@@ -197,7 +197,7 @@ pub struct ValueFigure {
 }
 
 /// What was rated, among everything.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Coverage {
     /// Rated exchanges among exchanges.
     pub exchanges: Figure,
@@ -206,7 +206,7 @@ pub struct Coverage {
 }
 
 /// Every figure of reciprocity.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Figures {
     /// `r_w = sum over i != j of min(w_ij, w_ji) / W`: the part of the minutes that was returned within the
     /// pair. Source: Squartini, Picciolo, Ruzzenenti & Garlaschelli 2013, Scientific Reports 3:2729.
@@ -233,7 +233,7 @@ pub struct Figures {
 }
 
 /// Minutes one generation taught another, or itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FlowCell {
     /// The teachers' generation.
     pub from: Slug,
@@ -246,7 +246,7 @@ pub struct FlowCell {
 }
 
 /// What was taught of a skill, and who would.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct SkillFlow {
     /// The skill.
     pub skill: Slug,
@@ -273,7 +273,7 @@ pub struct SkillFlow {
 }
 
 /// The reciprocity of a program.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Reciprocity {
     /// The close of this day.
     pub as_of: Day,
@@ -700,7 +700,7 @@ impl ReadModels {
 }
 
 /// Some of the positions behind a figure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Explained {
     /// How many there are in all.
     pub events: u64,

@@ -32,7 +32,7 @@ use crate::statistics::survival::{Curve, Estimate, Incidences, Reading, restrict
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $not:ident $list:literal { $($(#[$of:meta])* $word:ident = $text:literal,)* }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
         #[serde(rename_all = "kebab-case")]
         pub enum $name {
             $($(#[$of])* $word,)*
@@ -166,7 +166,7 @@ impl Asked {
 }
 
 /// A day on which lives stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CurvePoint {
     /// Days since the start.
     pub day: u32,
@@ -187,7 +187,7 @@ pub struct CurvePoint {
 }
 
 /// A curve read at a day; everything but the day is `None` beyond what was watched.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Point {
     /// Days since the start.
     pub day: u32,
@@ -204,7 +204,7 @@ pub struct Point {
 }
 
 /// A restricted mean.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Restricted {
     /// Of this many days.
     pub tau: u32,
@@ -215,7 +215,7 @@ pub struct Restricted {
 }
 
 /// The incidence of one class of ends.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CauseCurve {
     /// The class.
     pub class: &'static str,
@@ -224,7 +224,7 @@ pub struct CauseCurve {
 }
 
 /// An incidence at a day; `None` beyond what was watched.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CausePoint {
     /// Days since the start.
     pub day: u32,
@@ -235,7 +235,7 @@ pub struct CausePoint {
 }
 
 /// The lives of one group.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Stratum {
     /// The group; `all` where nothing was grouped.
     pub name: String,
@@ -258,7 +258,7 @@ pub struct Stratum {
 }
 
 /// The interval of a median, in days.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct MedianInterval {
     /// The lower end.
     pub lower: Option<u32>,
@@ -267,7 +267,7 @@ pub struct MedianInterval {
 }
 
 /// A test of whether the groups differ.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct GroupTest {
     /// The test.
     pub name: &'static str,
@@ -280,7 +280,7 @@ pub struct GroupTest {
 }
 
 /// The difference of two groups' restricted means.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Difference {
     /// Of this group ...
     pub of: String,
@@ -292,7 +292,7 @@ pub struct Difference {
 }
 
 /// Those who started in one month.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Cohort {
     /// The month, as `2026-11`.
     pub cohort: String,
@@ -303,7 +303,7 @@ pub struct Cohort {
 }
 
 /// One cell of the table of cohorts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CohortCell {
     /// Days since each one's own start.
     pub day: u32,
@@ -314,7 +314,7 @@ pub struct CohortCell {
 }
 
 /// The retention of a program.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Retention {
     /// The close of this day.
     pub as_of: Day,

@@ -65,7 +65,7 @@ impl<T: Word> Words<T> {
 }
 
 /// Whether a skill is on the program's list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Listing {
     /// It was only ever named.
@@ -92,7 +92,7 @@ pub(crate) struct Skill {
 }
 
 /// One skill.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct SkillView {
     /// The skill.
     pub skill: Slug,

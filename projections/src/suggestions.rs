@@ -45,7 +45,7 @@ const STEPS_MAX: u64 = 300_000_000;
 const STEPS_OF_A_FIT: u64 = 16;
 
 /// Why a participant is in no suggestion; the codes are those of the refusals of a proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotNow {
     /// The program takes no proposals any more.
@@ -164,7 +164,7 @@ pub struct Asked {
 }
 
 /// Two who could be paired.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Suggestion {
     /// The lesser of the two ids.
     pub a: ParticipantId,
@@ -200,7 +200,7 @@ impl Suggestion {
 }
 
 /// Suggestions, best first.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Suggestions {
     /// At most as many as asked for.
     pub items: Vec<Suggestion>,
@@ -231,7 +231,7 @@ pub struct RoundAsked {
 }
 
 /// A pair of a round.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RoundPair {
     /// Its weight: the score, and the bonus if it is across generations.
     pub weight: u32,
@@ -241,7 +241,7 @@ pub struct RoundPair {
 }
 
 /// A round: everybody at most once.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Round {
     /// People who can be paired.
     pub people: u64,

@@ -1,14 +1,19 @@
 //! `mentorlog backup`: every ledger as static files, and the keys where keys belong.
-//! Never writes a ledger it has not read back and verified, and never puts a key beside the ledgers.
+//! Never writes a ledger it has not read back and verified, and never puts a key or a keyring beside the ledgers.
 //!
 //! ```text
 //! <out>/BACKUP                      which ledgers, how large, with which roots (JSON)
 //! <out>/log/registry/...            each ledger as a C2SP tlog-tiles log: checkpoint, tiles, bundles
 //! <out>/log/<program uuid>/...
 //! <out>/reports/<digest>            every published report
+//! <out>/people/rows.redb            sealed personal data: ciphertext
 //! <keys-out>/signing.key idempotency.key CHECK
+//! <keyring-out>/<epoch>             the keyring, wrapped by the operator's key
 //! ```
 //! The ledgers may be shown to anyone who may read them; who has the keys can sign in the installation's name.
+//! The keyring is what an erasure destroys: as long as a copy of it and the operator's key are there, whoever was
+//! erased after the copy was made can be read out of any copy of the rows. So it is copied only where it is asked for,
+//! apart from everything else, and should live no longer than erasures may be late.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -23,12 +28,13 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use super::source::damaged;
-use super::{Failure, serve};
+use super::{Failure, keyring, serve};
 use crate::clock::{Clock, Machine};
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirrored::{LedgerMirror, Mirrored, Verified, name_of};
 use crate::ledger::reports::{Digest, Shelf};
+use crate::people;
 use crate::rules::registry::RegistryState;
 use crate::writer::Writer;
 use crate::writer::publisher::Publishing;
@@ -47,6 +53,10 @@ pub struct Arguments {
     /// The directory to make for the keys. Keep it apart from the ledgers: who has it can sign as you.
     #[arg(long, value_name = "DIR", required_unless_present = "without_keys")]
     keys_out: Option<PathBuf>,
+    /// The directory to make for the keyring of the sealed personal data; without it they cannot be restored. Keep it
+    /// for a short time only: who is erased later can be read with it, until it is destroyed.
+    #[arg(long, value_name = "DIR")]
+    keyring_out: Option<PathBuf>,
     /// Leave the keys out; nothing can be restored without them.
     #[arg(long, conflicts_with = "keys_out")]
     without_keys: bool,
@@ -59,6 +69,18 @@ pub struct Manifest {
     pub format: String,
     /// The registry, then the programs.
     pub ledgers: Vec<ManifestLedger>,
+    /// The sealed personal data; absent where nothing was sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<ManifestPeople>,
+}
+
+/// The sealed personal data of a backup.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ManifestPeople {
+    /// Number of sealed rows.
+    pub rows: u64,
+    /// Epoch of the keyring they lie under.
+    pub epoch: u64,
 }
 
 /// One ledger of a backup.
@@ -78,30 +100,24 @@ pub struct ManifestLedger {
 pub const FORMAT: &str = "mentorlog backup 1";
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    for place in std::iter::once(&arguments.out).chain(&arguments.keys_out) {
+    let Arguments { out, keys_out, keyring_out, .. } = arguments;
+    for place in std::iter::once(out).chain(keys_out).chain(keyring_out) {
         refuse_existing(place)?;
     }
     let done = backup(arguments);
     if done.is_err() {
-        let _ = remove(&partial(&arguments.out));
+        for draft in std::iter::once(out).chain(keyring_out) {
+            let _ = remove(&partial(draft));
+        }
     }
     done
 }
 
 fn backup(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { data, out, keys_out, .. } = arguments;
+    let Arguments { data, out, keys_out, keyring_out, .. } = arguments;
     if !["INSTALLATION", "sled", "tail", "mirror"].iter().any(|name| data.join(name).exists()) {
         let data = data.display();
         return Err(Failure::new(format_args!("{data} is not a data directory: name one with --data")));
-    }
-    for sealed in ["people", "keyring"] {
-        if data.join(sealed).exists() {
-            let path = data.join(sealed);
-            return Err(Failure::new(format_args!(
-                "{} is not known to this version: a backup without it would look whole and not be",
-                path.display()
-            )));
-        }
     }
     let signed = serve::signature_check(data).ok_or_else(|| {
         Failure::coded(5, format_args!("the keys in {} cannot be read", data.join("keys").display()))
@@ -111,7 +127,7 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
     let draft = partial(out);
     remove(&draft)?;
     let copies = Mirrored::new(&draft.join("log"));
-    let mut manifest = Manifest { format: FORMAT.to_owned(), ledgers: Vec::new() };
+    let mut manifest = Manifest { format: FORMAT.to_owned(), ledgers: Vec::new(), people: None };
     let mut take = |ledger: LedgerId, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>| {
         let name = name_of(ledger);
         let (from, to) = (mirrors.ledger(ledger), copies.ledger(ledger));
@@ -145,9 +161,26 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
             "mentorlog: report {digest} is not there or damaged: asking for its week again makes it anew"
         );
     }
+    // After the ledgers: rows are durable before their entries, so none of those that were copied lacks its row.
+    let keyring_draft = keyring_out.as_ref().map(|place| partial(place));
+    if let Some(place) = &keyring_draft {
+        remove(place)?;
+    }
+    let people = people::back_up(&data.join("people"), &draft.join("people"), keyring_draft.as_deref());
+    let people = people.map_err(|error| keyring::failure(&error))?;
+    if people.is_none() && keyring_out.is_some() {
+        let data = data.display();
+        return Err(Failure::new(format_args!(
+            "nothing is sealed in {data}, so there is no keyring: leave --keyring-out out"
+        )));
+    }
+    manifest.people = people.map(|people| ManifestPeople { rows: people.rows, epoch: people.epoch });
     let text = serde_json::to_string_pretty(&manifest).map_err(Failure::new)? + "\n";
     write_private(&draft.join("BACKUP"), text.as_bytes(), 0o644)?;
     settle(&draft, out)?;
+    if let (Some(draft), Some(keyring_out)) = (&keyring_draft, keyring_out) {
+        settle(draft, keyring_out)?;
+    }
     if let Some(keys_out) = keys_out {
         copy_keys(&data.join("keys"), keys_out)?;
     }
@@ -161,6 +194,30 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
             println!("keys:    {} (keep them apart: who has them can sign as you)", keys_out.display());
         }
         None => println!("keys:    left out; nothing can be restored without them"),
+    }
+    match (people, keyring_out) {
+        (None, _) => {}
+        (Some(people), None) => println!(
+            "people:  {} sealed rows; the keyring was left out, without it nobody opens them (--keyring-out)",
+            people.rows
+        ),
+        (Some(people), Some(keyring_out)) => {
+            println!(
+                "people:  {} sealed rows, under epoch {} of the keyring in {}",
+                people.rows,
+                people.epoch,
+                keyring_out.display()
+            );
+            println!(
+                "         keep the keyring apart and for a short time: whoever is erased from now on can still be read \
+                 with it and the operator's key, until it is destroyed"
+            );
+        }
+    }
+    if data.join("access").exists() {
+        println!(
+            "tokens:  left out; after a restore issue new ones, beginning with `mentorlog token bootstrap`"
+        );
     }
     println!(
         "pin:     keep {} elsewhere and newer than the backup",

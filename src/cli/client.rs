@@ -1,17 +1,21 @@
 //! The client side of the HTTP interface: one connection, opened again when it breaks.
 //! Never repeats a request by itself: whether that is safe only the caller knows.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpStream;
+
+use super::Failure;
+use crate::access::token::Token;
 
 /// How long a connection may take to be opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,6 +29,57 @@ pub struct Server {
     authority: String,
     host: String,
     port: u16,
+    /// What is shown to it; marked as sensitive, so that it is never printed.
+    bearer: Option<HeaderValue>,
+}
+
+impl Server {
+    /// The same server, shown this token with every request.
+    pub fn with(mut self, token: &Token) -> Self {
+        let text = zeroize::Zeroizing::new(format!("Bearer {}", *token.reveal()));
+        let mut value = HeaderValue::from_str(&text).expect("a token is plain ASCII");
+        value.set_sensitive(true);
+        self.bearer = Some(value);
+        self
+    }
+}
+
+/// The variable a token is taken from where no file is named.
+const TOKEN_VARIABLE: &str = "MENTORLOG_TOKEN";
+
+/// Which token is shown to a server. Never on the command line itself, where everybody on the machine can read it.
+#[derive(clap::Args)]
+pub struct Bearer {
+    /// The file with the token that is shown to the server. [default: the token in $MENTORLOG_TOKEN, if it is set]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Bearer {
+    /// Reads the token; `None` if none is named.
+    pub fn read(&self) -> Result<Option<Token>, Failure> {
+        let (text, from) = match &self.token_file {
+            Some(path) => {
+                let failed = |error| Failure::new(format_args!("{}: {error}", path.display()));
+                (std::fs::read_to_string(path).map_err(failed)?, path.display().to_string())
+            }
+            None => match std::env::var(TOKEN_VARIABLE) {
+                Ok(text) if !text.is_empty() => (text, format!("${TOKEN_VARIABLE}")),
+                Ok(_) | Err(std::env::VarError::NotPresent) => return Ok(None),
+                Err(std::env::VarError::NotUnicode(_)) => (String::new(), format!("${TOKEN_VARIABLE}")),
+            },
+        };
+        let text = zeroize::Zeroizing::new(text);
+        text.trim().parse().map(Some).map_err(|error| Failure::new(format_args!("{from}: {error}")))
+    }
+
+    /// The server, shown the token if one is named.
+    pub fn to(&self, server: Server) -> Result<Server, Failure> {
+        Ok(match self.read()? {
+            Some(token) => server.with(&token),
+            None => server,
+        })
+    }
 }
 
 /// The text is not the address of a server.
@@ -48,7 +103,8 @@ impl std::str::FromStr for Server {
             return Err(NotAServer);
         }
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        Ok(Self { authority: authority.to_string(), host, port: authority.port_u16().unwrap_or(80) })
+        let port = authority.port_u16().unwrap_or(80);
+        Ok(Self { authority: authority.to_string(), host, port, bearer: None })
     }
 }
 
@@ -154,7 +210,10 @@ impl Connection {
         *request.uri_mut() = path.parse().map_err(|error| broken(&self.server, &error))?;
         let host = self.server.authority.parse().map_err(|error| broken(&self.server, &error))?;
         request.headers_mut().insert(HOST, host);
-        let media = hyper::header::HeaderValue::from_static(media);
+        if let Some(bearer) = &self.server.bearer {
+            request.headers_mut().insert(AUTHORIZATION, bearer.clone());
+        }
+        let media = HeaderValue::from_static(media);
         request.headers_mut().insert(if method == Method::GET { ACCEPT } else { CONTENT_TYPE }, media);
         *request.method_mut() = method;
         let sender = self.open().await?;
@@ -232,6 +291,15 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_for_a_server_is_never_printed() {
+        let token = Token::random();
+        let server: Server = "http://127.0.0.1:7171".parse().unwrap();
+        let server = server.with(&token);
+        let printed = format!("{server} {server:?} {server:#?}");
+        assert!(!printed.contains(&token.reveal()[37..]), "{printed}");
+    }
 
     #[test]
     fn a_server_is_scheme_host_and_port() {

@@ -27,7 +27,9 @@ use self::stage::{Played, Timepiece, play};
 use self::story::{Setting, Story};
 use super::progress::Progress;
 use super::{Failure, serve};
+use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine, Source as _};
+use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::ledger::Log;
 use crate::writer::Writer;
@@ -197,12 +199,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         let [_, mut story] = stories;
         story.go_live();
-        let app = Arc::new(App::new(writer.clone(), registry_secret));
+        let tokens = KeptTokens::open(place.path()).map_err(Failure::new)?;
+        let app = Arc::new(App::new(writer.clone(), registry_secret, Access::loopback(tokens)));
         let told = guide::Told {
             address,
             place: place.path(),
             stays: arguments.keep || arguments.data.is_some(),
             program: story.slug(),
+            months: arguments.months,
             commands: played.accepted,
             took: begun.elapsed(),
         };
@@ -224,7 +228,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let _ = ended.await;
             }));
             let (first, program) = (guide::text(&told), story.slug());
-            let mut shown = tokio::spawn(async move { guide::show(address, &first, program).await });
+            let published = writer.published().clone();
+            let mut shown =
+                tokio::spawn(async move { guide::show(address, &first, program, &published).await });
             let living = async {
                 // Whoever reads is not overtaken by what they read.
                 let _ = (&mut shown).await;

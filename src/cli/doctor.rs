@@ -9,11 +9,14 @@ use mentorlog_events::id::{B64, LedgerId, ProgramId, Slug};
 use mentorlog_events::record::Hash;
 use serde::Serialize;
 
+use super::keyring::PersonalKey;
 use super::progress::Progress;
-use super::{Failure, serve};
+use super::{Failure, keyring, serve};
+use crate::access::kept::KeptTokens;
 use crate::keys::Keys;
 use crate::ledger::doctor::{examine, open_copy, repair};
 use crate::ledger::merkle::Tree;
+use crate::people::{self, Kek, Look};
 use crate::writer::check::{Checked, check};
 
 #[derive(clap::Args)]
@@ -31,6 +34,8 @@ pub struct Arguments {
     /// How to print what was found.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    personal_key: PersonalKey,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -81,6 +86,18 @@ struct Ledger {
     mirrored: Option<u64>,
 }
 
+/// The sealed personal data: how much, and no names.
+#[derive(Debug, Serialize)]
+struct Sealed {
+    epoch: u64,
+    slots: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rows: Option<u64>,
+    erasures: u64,
+    /// Every slot was opened, with the key that was given.
+    slots_opened: bool,
+}
+
 /// Everything there is to say.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -89,6 +106,8 @@ struct Report {
     clean: bool,
     ledgers: Vec<Ledger>,
     entries_checked: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    people: Option<Sealed>,
     findings: Vec<Finding>,
 }
 
@@ -110,7 +129,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     }
     let scratch = arguments.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let report = look(data, &scratch)?;
+    let kek = arguments.personal_key.read(data)?;
+    let report = look(data, &scratch, kek.as_ref())?;
     let mut out = std::io::stdout().lock();
     let printed = match arguments.format {
         Format::Table => out.write_all(table(&report).as_bytes()),
@@ -133,7 +153,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
+fn look(data: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Report, Failure> {
     let machine = |error| {
         let failure = serve::open_failure(error);
         Failure { text: format!("{}; --scratch names another place for the copy", failure.text), ..failure }
@@ -182,11 +202,17 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
             Err(error) => findings.push(Finding::damage(format!("the next start refuses: {error}"))),
         }
     }
+    if let Err(error) = KeptTokens::open(data) {
+        findings.push(Finding::damage(format!("the next start refuses: {error}")));
+    }
     findings.extend(checked.faults.into_iter().map(|fault| Finding {
         ledger: Some(fault.ledger),
         seq: fault.seq,
         ..Finding::damage(fault.text)
     }));
+    let people =
+        people::look(&data.join("people"), scratch, kek).map_err(|error| keyring::failure(&error))?;
+    let people = people.map(|look| sealed(look, &mut findings));
     let ledgers = examined.heads.iter().map(|(ledger, (size, root))| Ledger {
         id: *ledger,
         slug: checked.programs.get(&ProgramId(ledger.0)).cloned(),
@@ -200,8 +226,18 @@ fn look(data: &Path, scratch: &Path) -> Result<Report, Failure> {
         clean: findings.iter().all(|finding| finding.level == Level::Notice),
         ledgers: ledgers.collect(),
         entries_checked: checked.entries,
+        people,
         findings,
     })
+}
+
+/// What was seen of the sealed personal data.
+fn sealed(look: Look, findings: &mut Vec<Finding>) -> Sealed {
+    let Look { epoch, slots, humans, rows, erasures, notices, damage } = look;
+    findings
+        .extend(notices.into_iter().map(|text| Finding { level: Level::Notice, ..Finding::damage(text) }));
+    findings.extend(damage.into_iter().map(Finding::damage));
+    Sealed { epoch, slots, rows, erasures, slots_opened: humans.is_some() }
 }
 
 fn heads(trees: &BTreeMap<LedgerId, Tree>) -> BTreeMap<LedgerId, (u64, Hash)> {
@@ -270,6 +306,18 @@ fn table(report: &Report) -> String {
             ]);
         }
         text.push_str(&columns(&rows));
+    }
+    if let Some(Sealed { epoch, slots, rows, erasures, slots_opened }) = &report.people {
+        let rows = rows.map_or_else(|| "unreadable".to_owned(), |rows| rows.to_string());
+        let opened = if *slots_opened { "" } else { ", not opened: give the key with --personal-key-file" };
+        text.push_str("\nSealed: ");
+        text += [
+            format!("{rows} rows"),
+            format!("keyring of epoch {epoch} with {slots} slots{opened}"),
+            format!("{erasures} erasures.\n"),
+        ]
+        .join("; ")
+        .as_str();
     }
     let (entries, ledgers) = (report.entries_checked, report.ledgers.len());
     let word = if report.clean { "clean" } else { "DAMAGED" };

@@ -1,7 +1,8 @@
 //! The service inside this process, for a command that finds no server: the same router, on a port of its own.
-//! Never listens for others: the address is of this machine alone, and nobody is told.
+//! Never listens for others: the address is of this machine alone, nobody is told, and whoever finds it needs the
+//! token that this process made for itself and told nobody.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,8 +10,11 @@ use std::thread::JoinHandle;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use super::client::Server;
 use super::{Failure, serve};
+use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
+use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::ledger::Log;
 use crate::ledger::sled::SledLog;
@@ -20,8 +24,8 @@ use mentorlog_events::id::LedgerId;
 
 /// A server of this process.
 pub struct Embedded {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, with the one token that opens it.
+    pub server: Server,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
     running: Running,
@@ -44,7 +48,9 @@ impl Embedded {
         let publishing = Publishing::Into { data: data.to_owned(), witnesses: Vec::new() };
         let started = Writer::start(&(log.clone() as Arc<dyn Log>), opened.heads, keys, clock, publishing);
         let (writer, running) = started.map_err(|error| Failure::coded(5, error))?;
-        let app = Arc::new(App::new(writer, registry_secret));
+        let kept = KeptTokens::open(data).map_err(|error| Failure::coded(5, error))?;
+        let (access, token) = Access::own(kept);
+        let app = Arc::new(App::new(writer, registry_secret, access));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("serve")
@@ -59,7 +65,9 @@ impl Embedded {
                 let _ = stopped.await;
             }));
         });
-        Ok(Self { address, stop, serving: serving.map_err(Failure::new)?, running, log })
+        let server: Server = format!("http://{address}").parse().map_err(Failure::new)?;
+        let server = server.with(&token);
+        Ok(Self { server, stop, serving: serving.map_err(Failure::new)?, running, log })
     }
 
     /// Ends it in order: whatever was accepted is committed, and then the store is closed.

@@ -77,7 +77,7 @@ fn run_bundle(arguments: &Arguments) -> Result<(), Failure> {
         )));
     }
     // The runtime is gone before files are fetched: that brings runtimes of its own.
-    let source = arguments.place.find(&runtime()?);
+    let source = arguments.place.find(&runtime()?)?;
     let name = &arguments.program;
     let bundled = match source {
         Source::Server(server) => bundle::from_web(&Place::Web(server, "/log".into()), name, out)?,
@@ -96,7 +96,7 @@ fn run_bundle(arguments: &Arguments) -> Result<(), Failure> {
 fn run_lines(arguments: &Arguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     let mut out = Out::create(&arguments.out)?;
-    let (size, root) = match arguments.place.find(&runtime) {
+    let (size, root) = match arguments.place.find(&runtime)? {
         Source::Server(server) => from_server(&runtime, &server, &arguments.program, &mut out)?,
         Source::Data(data) => Stored::open(&data)?.and_close(|stored| {
             let (ledger, tree) = stored.program(&arguments.program)?;

@@ -89,12 +89,12 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(Failure::new)?;
-    let summary = match arguments.place.find(&runtime) {
+    let summary = match arguments.place.find(&runtime)? {
         Source::Server(server) => import(&runtime, server, arguments, &table, &met)?,
         Source::Data(data) => {
             eprintln!("mentorlog: importing into {}, as no server is asked", data.display());
             let embedded = Embedded::start(&data)?;
-            let server = format!("http://{}", embedded.address).parse().map_err(Failure::new)?;
+            let server = embedded.server.clone();
             let imported = import(&runtime, server, arguments, &table, &met);
             // Open connections would be waited for.
             drop(runtime);

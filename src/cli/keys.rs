@@ -66,11 +66,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 fn rotate(arguments: &Rotate) -> Result<(), Failure> {
     let runtime = runtime()?;
-    let answer = match arguments.place.find(&runtime) {
+    let answer = match arguments.place.find(&runtime)? {
         Source::Server(server) => ask(&runtime, server, arguments)?,
         Source::Data(data) => {
             let embedded = Embedded::start(&data)?;
-            let server = format!("http://{}", embedded.address).parse().map_err(Failure::new)?;
+            let server = embedded.server.clone();
             let answer = ask(&runtime, server, arguments);
             // Open connections would be waited for.
             drop(runtime);

@@ -21,12 +21,14 @@ mod backup;
 mod bundle;
 mod client;
 mod completions;
+mod data_map;
 mod demo;
 mod doctor;
 mod embedded;
 mod export;
 mod import;
 mod import_csv;
+mod keyring;
 mod keys;
 mod measure;
 mod metrics_history;
@@ -37,6 +39,7 @@ mod report;
 mod restore;
 mod serve;
 mod source;
+mod token;
 mod verify;
 
 /// The table above, for `--help`.
@@ -83,12 +86,18 @@ enum Command {
     Verify(verify::Arguments),
     /// Change the key a ledger signs with, or write one down for safe keeping.
     Keys(keys::Arguments),
+    /// Make the key to sealed personal data, change it, or say how much is sealed.
+    Keyring(keyring::Arguments),
+    /// Make the first token of an installation, and issue, list and revoke others.
+    Token(token::Arguments),
     /// Check a data directory without changing it.
     Doctor(doctor::Arguments),
     /// Copy every ledger and the keys, verified, to where backups are kept.
     Backup(backup::Arguments),
     /// Make a data directory of a backup; writable only if a pin shows that it is the latest state.
     Restore(restore::Arguments),
+    /// Print what is kept, why, how long, whose it is, where, and who may see it.
+    DataMap(data_map::Arguments),
     /// Write completions for a shell to standard output.
     Completions(completions::Arguments),
     /// Try to open a sled directory; how a start finds out whether opening panics or hangs.
@@ -131,11 +140,14 @@ pub fn run() -> ExitCode {
         Command::Export(arguments) => export::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::MetricsHistory(arguments) => metrics_history::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Verify(arguments) => verify::run(arguments),
+        Command::Token(arguments) => token::run(&arguments),
         Command::Keys(arguments) => keys::run(&arguments),
+        Command::Keyring(arguments) => keyring::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Backup(arguments) => backup::run(&arguments),
         Command::Restore(arguments) => restore::run(&arguments),
+        Command::DataMap(arguments) => data_map::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
     };

@@ -12,6 +12,7 @@ use hyper::StatusCode;
 use tokio::runtime::Runtime;
 
 use super::client::{ClientError, Connection, Server};
+use crate::access::token::Token;
 use crate::ledger::tiled::{Folder, Resources, Unfetched};
 
 /// A directory, or an address with everything below it.
@@ -56,6 +57,14 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// The same place, its server shown this token; a directory needs none.
+    pub fn with(self, token: &Token) -> Self {
+        match self {
+            Self::Folder(path) => Self::Folder(path),
+            Self::Web(server, prefix) => Self::Web(server.with(token), prefix),
+        }
+    }
+
     /// A place below this one.
     pub fn join(&self, part: &str) -> Self {
         match self {
@@ -103,6 +112,7 @@ impl Resources for Web {
         let unfetched = |detail: &dyn fmt::Display| Unfetched {
             path: format!("{}{path}", self.server),
             detail: detail.to_string(),
+            denied: false,
         };
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = idle().pop();
@@ -123,7 +133,7 @@ impl Resources for Web {
                 Err(unfetched(&format_args!("it is longer than {most} bytes")))
             }
             Ok(bytes) => Ok(bytes),
-            Err(error) => Err(unfetched(&error)),
+            Err(error) => Err(Unfetched { denied: error.code() == Some("forbidden"), ..unfetched(&error) }),
         }
     }
 }

@@ -77,7 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let name = arguments.program.as_ref().ok_or_else(|| Failure::coded(2, "give --program or --file"))?;
     let runtime = runtime()?;
-    match arguments.place.find(&runtime) {
+    match arguments.place.find(&runtime)? {
         Source::Server(server) => {
             let (ledger, log) = fetched(&runtime, &server, name)?;
             let size = until(&log, ledger, log.size(), arguments.until)?;
@@ -120,7 +120,7 @@ pub fn at_hand<T>(
     read: impl FnOnce(&dyn Log, LedgerId, u64) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let runtime = runtime()?;
-    match place.find(&runtime) {
+    match place.find(&runtime)? {
         Source::Server(server) => {
             let (ledger, log) = fetched(&runtime, &server, name)?;
             read(&log, ledger, log.size())

@@ -58,12 +58,12 @@ struct Body {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let source = arguments.place.find(&runtime()?);
+    let source = arguments.place.find(&runtime()?)?;
     let bytes = match source {
         Source::Server(server) => publish(server, arguments)?,
         Source::Data(data) => {
             let embedded = Embedded::start(&data)?;
-            let server = format!("http://{}", embedded.address).parse().map_err(Failure::new)?;
+            let server = embedded.server.clone();
             let published = publish(server, arguments);
             let stopped = embedded.stop();
             let published = published?;

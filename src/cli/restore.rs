@@ -5,24 +5,36 @@
 //! Whoever restores an old backup and goes on writing makes a second history under the first one's name: auditors who
 //! saw the first will call it a fork, and they are right. So a restore is writable only with a pin: a checkpoint of
 //! the registry that was kept elsewhere, from a time at which nothing was written any more.
+//!
+//! And whoever restores an old keyring brings back whoever was erased since. So the sealed personal data come back
+//! only with the keyring's own backup, and that only beside a registry that is current: its erasures are applied
+//! before the directory has its name.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
-use mentorlog_events::id::LedgerId;
+use mentorlog_events::entry::Entry;
+use mentorlog_events::event::registry::RegistryEvent;
+use mentorlog_events::id::{ErasureId, InstallationId, LedgerId};
 
 use super::backup::{
     FORMAT, KEY_FILES, Manifest, copy_keys, partial, refuse_existing, remove, root_at, settle, verified,
     write_private,
 };
+use super::keyring::PersonalKey;
+use super::place::Place;
 use super::progress::Progress;
 use super::source::damaged;
-use super::{Failure, serve};
+use super::verify::current::{current, erasure_in};
+use super::verify::told::Told;
+use super::{Failure, keyring, serve};
 use crate::keys::Keys;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirrored::{Mirrored, ledger_named, name_of};
 use crate::ledger::note::Note;
 use crate::ledger::reports::Shelf;
+use crate::people::{self, Kek, People};
 use crate::writer::check::check;
 
 /// There are two histories.
@@ -45,6 +57,16 @@ pub struct Arguments {
     /// the restored directory writable. May be given several times.
     #[arg(long, value_name = "CHECKPOINT")]
     pin: Vec<PathBuf>,
+    /// The directory the keyring's backup is in: the sealed personal data come back too. Needs the key that opens it,
+    /// and --registry or a --pin of the registry as large as the backup's.
+    #[arg(long, value_name = "DIR")]
+    keyring: Option<PathBuf>,
+    /// The registry as it is now - its mirror, a bundle, a server, what is left of the data directory -: whoever was
+    /// erased after the backup was made is erased from the keyring.
+    #[arg(long, value_name = "DIR|URL", requires = "keyring")]
+    registry: Option<Place>,
+    #[command(flatten)]
+    personal_key: PersonalKey,
     /// Go on under new names, as another history. Not available in this version.
     #[arg(long)]
     new_generation: bool,
@@ -61,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn restore(arguments: &Arguments) -> Result<(), Failure> {
-    let Arguments { from, keys: keys_from, data, pin, new_generation } = arguments;
+    let Arguments { from, keys: keys_from, data, pin, new_generation, .. } = arguments;
     if *new_generation {
         return Err(Failure::new(
             "--new-generation is not available in this version: restore without it, the directory is then read-only, \
@@ -79,6 +101,16 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
             "this version reads backups of the format `{FORMAT}`, not `{format}`"
         )));
     }
+    let kek = match (&arguments.keyring, &manifest.people) {
+        (None, _) => None,
+        (Some(keyring), Some(_)) => Some((keyring, arguments.personal_key.required(data)?)),
+        (Some(_), None) => {
+            let from = from.display();
+            return Err(Failure::new(format_args!(
+                "{from} holds no sealed personal data: leave --keyring out"
+            )));
+        }
+    };
     let draft = partial(data);
     remove(&draft)?;
     std::fs::create_dir(&draft)
@@ -100,6 +132,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let (sources, copies) =
         (Mirrored::new(&from.join("log")), Mirrored::new(&draft.join("mirror").join("log")));
     let mut trees: Vec<(LedgerId, Tree)> = Vec::new();
+    let mut registry = Registry::default();
     let progress = Progress::new("restoring", manifest.ledgers.iter().map(|ledger| ledger.size).sum());
     for listed in &manifest.ledgers {
         let ledger = ledger_named(&listed.ledger)
@@ -107,7 +140,9 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         let to = copies.ledger(ledger);
         let done = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
         done.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
-        let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut |_| Ok(()))?;
+        let mut each =
+            |bytes: &[u8]| if ledger == LedgerId::REGISTRY { registry.take(bytes) } else { Ok(()) };
+        let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut each)?;
         if (read.checkpoint.size, read.checkpoint.root) != (listed.size, listed.root.0) {
             return Err(damaged(format_args!(
                 "ledger {}: BACKUP states another size or root",
@@ -115,6 +150,9 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
             )));
         }
         progress.add(listed.size);
+        if ledger == LedgerId::REGISTRY {
+            registry.head = Some(read.checkpoint);
+        }
         trees.push((ledger, read.tree));
     }
     progress.finish();
@@ -170,6 +208,15 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         .collect();
     let proven = unproven.is_empty();
 
+    // Before anything is made of the ledgers: nothing may come back that was erased.
+    let kek = match kek {
+        None => None,
+        Some((from, kek)) => {
+            let is_pinned = |head: &Checkpoint| pinned_at.contains(&(LedgerId::REGISTRY, head.size));
+            Some((from, kek, erased_since(&registry, arguments.registry.as_ref(), is_pinned)?))
+        }
+    };
+
     // A start over a directory that has nothing but its mirror: sled and the tail are made of it.
     let options = serve::open_options(&draft)?;
     let opened = crate::ledger::sled::SledLog::open(&draft, &options).map_err(serve::open_failure)?;
@@ -188,6 +235,12 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     }
     opened.log.close().map_err(Failure::new)?;
     drop(opened);
+    let put_back = match kek {
+        None => None,
+        Some((keyring_from, kek, erased)) => {
+            Some(put_people_back(&from.join("people"), keyring_from, &draft, kek, &registry, &erased)?)
+        }
+    };
     if !proven {
         write_private(&draft.join("READ-ONLY"), NOT_PROVEN.as_bytes(), 0o644)?;
     }
@@ -199,6 +252,20 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         checked.entries,
         data.display()
     );
+    match (put_back, manifest.people) {
+        (None, None) => {}
+        (None, Some(people)) => println!(
+            "people: left out; the backup has {} sealed rows, which need the keyring's backup (--keyring)",
+            people.rows
+        ),
+        (Some(PutBack { rows, forgotten, current }), _) => {
+            println!(
+                "people: {rows} sealed rows; {forgotten} participants were erased since and are forgotten"
+            );
+            println!("not proven: that {current} is the newest; who was erased after it is back");
+            println!("destroy the keyring's backup when it is not needed any more");
+        }
+    }
     if proven {
         println!("writable: every ledger is of the size its pin says");
         println!(
@@ -211,6 +278,87 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// What the backup's own registry says.
+#[derive(Default)]
+struct Registry {
+    told: Told,
+    installation: Option<InstallationId>,
+    erasures: BTreeSet<ErasureId>,
+    head: Option<Checkpoint>,
+}
+
+impl Registry {
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let entry = Entry::<RegistryEvent>::parse(bytes).map_err(damaged)?;
+        if let RegistryEvent::RegistryOpened(opened) = &entry.event {
+            self.installation = Some(opened.installation);
+        }
+        self.erasures.extend(erasure_in(&entry.event));
+        self.told.take(&entry).map_err(damaged)
+    }
+}
+
+/// Every erasure there has been, and whose word that is.
+struct Erased {
+    erasures: BTreeSet<ErasureId>,
+    current: String,
+}
+
+/// Finds out who was erased, by a registry that is current. Without one: a refusal.
+fn erased_since(
+    registry: &Registry,
+    given: Option<&Place>,
+    is_pinned: impl Fn(&Checkpoint) -> bool,
+) -> Result<Erased, Failure> {
+    let head = registry.head.as_ref().ok_or_else(|| damaged("the backup has no registry"))?;
+    match given {
+        Some(place) => {
+            let found = current(place, &registry.told, head)?;
+            let until = found.recorded_at.map_or_else(String::new, |at| format!(" of {at}"));
+            let current = format!("the registry in {place}, with {} entries{until},", found.size);
+            Ok(Erased { erasures: found.erasures, current })
+        }
+        None if is_pinned(head) => {
+            let current = format!("the pin of the registry, at {} entries,", head.size);
+            Ok(Erased { erasures: registry.erasures.clone(), current })
+        }
+        None => Err(Failure::new(
+            "a keyring is restored only beside a current registry: an older one brings back whoever was erased since. \
+             Give the registry as it is now with --registry (its mirror, a bundle, what is left of the data directory), \
+             or a --pin of the registry that shows that the backup's is current; without --keyring everything but the \
+             personal data is restored",
+        )),
+    }
+}
+
+/// What came of restoring the sealed personal data.
+struct PutBack {
+    rows: u64,
+    forgotten: usize,
+    current: String,
+}
+
+/// Puts the rows and the keyring into the directory that is being made, and erases from them whoever was erased.
+fn put_people_back(
+    rows_from: &Path,
+    keyring_from: &Path,
+    draft: &Path,
+    kek: Kek,
+    registry: &Registry,
+    erased: &Erased,
+) -> Result<PutBack, Failure> {
+    let failed = |error| keyring::failure(&error);
+    let dir = draft.join("people");
+    let installation = registry.installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
+    people::put_back(rows_from, keyring_from, &dir).map_err(failed)?;
+    let opened = People::open(&dir, installation, Some(kek)).map_err(failed)?;
+    let people = opened.ok_or_else(|| damaged("there is no keyring"))?;
+    let found = people.slots_of(&erased.erasures);
+    people.forget(&found.iter().map(|erasure| erasure.id).collect::<Vec<_>>()).map_err(failed)?;
+    let rows = people.status().map_err(failed)?.rows;
+    Ok(PutBack { rows, forgotten: found.len(), current: erased.current.clone() })
 }
 
 /// What the service says of itself when it serves such a directory.

@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mentorlog_events::id::LedgerId;
+use mentorlog_events::event::Role;
+use mentorlog_events::id::{LedgerId, TokenId};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::keyring::PersonalKey;
+use super::{Failure, keyring};
+use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
+use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::keys::Keys;
 
@@ -21,9 +25,11 @@ use crate::ledger::mirrored::name_of;
 use crate::ledger::note::{KeyKind, KeyName, Note, VerifierKey};
 use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
-use crate::writer::Writer;
+use crate::people::People;
+use crate::rules::tokens::Issued;
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
+use crate::writer::{StartError, Writer};
 
 /// How often passing time alone is looked at: proposals expire.
 const TICK: Duration = Duration::from_secs(10);
@@ -36,9 +42,14 @@ pub struct Arguments {
     /// Where the ledgers and keys are; made if it is not there.
     #[arg(long, env = "MENTORLOG_DATA", default_value = "mentorlog-data")]
     data: PathBuf,
-    /// Where to listen. Without tokens only addresses of this machine are served.
+    /// Where to listen. Other addresses than this machine's own need tokens and --behind-proxy.
     #[arg(long, env = "MENTORLOG_LISTEN", default_value = "127.0.0.1:7171")]
     listen: SocketAddr,
+    /// Everybody comes through a proxy that ends TLS: tokens are required of all, and other addresses than this
+    /// machine's own may be listened on. The proxy must refuse requests with both Content-Length and
+    /// Transfer-Encoding, with a repeated one, or with bare line feeds, and must not log Authorization.
+    #[arg(long, env = "MENTORLOG_BEHIND_PROXY")]
+    behind_proxy: bool,
     /// Vouch for the machine's clock, although the log is more than five minutes ahead of it.
     #[arg(long)]
     accept_clock: bool,
@@ -52,6 +63,8 @@ pub struct Arguments {
     /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
     #[arg(long, value_name = "VKEY", requires = "witness")]
     witness_key: Vec<VerifierKey>,
+    #[command(flatten)]
+    personal_key: PersonalKey,
 }
 
 impl Arguments {
@@ -147,13 +160,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         .with_ansi(colours)
         .with_target(false)
         .init();
-    if !arguments.listen.ip().is_loopback() {
+    if !arguments.listen.ip().is_loopback() && !arguments.behind_proxy {
         return Err(Failure::new(format_args!(
-            "{} is not an address of this machine alone: without tokens only loopback is served, e.g. 127.0.0.1:7171",
+            "{} is not an address of this machine alone: listen on loopback, e.g. 127.0.0.1:7171, or give \
+             --behind-proxy if whatever reaches it comes through a proxy that ends TLS (tokens are then required)",
             arguments.listen
         )));
     }
     let witnesses = arguments.witnesses()?;
+    let kek = arguments.personal_key.read(&arguments.data)?;
     // Bound first: a taken port is found out before the history is read.
     let listener = std::net::TcpListener::bind(arguments.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
@@ -196,12 +211,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     };
     let registry_secret = keys.of_ledger(LedgerId::REGISTRY);
     let publishing = Publishing::Into { data: arguments.data.clone(), witnesses };
-    let (writer, running) = Writer::start(&log, opened.heads, keys, clock, publishing)
-        .map_err(|error| Failure::coded(5, error))?;
+    let people = arguments.data.join("people");
+    let started = Writer::start_sealing(&log, opened.heads, keys, clock, publishing, |installation| {
+        People::open(&people, installation, kek)
+    });
+    let (writer, running) = started.map_err(|error| match error {
+        StartError::People(error) => keyring::failure(&error),
+        StartError::Replay(_) | StartError::Append(_) | StartError::Mirror(_) => Failure::coded(5, error),
+    })?;
     if let Some(why) = &read_only {
         writer.published().read_only(why);
     }
-    let app = Arc::new(App::new(writer.clone(), registry_secret));
+    let kept = KeptTokens::open(&arguments.data).map_err(|error| Failure::coded(5, error))?;
+    let access = access(arguments, &writer, kept)?;
+    let app = Arc::new(App::new(writer.clone(), registry_secret, access));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();
     tracing::info!(
@@ -212,7 +235,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     );
     let _ = ready.send(());
     runtime.block_on(starting).map_err(Failure::new)?;
-    welcome(address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
+    welcome(&app, address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let surveyed = app.published.clone();
@@ -241,6 +264,40 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Who is let in: everybody on this machine while no token was ever issued, else whoever has one.
+fn access(arguments: &Arguments, writer: &Writer, kept: KeptTokens) -> Result<Access, Failure> {
+    let published = writer.published();
+    if arguments.behind_proxy && !published.tokens().were_issued() {
+        return Err(Failure::new(format_args!(
+            "--behind-proxy needs tokens, and none was ever issued: make the first one with `mentorlog token bootstrap \
+             --data {}`",
+            arguments.data.display()
+        )));
+    }
+    let now = published.clock.now();
+    let honoured = |(id, issued): &(TokenId, &Issued)| issued.is_honoured(now) && kept.kept(*id).is_some();
+    let (honoured, admins) = {
+        let tokens = published.tokens();
+        let honoured = tokens.iter().filter(honoured);
+        honoured.fold((0, 0), |(all, admins), (_, issued)| {
+            (all + 1, admins + u64::from(issued.role == Role::Admin))
+        })
+    };
+    if !published.tokens().were_issued() {
+        tracing::info!(
+            "no token was ever issued: whoever is on this machine may do everything, and nobody else anything"
+        );
+    } else if admins == 0 {
+        tracing::warn!(
+            honoured,
+            "tokens are required, and no admin's is honoured: `mentorlog token bootstrap` on this data directory makes one"
+        );
+    } else {
+        tracing::info!(honoured, "tokens are required");
+    }
+    Ok(if arguments.behind_proxy { Access::guarded(kept) } else { Access::loopback(kept) })
+}
+
 /// Ready at the first SIGINT or SIGTERM.
 fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -255,17 +312,23 @@ fn stop_signal() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
-fn welcome(address: SocketAddr, data: &Path, program: Option<&str>) {
+fn welcome(app: &App, address: SocketAddr, data: &Path, program: Option<&str>) {
+    let with_token = app.published.tokens().were_issued();
+    let bearer = if with_token { " -H \"Authorization: Bearer $MENTORLOG_TOKEN\"" } else { "" };
     let curl = match program {
         None => format!(
-            "curl --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
+            "curl{bearer} --json '{{\"slug\":\"spring\",\"name\":\"Spring\",\"time_zone\":\"Europe/Berlin\"}}' \
              http://{address}/v1/programs"
         ),
-        Some(program) => format!("curl http://{address}/v1/programs/{program}"),
+        Some(program) => format!("curl{bearer} http://{address}/v1/programs/{program}"),
     };
     let version = env!("CARGO_PKG_VERSION");
     let data = data.display();
-    let text = format!("mentorlog {version} listens on http://{address}\ndata: {data}\ntry:  {curl}\n");
+    let access =
+        if with_token { "with a token" } else { "whoever is on this machine; no token was ever issued" };
+    let text = format!(
+        "mentorlog {version} listens on http://{address}\ndata: {data}\nopen to: {access}\ntry:  {curl}\n"
+    );
     // Whoever started it may read the first line only, or nothing: `println!` would end the service.
     let _ = std::io::stdout().write_all(text.as_bytes());
 }

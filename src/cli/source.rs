@@ -11,7 +11,7 @@ use mentorlog_events::id::{LedgerId, ProgramId, Slug};
 use tokio::runtime::Runtime;
 
 use super::Failure;
-use super::client::{Connection, Server};
+use super::client::{Bearer, Connection, Server};
 use super::serve;
 use crate::ledger::merkle::Tree;
 use crate::ledger::sled::SledLog;
@@ -35,6 +35,8 @@ pub struct Where {
     /// The data directory to open; no server may be using it.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    #[command(flatten)]
+    bearer: Bearer,
 }
 
 /// A program's name in paths, or its UUID.
@@ -76,20 +78,20 @@ pub enum Source {
 
 impl Where {
     /// Finds out which of the two it is.
-    pub fn find(&self, runtime: &Runtime) -> Source {
+    pub fn find(&self, runtime: &Runtime) -> Result<Source, Failure> {
         // --data on the command line is meant, also where $MENTORLOG_SERVER is set.
         if let Some(data) = &self.data {
-            return Source::Data(data.clone());
+            return Ok(Source::Data(data.clone()));
         }
         if let Some(server) = &self.server {
-            return Source::Server(server.clone());
+            return Ok(Source::Server(self.bearer.to(server.clone())?));
         }
         let server: Server = DEFAULT_SERVER.parse().expect("the default is an address");
         if runtime.block_on(answers(&server)) {
-            return Source::Server(server);
+            return Ok(Source::Server(self.bearer.to(server)?));
         }
         let data = std::env::var_os("MENTORLOG_DATA").filter(|data| !data.is_empty());
-        Source::Data(data.map_or_else(|| DEFAULT_DATA.into(), PathBuf::from))
+        Ok(Source::Data(data.map_or_else(|| DEFAULT_DATA.into(), PathBuf::from)))
     }
 }
 

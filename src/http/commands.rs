@@ -18,15 +18,18 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::App;
+use super::guard::{self, InProgram};
 use super::problem::{Code, Problem};
 use super::request::{
     BATCH_BYTES_MAX, COMMAND_BYTES_MAX, Media, Parameters, caller, check_key, correlation, idempotency_key,
     if_match, media, read_body,
 };
-use super::{App, find};
+use crate::access::grant::Grant;
+use crate::access::permission::Permission;
 use crate::metrics::Outcome;
 use crate::rules::Subject;
-use crate::rules::command::{Command, CommandError, Common};
+use crate::rules::command::{Command, CommandError, Common, Version};
 use crate::writer::published::{Head, Program};
 use crate::writer::receipt::Receipt;
 use crate::writer::{BatchAnswer, Idempotency, Submission};
@@ -40,14 +43,15 @@ pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// `POST /v1/programs/{program}/commands/{command}`
 pub async fn one(
     State(app): State<Arc<App>>,
-    Path((program, name)): Path<(String, String)>,
+    InProgram(program): InProgram,
+    Path((_, name)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response, Problem> {
     // The parts as they came: the extractors of headers and path would copy them.
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     Parameters::read(parts.uri.query())?.finish()?;
-    let program = find(&app, &program)?;
+    let grant = guard::grant(&parts)?;
     media(headers, &[Media::Json])?;
     let key = idempotency_key(headers)?;
     let tag = if_match(headers)?;
@@ -62,7 +66,7 @@ pub async fn one(
             .with("pointer", "/expected_version"));
     }
     common.expected_version = common.expected_version.or(tag);
-    let submission = submission(&app, &program, command, &common, correlation, key, &[&body.bytes])?;
+    let submission = submission(&grant, &program, command, &common, correlation, key, &[&body.bytes])?;
     let receipt = app.writer.submit(program.id, submission).await?;
     Ok(Accepted { receipt, program: &program }.into_response())
 }
@@ -70,6 +74,7 @@ pub async fn one(
 /// `POST /v1/programs`
 pub async fn open(
     State(app): State<Arc<App>>,
+    grant: Grant,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -91,13 +96,13 @@ pub async fn open(
     let Command::OpenProgram(opening) = command else {
         return Err(Problem::new(Code::Internal, "open-program was read as another command"));
     };
-    let caller = caller(&app.principal, &common, correlation)?;
+    let caller = caller(&grant, &common, correlation)?;
     let idempotency = key.map(|key| Idempotency {
-        key: app.registry_secret.key(app.principal.as_str(), key),
+        key: app.registry_secret.key(&grant.key_scope(), key),
         fp: app.registry_secret.fingerprint(NAME, &body.bytes),
     });
     let (program, receipt) = app.writer.open_program(opening, caller, idempotency).await?;
-    let program = find(&app, &program.to_string())?;
+    let program = guard::find(&app, &grant, &program.to_string())?;
     let mut response = Accepted { receipt, program: &program }.into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/programs/{}", program.slug)) {
         response.headers_mut().insert(header::LOCATION, location);
@@ -107,7 +112,7 @@ pub async fn open(
 
 /// The submission of a command that was read.
 fn submission(
-    app: &App,
+    grant: &Grant,
     program: &Program,
     mut command: Command,
     common: &Common,
@@ -115,10 +120,13 @@ fn submission(
     key: Option<&str>,
     body: &[&[u8]],
 ) -> Result<Submission, Problem> {
-    let caller = caller(&app.principal, common, correlation)?;
+    let caller = caller(grant, common, correlation)?;
+    if let Command::ErasePerson(_) = command {
+        grant.may(Permission::Erase)?;
+    }
     command.resolve_labels(&|label| program.secret.participant(label));
     let idempotency = key.map(|key| Idempotency {
-        key: program.secret.key(app.principal.as_str(), key),
+        key: program.secret.key(&grant.key_scope(), key),
         fp: program.secret.fingerprint_of(command.name(), body),
     });
     Ok(Submission { command, caller, expected_version: common.expected_version, idempotency })
@@ -223,7 +231,7 @@ struct Item<'a> {
     occurred_at: Option<Timestamp>,
     actor: Option<Actor>,
     on_behalf_of: Option<ParticipantId>,
-    expected_version: Option<u64>,
+    expected_version: Option<Version>,
     #[serde(borrow)]
     data: &'a RawValue,
 }
@@ -231,7 +239,8 @@ struct Item<'a> {
 /// `POST /v1/programs/{program}/commands`
 pub async fn batch(
     State(app): State<Arc<App>>,
-    Path(program): Path<String>,
+    grant: Grant,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
@@ -239,7 +248,6 @@ pub async fn batch(
     let mut query = Parameters::read(uri.query())?;
     let atomic = query.take::<bool>("atomic", "true or false")?.unwrap_or(false);
     query.finish()?;
-    let program = find(&app, &program)?;
     let media = media(&headers, &[Media::Ndjson, Media::Json])?;
     if headers.contains_key("idempotency-key") || headers.contains_key(header::IF_MATCH) {
         return Err(Problem::new(
@@ -251,8 +259,8 @@ pub async fn batch(
     let body = read_body(&headers, body, BATCH_BYTES_MAX).await?;
     // Thousands of items take milliseconds to read: too long for a thread that serves everybody else.
     let read = {
-        let (app, program, body) = (app.clone(), program.clone(), body.bytes.clone());
-        tokio::task::spawn_blocking(move || read_items(&app, &program, media, &body, correlation, atomic))
+        let (program, body) = (program.clone(), body.bytes.clone());
+        tokio::task::spawn_blocking(move || read_items(&grant, &program, media, &body, correlation, atomic))
     };
     let items = read.await.map_err(|_| Problem::new(Code::Internal, "reading the batch failed"))??;
     let mut submissions = Vec::with_capacity(items.len());
@@ -337,7 +345,7 @@ type ReadItems = Vec<Result<Submission, Problem>>;
 
 /// Reads the items. The outer error is about the batch, the inner ones are about single items.
 fn read_items(
-    app: &App,
+    grant: &Grant,
     program: &Program,
     media: Media,
     body: &Bytes,
@@ -396,15 +404,15 @@ fn read_items(
                 Problem::new(Code::Malformed, format_args!("{name} stands in the item and in its data"))
                     .with("pointer", format!("/{name}"))
             };
+            let expected_version = item.expected_version.map(|version| version.0);
             either(&mut common.actor, item.actor).map_err(|()| twice("actor"))?;
             either(&mut common.on_behalf_of, item.on_behalf_of).map_err(|()| twice("on_behalf_of"))?;
-            either(&mut common.expected_version, item.expected_version)
-                .map_err(|()| twice("expected_version"))?;
+            either(&mut common.expected_version, expected_version).map_err(|()| twice("expected_version"))?;
             // The key covers what the item says beside its data, too; a form of ours, for it is compared for ever.
-            let beside = beside_data(item.actor, item.on_behalf_of, item.expected_version);
+            let beside = beside_data(item.actor, item.on_behalf_of, expected_version);
             let said = [data.as_bytes(), beside.as_bytes()];
             let said = if beside.is_empty() { &said[..1] } else { &said[..] };
-            submission(app, program, command, &common, correlation, item.key.as_deref(), said)
+            submission(grant, program, command, &common, correlation, item.key.as_deref(), said)
         })
         .collect())
 }

@@ -7,10 +7,9 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get, post};
-use mentorlog_events::entry::Principal;
+use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -18,19 +17,26 @@ use tokio::sync::watch;
 use crate::keys::LedgerSecret;
 use crate::metrics::{Answered, Metrics, Outcome};
 use crate::writer::Writer;
-use crate::writer::published::{Program, Published};
+use crate::writer::published::Published;
 
+pub mod cloud_events;
 pub mod commands;
+pub mod guard;
 pub mod measures;
+pub mod openapi;
 pub mod outsiders;
 mod pages;
 pub mod pairing;
+pub mod personal;
 pub mod problem;
 pub mod proofs;
 pub mod reads;
 pub mod reports;
 pub mod request;
+pub mod routes;
 pub mod server;
+pub mod stream;
+pub mod tokens;
 
 use problem::{Code, Problem, ProblemCode};
 
@@ -42,27 +48,29 @@ pub struct App {
     pub published: Arc<Published>,
     /// What is measured.
     pub metrics: Metrics,
-    /// Without tokens every caller is this principal.
-    pub principal: Principal,
+    /// Who is let in.
+    pub access: guard::Access,
     /// The registry's secret, for the keys of openings.
     pub registry_secret: LedgerSecret,
     /// Figures that were computed.
     pub measures: measures::Measures,
     /// Whose turn it is to search for pairs.
     pub turns: pairing::Turns,
+    /// Those who follow a program.
+    pub streams: stream::Streams,
     stopping: watch::Sender<bool>,
 }
 
 impl App {
     /// Puts together what the handlers share.
-    pub fn new(writer: Writer, registry_secret: LedgerSecret) -> Self {
+    pub fn new(writer: Writer, registry_secret: LedgerSecret, access: guard::Access) -> Self {
         let published = writer.published().clone();
-        let principal = "local".parse().expect("a principal");
         let metrics = Metrics::new(published.clone(), problem::catalogue());
         let stopping = watch::Sender::new(false);
         let measures = measures::Measures::default();
         let turns = pairing::Turns::default();
-        Self { writer, published, metrics, principal, registry_secret, measures, turns, stopping }
+        let streams = stream::Streams::default();
+        Self { writer, published, metrics, access, registry_secret, measures, turns, streams, stopping }
     }
 
     /// Ready when the service was told to stop: nobody waits any longer for what may never come.
@@ -70,22 +78,6 @@ impl App {
         // The sender is here, so the wait ends with the value only.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
-}
-
-/// Finds a program by slug or UUID.
-fn find(app: &App, name: &str) -> Result<Arc<Program>, Problem> {
-    app.published.program(name).ok_or_else(|| {
-        Problem::new(Code::NoSuchProgram, format_args!("there is no program `{name}`: see GET /v1/programs"))
-    })
-}
-
-/// A route that answers other methods with a problem that names the right ones.
-fn route(methods: &'static [Method], router: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
-    router.fallback(move |method: Method| async move {
-        let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
-        Problem::new(Code::MethodNotAllowed, format_args!("{method} is not for this path: use {names}"))
-            .allowing(methods.to_vec())
-    })
 }
 
 const PROGRAMS: &str = "/v1/programs";
@@ -98,7 +90,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         stop.await;
         app.stopping.send_replace(true);
     };
-    server::serve(listener, router(app.clone()), told).await;
+    server::serve(listener, routes::router(app.clone()), told).await;
 }
 
 /// Answers until `ready` is ready that the service is starting; only `/healthz` is as it will be.
@@ -108,54 +100,6 @@ pub async fn serve_starting(listener: TcpListener, ready: impl Future<Output = (
     };
     let router = Router::new().route("/healthz", get(healthz)).fallback(starting);
     server::serve(listener, router, ready).await;
-}
-
-/// Every route of the service.
-fn router(app: Arc<App>) -> Router {
-    const READ: &[Method] = &[Method::GET, Method::HEAD];
-    const WRITE: &[Method] = &[Method::POST];
-    const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
-    Router::new()
-        .route("/healthz", route(READ, get(healthz)))
-        .route("/readyz", route(READ, get(readyz)))
-        .route("/metrics", route(READ, get(metrics)))
-        .route(PROGRAMS, route(BOTH, get(reads::programs).post(commands::open)))
-        .route("/v1/programs/{program}", route(READ, get(reads::program)))
-        .route(COMMANDS, route(BOTH, get(commands::names).post(commands::batch)))
-        .route(COMMAND, route(WRITE, post(commands::one)))
-        .route("/v1/programs/{program}/participants", route(READ, get(reads::participants)))
-        .route("/v1/programs/{program}/participants/{id}", route(READ, get(reads::participant)))
-        .route("/v1/programs/{program}/pairs", route(READ, get(reads::pairs)))
-        .route("/v1/programs/{program}/pairs/{id}", route(READ, get(reads::pair)))
-        .route("/v1/programs/{program}/sessions/{id}", route(READ, get(reads::session)))
-        .route("/v1/programs/{program}/reciprocity", route(READ, get(measures::reciprocity)))
-        .route("/v1/programs/{program}/retention", route(READ, get(measures::retention)))
-        .route("/v1/programs/{program}/health", route(READ, get(measures::health)))
-        .route("/v1/programs/{program}/suggestions", route(READ, get(pairing::suggestions)))
-        .route("/v1/programs/{program}/rounds", route(READ, get(pairing::rounds)))
-        .route("/v1/programs/{program}/published-figures", route(READ, get(outsiders::published_figures)))
-        .route("/v1/programs/{program}/reports", route(BOTH, get(reports::list).post(reports::publish)))
-        .route("/v1/reports/{digest}", route(READ, get(reports::report)))
-        .route("/v1/programs/{program}/events", route(READ, get(reads::events)))
-        .route("/v1/programs/{program}/read-models", route(READ, get(reads::read_models)))
-        .route("/v1/programs/{program}/proofs/inclusion", route(READ, get(proofs::inclusion)))
-        .route("/v1/programs/{program}/proofs/consistency", route(READ, get(proofs::consistency)))
-        .route("/v1/programs/{program}/rotate-key", route(WRITE, post(proofs::rotate)))
-        .route("/v1/registry/proofs/inclusion", route(READ, get(proofs::registry_inclusion)))
-        .route("/v1/registry/proofs/consistency", route(READ, get(proofs::registry_consistency)))
-        .route("/v1/registry/rotate-key", route(WRITE, post(proofs::rotate_registry)))
-        .route("/v1/keys", route(READ, get(proofs::keys)))
-        .route("/log/{program}/checkpoint", route(READ, get(proofs::checkpoint)))
-        .route("/log/{program}/reports/{digest}", route(READ, get(reports::beside_the_log)))
-        .route("/log/{program}/tile/{*tile}", route(READ, get(proofs::tile)))
-        .merge(pages::routes())
-        .fallback(nothing_here)
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
-        .with_state(app)
-}
-
-async fn nothing_here(request: Request) -> Problem {
-    Problem::new(Code::NoSuchPath, format_args!("there is nothing at {}", request.uri().path()))
 }
 
 /// Where commands come in.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use mentorlog_events::id::{B64, ProgramId};
@@ -11,10 +11,11 @@ use mentorlog_events::time::Day;
 use mentorlog_projections::outsiders::{Week, WeekClose};
 use serde::Serialize;
 
+use super::App;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::reads::json_bytes;
 use super::request::Parameters;
-use super::{App, find};
 use crate::writer::published::Program;
 
 /// The figures of one week, with the ledger they are of.
@@ -37,13 +38,12 @@ struct Body<'a> {
 /// `GET /v1/programs/{program}/published-figures`
 pub async fn published_figures(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    InProgram(program): InProgram,
     uri: Uri,
 ) -> Result<Response, Problem> {
     let mut query = Parameters::read(uri.query())?;
     let week = query.take("week", "a week that is over, e.g. 2026-W46")?;
     query.finish()?;
-    let program = find(&app, &name)?;
     // Closing a week takes a pass over the program, and its root is read from the log.
     let computed = tokio::task::spawn_blocking(move || answer(&app, &program, week));
     computed.await.map_err(|_| Problem::new(Code::Internal, "computing the figures failed"))?

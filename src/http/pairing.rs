@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use mentorlog_events::id::{B64, ParticipantId, ProgramId, Slug};
@@ -22,10 +22,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::App;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::reads::{at_least, json_bytes, parameters};
 use super::request::Parameters;
-use super::{App, find};
 use crate::rules::command::ROUND_MAX;
 use crate::writer::published::Program;
 
@@ -189,7 +190,7 @@ struct SuggestionsBody {
 }
 
 /// `GET /v1/programs/{program}/suggestions`
-pub async fn suggestions(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn suggestions(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
     only_now(&mut query)?;
     let participant: Option<ParticipantId> = query.take("participant", "the id of a participant")?;
@@ -199,7 +200,6 @@ pub async fn suggestions(State(app): State<Arc<App>>, Path(name): Path<String>, 
     let again = yes_or_no(&mut query, "again")?;
     let unit: Option<Slug> = query.take("unit", "the name of a unit, e.g. sales")?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let asked = Asked {
         participant,
@@ -272,7 +272,7 @@ struct RoundBody {
 }
 
 /// `GET /v1/programs/{program}/rounds`
-pub async fn rounds(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn rounds(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
     only_now(&mut query)?;
     let pairs_max = u64::try_from(ROUND_PEOPLE_MAX / 2).expect("few");
@@ -285,7 +285,6 @@ pub async fn rounds(State(app): State<Arc<App>>, Path(name): Path<String>, uri: 
     let again = yes_or_no(&mut query, "again")?;
     let unit: Option<Slug> = query.take("unit", "the name of a unit, e.g. sales")?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let described = json!({
         "size": size,

@@ -48,6 +48,12 @@ codes! {
     MalformedHeader = "malformed-header" 400 "A header cannot be read";
     /// A parameter of the query is unknown, repeated or cannot be read.
     MalformedParameter = "malformed-parameter" 400 "A query parameter cannot be read";
+    /// No token, or none that is honoured. It is not said which.
+    Unauthorized = "unauthorized" 401 "Who asks is not known";
+    /// Whoever asks may not have or do this.
+    Forbidden = "forbidden" 403 "This is not for this token";
+    /// Without tokens only this machine is served.
+    OtherHost = "other-host" 403 "Only this machine is served";
     /// There is nothing at this path.
     NoSuchPath = "no-such-path" 404 "There is nothing at this path";
     /// There is no program of this name.
@@ -76,12 +82,18 @@ codes! {
     KeyReused = "key-reused" 422 "The idempotency key was used for something else";
     /// An event of the command would be longer than an entry may be.
     EntryTooLong = "entry-too-long" 422 "The command says too much at once";
+    /// The command cannot be one of a batch.
+    NotInBatch = "not-in-batch" 422 "The command cannot be one of a batch";
     /// A batch has no items, or too many, or repeats a key.
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken";
     /// A round of so many cannot be computed in time.
     RoundTooLarge = "round-too-large" 422 "The round is too large to compute";
+    /// One participant cannot be said to be the same human being as themself.
+    ImpossibleSame = "impossible-same" 422 "These are not two participants";
     /// There is no report of that week, or none yet.
     ImpossibleReport = "impossible-report" 422 "There can be no such report";
+    /// A token cannot be so.
+    ImpossibleToken = "impossible-token" 422 "There can be no such token";
     /// Nothing is published by a service that keeps nothing on a disk.
     NotPublishing = "not-publishing" 501 "This service publishes nothing";
     /// The software met a defect of its own.
@@ -216,6 +228,7 @@ impl From<Refusal> for Problem {
             Refusal::Clock(_) => Code::Clock,
             Refusal::Stopped(_) => Code::ReadOnly,
             Refusal::Unknown(_) => Code::OutcomeUnknown,
+            Refusal::NotInBatch => Code::NotInBatch,
             Refusal::NotDone { .. } => Code::NotDone,
             Refusal::Unreadable(_) => Code::Unreadable,
         };
@@ -230,6 +243,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3. No `error`: what is wrong with a token is not a stranger's to know.
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mentorlog\""));
+        }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // Busy passes in a moment; the others want somebody to act.
             let seconds = if self.code == Code::Busy.as_str() { "1" } else { "30" };

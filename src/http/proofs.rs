@@ -8,38 +8,29 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mentorlog_events::entry::Actor;
 use mentorlog_events::id::{B64, LedgerId, ProgramId};
 use mentorlog_events::record::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::App;
 use super::commands::REPLAYED;
+use super::guard::{InProgram, OfLedger, REGISTRY};
 use super::problem::{Code, Problem};
 use super::reads::{json_bytes, parameters};
-use super::request::{COMMAND_BYTES_MAX, Media, Parameters, correlation, media, read_body};
-use super::{App, find};
+use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
+use crate::access::grant::Grant;
 use crate::ledger::proofs::ProofFile;
 use crate::ledger::tiles::TilePath;
+use crate::rules::command::Common;
+use crate::writer::RotationRefusal;
 use crate::writer::auditable::{Auditable, Signed};
-use crate::writer::{Caller, RotationRefusal};
-
-/// How the registry is called where a program's name may stand.
-const REGISTRY: &str = "registry";
 
 /// How long a proof waits for the checkpoint that covers its entry: they come within a second.
 const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
 
 type Answer = Result<Response, Problem>;
-
-/// The ledger of a program by slug or UUID, or the registry's, whose name no program is given.
-fn ledger(app: &App, name: &str) -> Result<Arc<Auditable>, Problem> {
-    if name == REGISTRY {
-        return Ok(app.published.registry_auditable().clone());
-    }
-    Ok(find(app, name)?.auditable.clone())
-}
 
 fn published(ledger: &Auditable) -> Result<Arc<Signed>, Problem> {
     ledger.signed().ok_or_else(|| {
@@ -72,9 +63,9 @@ fn with_headers(mut response: Response, media: &'static str, cache: &'static str
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// `GET /log/{program}/checkpoint`: the signed note, to the byte.
-pub async fn checkpoint(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn checkpoint(OfLedger(ledger): OfLedger, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let signed = published(&*ledger(&app, &name)?)?;
+    let signed = published(&ledger)?;
     Ok(with_headers(signed.bytes.clone().into_response(), TEXT, "max-age=1"))
 }
 
@@ -83,12 +74,12 @@ pub async fn checkpoint(State(app): State<Arc<App>>, Path(name): Path<String>, u
 /// Partial tiles of every width are there, also beside the full one; nothing is beyond the published checkpoint.
 pub async fn tile(
     State(app): State<Arc<App>>,
-    Path((name, path)): Path<(String, String)>,
+    OfLedger(ledger): OfLedger,
+    Path((_, path)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let ledger = ledger(&app, &name)?;
     let tile: TilePath =
         path.parse().map_err(|error| Problem::new(Code::NoSuchPath, format_args!("`{path}`: {error}")))?;
     let size = published(&ledger)?.checkpoint.size;
@@ -145,8 +136,8 @@ struct Inclusion {
 
 /// `GET /v1/programs/{program}/proofs/inclusion?seq=`: a C2SP tlog-proof file against the published checkpoint;
 /// with `size=` a JSON document against the root at that size.
-pub async fn inclusion(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
-    prove_inclusion(app.clone(), find(&app, &name)?.auditable.clone(), uri).await
+pub async fn inclusion(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
+    prove_inclusion(app.clone(), program.auditable.clone(), uri).await
 }
 
 /// `GET /v1/registry/proofs/inclusion`: the same of the registry.
@@ -200,8 +191,8 @@ struct Consistency {
 }
 
 /// `GET /v1/programs/{program}/proofs/consistency?old=&new=`
-pub async fn consistency(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
-    prove_consistency(app.clone(), find(&app, &name)?.auditable.clone(), uri).await
+pub async fn consistency(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
+    prove_consistency(app.clone(), program.auditable.clone(), uri).await
 }
 
 /// `GET /v1/registry/proofs/consistency?old=&new=`
@@ -269,7 +260,7 @@ async fn covered(app: &App, ledger: &Auditable, size: u64) -> Result<Arc<Signed>
 }
 
 /// `GET /v1/keys`: every key that ever signed for a ledger, the registry's first; and who cosigns the registry.
-pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+pub async fn keys(State(app): State<Arc<App>>, grant: Grant, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     #[derive(Serialize)]
     struct Key {
@@ -289,7 +280,9 @@ pub async fn keys(State(app): State<Arc<App>>, uri: Uri) -> Answer {
     {
         let keybook = app.published.keybook();
         let registry = keybook.of(LedgerId::REGISTRY).map(|keys| (LedgerId::REGISTRY, keys));
-        let programs = keybook.ledgers().filter(|(ledger, _)| *ledger != LedgerId::REGISTRY);
+        let mine =
+            |ledger: LedgerId| ledger != LedgerId::REGISTRY && grant.programs.covers(ProgramId(ledger.0));
+        let programs = keybook.ledgers().filter(|(ledger, _)| mine(*ledger));
         for (ledger, of) in registry.into_iter().chain(programs) {
             let is_registry = ledger == LedgerId::REGISTRY;
             let program = if is_registry { REGISTRY.to_owned() } else { ledger.to_string() };
@@ -346,26 +339,34 @@ struct Rotation {
 /// `POST /v1/programs/{program}/rotate-key`: `{"key_number":2}`. Asked for again, it is done already.
 pub async fn rotate(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    grant: Grant,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    let ledger: ProgramId = find(&app, &name)?.id;
-    rotate_key(&app, ledger.into(), &uri, &headers, body).await
+    rotate_key(&app, &grant, program.id.into(), &uri, &headers, body).await
 }
 
 /// `POST /v1/registry/rotate-key`: the same of the registry.
 pub async fn rotate_registry(
     State(app): State<Arc<App>>,
+    grant: Grant,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
-    rotate_key(&app, LedgerId::REGISTRY, &uri, &headers, body).await
+    rotate_key(&app, &grant, LedgerId::REGISTRY, &uri, &headers, body).await
 }
 
-async fn rotate_key(app: &App, ledger: LedgerId, uri: &Uri, headers: &HeaderMap, body: Body) -> Answer {
+async fn rotate_key(
+    app: &App,
+    grant: &Grant,
+    ledger: LedgerId,
+    uri: &Uri,
+    headers: &HeaderMap,
+    body: Body,
+) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(headers, &[Media::Json])?;
     let correlation = correlation(headers)?;
@@ -373,8 +374,7 @@ async fn rotate_key(app: &App, ledger: LedgerId, uri: &Uri, headers: &HeaderMap,
     let rotation: Rotation = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
     })?;
-    let principal = app.principal.clone();
-    let caller = Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation };
+    let caller = caller(grant, &Common::default(), correlation)?;
     let rotated = app.writer.rotate_key(ledger, rotation.key_number, caller).await;
     let rotated = rotated.map_err(|refusal| match refusal {
         RotationRefusal::KeyNumber { current } => {

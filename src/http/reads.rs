@@ -7,23 +7,27 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
-use mentorlog_projections::read_models::{PairFilter, ReadModels};
+use mentorlog_projections::pairs::PairView;
+use mentorlog_projections::read_models::{PairFilter, ReadModels, WorthOfTeaching};
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
+use super::App;
+use super::cloud_events;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
-use super::{App, find};
+use crate::access::grant::{Denied, Grant};
 use crate::writer::published::{Program, View};
 
 /// How long a read waits for `min_size`.
@@ -90,11 +94,11 @@ pub(super) fn parameters(uri: &Uri) -> Result<(Parameters, Option<u64>), Problem
 }
 
 /// Reads an id in a path.
-fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
+pub(super) fn id<T: std::str::FromStr>(text: &str, what: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| Problem::new(Code::NotFound, format_args!("`{text}` is not the id of a {what}")))
 }
 
-fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
+pub(super) fn not_found(what: &str, id: impl std::fmt::Display) -> Problem {
     Problem::new(Code::NotFound, format_args!("there is no {what} {id} in this program"))
 }
 
@@ -104,6 +108,15 @@ struct Balanced<T> {
     #[serde(flatten)]
     view: T,
     balance: Balance,
+}
+
+/// A participant's page as the participant sees it.
+#[derive(Serialize)]
+struct OwnPage<T> {
+    #[serde(flatten)]
+    view: T,
+    /// `None` while too few learners have rated.
+    worth_of_teaching: Option<WorthOfTeaching>,
 }
 
 /// A view with what it rests on.
@@ -116,12 +129,13 @@ struct AsRead<T> {
 }
 
 /// `GET /v1/programs`
-pub async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
+pub async fn programs(State(app): State<Arc<App>>, grant: Grant, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     let programs: Vec<_> = app
         .published
         .programs()
         .iter()
+        .filter(|program| grant.programs.covers(program.id))
         .filter_map(|program| {
             let view = program.view();
             let summary = view.models.program(app.published.clock.now())?;
@@ -139,10 +153,9 @@ pub async fn programs(State(app): State<Arc<App>>, uri: Uri) -> Answer {
 }
 
 /// `GET /v1/programs/{program}`
-pub async fn program(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn program(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let (summary, root) = {
         let view = program.view();
@@ -170,12 +183,11 @@ struct PageBody<T> {
 }
 
 /// `GET /v1/programs/{program}/participants`
-pub async fn participants(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn participants(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
     let after: Option<ParticipantId> = query.take("after", "the id of a participant")?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let page = view
@@ -194,41 +206,73 @@ fn unknown_cursor(what: &str) -> Problem {
 /// `GET /v1/programs/{program}/participants/{id}`
 pub async fn participant(
     State(app): State<Arc<App>>,
-    Path((name, participant)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, participant)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let participant: ParticipantId = id(&participant, "participant")?;
+    if grant.only().is_some_and(|only| only != participant) {
+        return Err(Denied::NotOwn.into());
+    }
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
     let version = body.version;
     let body = Balanced { balance: Balance::of_person(&body), view: body };
+    if grant.only().is_some() {
+        // Whoever sees single ratings has no use for it; whoever taught sees nothing else of them.
+        let worth_of_teaching = view.models.worth_of_teaching(participant);
+        let body = OwnPage { view: body, worth_of_teaching };
+        return Ok(tagged(
+            json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }),
+            version,
+        ));
+    }
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
 
 /// `GET /v1/programs/{program}/pairs`
-pub async fn pairs(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn pairs(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    uri: Uri,
+) -> Answer {
     let (mut query, min_size) = parameters(&uri)?;
-    let filter = PairFilter {
+    let mut filter = PairFilter {
         state: query.take("state", "a state of a pair, e.g. active")?,
         participant: query.take("participant", "the id of a participant")?,
     };
+    if let Some(only) = grant.only()
+        && *filter.participant.get_or_insert(only) != only
+    {
+        return Err(Denied::NotOwn.into());
+    }
     let after: Option<PairId> = query.take("after", "the id of a pair")?;
     let limit = query.number("limit", 1, PAGE_MAX)?.unwrap_or(100);
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let today = today(&app, &view.models);
+    if let Some(after) = after {
+        // Whether there are pairs of others is not told by the cursor either.
+        let pair = view.models.pair(after, today).filter(|pair| is_own(&grant, pair));
+        pair.ok_or_else(|| unknown_cursor("pair"))?;
+    }
     let page = view
         .models
         .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
         .ok_or_else(|| unknown_cursor("pair"))?;
     let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
     Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+}
+
+/// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
+fn is_own(grant: &Grant, pair: &PairView) -> bool {
+    grant.only().is_none_or(|only| [pair.a, pair.b].contains(&only))
 }
 
 fn today(app: &App, models: &ReadModels) -> Day {
@@ -239,16 +283,18 @@ fn today(app: &App, models: &ReadModels) -> Day {
 /// `GET /v1/programs/{program}/pairs/{id}`
 pub async fn pair(
     State(app): State<Arc<App>>,
-    Path((name, pair)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, pair)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let pair: PairId = id(&pair, "pair")?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
-    let body = view.models.pair(pair, today(&app, &view.models)).ok_or_else(|| not_found("pair", pair))?;
+    let body = view.models.pair(pair, today(&app, &view.models)).filter(|pair| is_own(&grant, pair));
+    let body = body.ok_or_else(|| not_found("pair", pair))?;
     let version = body.version;
     let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
@@ -257,16 +303,25 @@ pub async fn pair(
 /// `GET /v1/programs/{program}/sessions/{id}`
 pub async fn session(
     State(app): State<Arc<App>>,
-    Path((name, session)): Path<(String, String)>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    Path((_, session)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     let session: SessionId = id(&session, "session")?;
     at_least(&app, &program, min_size).await?;
     let view = program.view();
-    let body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
+    let mut body = view.models.session(session).ok_or_else(|| not_found("session", session))?;
+    if let Some(only) = grant.only() {
+        let pair = view.models.pair(body.pair, today(&app, &view.models));
+        pair.filter(|pair| is_own(&grant, pair)).ok_or_else(|| not_found("session", session))?;
+        // What an exchange was worth is the learner's to say and to see, and not the teacher's to read.
+        for exchange in body.exchanges.iter_mut().filter(|exchange| exchange.learner != only) {
+            exchange.rating = None;
+        }
+    }
     let version = body.version;
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
 }
@@ -283,7 +338,7 @@ struct Wanted {
 /// `GET /v1/programs/{program}/events`
 pub async fn events(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
 ) -> Answer {
@@ -296,17 +351,8 @@ pub async fn events(
     };
     let wait = query.number("wait", 0, 60)?;
     query.finish()?;
-    if let Some(name) = &wanted.name
-        && !mentorlog_events::history::shapes().any(|shape| shape.name == name)
-    {
-        return Err(Problem::new(
-            Code::MalformedParameter,
-            format_args!("`type`: there is no event type `{name}`"),
-        )
-        .with("parameter", "type"));
-    }
-    let ndjson = wants_ndjson(&headers)?;
-    let program = find(&app, &name)?;
+    known_type(wanted.name.as_deref())?;
+    let form = wanted_form(&headers)?;
     at_least(&app, &program, min_size).await?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
@@ -318,20 +364,49 @@ pub async fn events(
             () = app.stopping() => {}
         }
     }
-    if ndjson { stream(&app, &program, wanted).await } else { page(&app, program, wanted).await }
+    match form {
+        Form::Lines => stream(&app, &program, wanted).await,
+        Form::Page => page(&app, program, wanted).await,
+        Form::CloudEvents => cloud_events_page(&app, program, wanted).await,
+    }
 }
 
-fn wants_ndjson(headers: &HeaderMap) -> Result<bool, Problem> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(false) };
+/// There is an event type of this name.
+pub(super) fn known_type(name: Option<&str>) -> Result<(), Problem> {
+    let Some(name) = name else { return Ok(()) };
+    let is_known = mentorlog_events::history::shapes().any(|shape| shape.name == name);
+    is_known.then_some(()).ok_or_else(|| {
+        let detail = format_args!("`type`: there is no event type `{name}`");
+        Problem::new(Code::MalformedParameter, detail).with("parameter", "type")
+    })
+}
+
+/// The form entries are wanted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// One JSON document a page.
+    Page,
+    /// One entry a line, all of them.
+    Lines,
+    /// A page as CloudEvents.
+    CloudEvents,
+}
+
+fn wanted_form(headers: &HeaderMap) -> Result<Form, Problem> {
+    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Form::Page) };
     let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
     let media: Vec<&str> =
         accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).collect();
     if media.contains(&"application/x-ndjson") {
-        Ok(true)
+        Ok(Form::Lines)
+    } else if media.contains(&cloud_events::BATCH) {
+        Ok(Form::CloudEvents)
     } else if media.iter().any(|media| ["application/json", "application/*", "*/*", ""].contains(media)) {
-        Ok(false)
+        Ok(Form::Page)
     } else {
-        Err(Problem::new(Code::NotAcceptable, "events come as application/json or application/x-ndjson"))
+        let detail =
+            "events come as application/json, application/x-ndjson or application/cloudevents-batch+json";
+        Err(Problem::new(Code::NotAcceptable, detail))
     }
 }
 
@@ -451,7 +526,8 @@ impl Reader {
     }
 }
 
-async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+/// How many entries a page has, if nothing else is said.
+fn page_limit(wanted: &Wanted) -> Result<u64, Problem> {
     let limit = wanted.limit.unwrap_or(100);
     if limit > EVENTS_MAX {
         return Err(Problem::new(
@@ -462,7 +538,50 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
         )
         .with("parameter", "limit"));
     }
-    wanted.limit = Some(limit);
+    Ok(limit)
+}
+
+/// A page as a batch of CloudEvents; `mentorlog-next` says where the next one begins.
+async fn cloud_events_page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+    wanted.limit = Some(page_limit(&wanted)?);
+    let app = app.clone();
+    let read = move || -> Result<(Vec<u8>, u64, u64, [u8; 32]), Problem> {
+        let unreadable = |error| Problem::new(Code::Unreadable, error);
+        let origin = app.published.keybook().of(program.id.into()).map(|keys| keys.origin.to_string());
+        let source = format!("urn:mentorlog:{}", origin.unwrap_or_default());
+        let (mut reader, size, root) = Reader::new(&app, &program, wanted, EVENTS_MAX)?;
+        let mut body = vec![b'['];
+        while let Some(records) = reader.block()? {
+            for record in records {
+                if body.len() > 1 {
+                    body.push(b',');
+                }
+                cloud_events::write(&mut body, record.bytes(), &source, program.id).map_err(unreadable)?;
+            }
+            if body.len() > PAGE_BYTES {
+                break;
+            }
+        }
+        body.push(b']');
+        Ok((body, reader.next, size, root))
+    };
+    let read = tokio::task::spawn_blocking(read).await;
+    let failed = |_| Problem::new(Code::Internal, "reading the history failed");
+    let (body, next, size, root) = read.map_err(failed)??;
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(cloud_events::BATCH));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let said = [("next", next.to_string()), ("size", size.to_string()), ("root", B64(root).to_string())];
+    for (name, value) in said {
+        let name = HeaderName::try_from(format!("mentorlog-{name}")).expect("a header's name");
+        headers.insert(name, HeaderValue::try_from(value).expect("digits and base64"));
+    }
+    Ok(response)
+}
+
+async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answer {
+    wanted.limit = Some(page_limit(&wanted)?);
     let app = app.clone();
     let read = move || -> Result<Vec<u8>, Problem> {
         let (mut reader, size, root) = Reader::new(&app, &program, wanted, EVENTS_MAX)?;
@@ -572,12 +691,11 @@ pub fn write_read_models(
 }
 
 /// `GET /v1/programs/{program}/read-models`
-pub async fn read_models(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     // Each holds a moment of the read models: one at a time.
     static TURN: Semaphore = Semaphore::const_new(1);
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
-    let program = find(&app, &name)?;
     at_least(&app, &program, min_size).await?;
     let stream = stream_turn(&STREAMS)?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
@@ -633,8 +751,14 @@ fn streamed(
 }
 
 /// A body that comes from a blocking thread.
-struct Lines {
+pub(super) struct Lines {
     receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+}
+
+impl Lines {
+    pub(super) const fn new(receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>) -> Self {
+        Self { receiver }
+    }
 }
 
 impl hyper::body::Body for Lines {

@@ -14,10 +14,12 @@ use mentorlog_projections::outsiders::Week;
 use mentorlog_projections::report::{Stated, decimals};
 use serde::{Deserialize, Serialize};
 
+use super::App;
+use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::reads::json_bytes;
 use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
-use super::{App, find};
+use crate::access::grant::Grant;
 use crate::ledger::note::Note;
 use crate::rules::command::Common;
 use crate::writer::published::Published;
@@ -37,13 +39,13 @@ struct Asked {
 /// `POST /v1/programs/{program}/reports`
 pub async fn publish(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    grant: Grant,
+    InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let program = find(&app, &name)?;
     media(&headers, &[Media::Json])?;
     let correlation = correlation(&headers)?;
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
@@ -53,7 +55,7 @@ pub async fn publish(
     let week: Option<Week> = asked.week.map(|week| week.parse()).transpose().map_err(|error| {
         Problem::new(Code::ImpossibleReport, format_args!("{error}")).with("pointer", "/week")
     })?;
-    let caller = caller(&app.principal, &Common::default(), correlation)?;
+    let caller = caller(&grant, &Common::default(), correlation)?;
     let turn = app.measures.turn().await?;
     // On a task of its own: who hangs up leaves nothing half done.
     let publishing = app.clone();
@@ -74,6 +76,7 @@ pub async fn publish(
 /// `GET /v1/reports/{digest}`: a readable rendering, or with `Accept: text/plain` the signed note to the byte.
 pub async fn report(
     State(app): State<Arc<App>>,
+    grant: Grant,
     Path(digest): Path<String>,
     uri: Uri,
     headers: HeaderMap,
@@ -83,10 +86,18 @@ pub async fn report(
     let digest: Digest = digest
         .parse()
         .map_err(|error| Problem::new(Code::NotFound, format_args!("`{digest}` is {error}")))?;
+    // Of a program the caller knows nothing of, there is none.
+    let (published, programs) = (app.clone(), grant.programs);
+    let note = blocking(move || {
+        let note = note(&published.published, digest)?;
+        let (_, stated) = stated(&note)?;
+        if programs.covers(stated.program) { Ok(note) } else { Err(no_report(digest)) }
+    });
+    let note = note.await?;
     if !wants_note {
         return rendered(&app, digest).await;
     }
-    Ok(as_text(blocking(move || note(&app.published, digest)).await?))
+    Ok(as_text(note))
 }
 
 fn as_text(note: Vec<u8>) -> Response {
@@ -99,11 +110,11 @@ fn as_text(note: Vec<u8>) -> Response {
 /// `GET /log/{program}/reports/{digest}`: the signed note to the byte, where it lies in a bundle.
 pub async fn beside_the_log(
     State(app): State<Arc<App>>,
-    Path((name, digest)): Path<(String, String)>,
+    InProgram(program): InProgram,
+    Path((_, digest)): Path<(String, String)>,
     uri: Uri,
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let program = find(&app, &name)?;
     let digest: Digest = digest
         .parse()
         .map_err(|error| Problem::new(Code::NotFound, format_args!("`{digest}` is {error}")))?;
@@ -135,9 +146,8 @@ struct List {
 }
 
 /// `GET /v1/programs/{program}/reports`: the oldest first.
-pub async fn list(State(app): State<Arc<App>>, Path(name): Path<String>, uri: Uri) -> Answer {
+pub async fn list(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
-    let program = find(&app, &name)?;
     blocking(move || {
         let published = &app.published;
         let origin = published.keybook().of(program.id.into()).map(|keys| keys.origin.to_string());
@@ -161,8 +171,11 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn note(published: &Published, digest: Digest) -> Result<Vec<u8>, Problem> {
-    let missing = || Problem::new(Code::NotFound, format_args!("there is no report {digest}"));
-    published.reports.note(digest)?.ok_or_else(missing)
+    published.reports.note(digest)?.ok_or_else(|| no_report(digest))
+}
+
+fn no_report(digest: Digest) -> Problem {
+    Problem::new(Code::NotFound, format_args!("there is no report {digest}"))
 }
 
 fn stated(note: &[u8]) -> Result<(Note, Stated), Problem> {

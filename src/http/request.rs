@@ -8,11 +8,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use mentorlog_events::entry::{Actor, Principal};
+use mentorlog_events::entry::Actor;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use super::problem::{Code, Problem};
+use crate::access::grant::Grant;
 use crate::rules::command::Common;
 use crate::writer::Caller;
 
@@ -175,14 +176,15 @@ pub fn correlation(headers: &HeaderMap) -> Result<Option<Uuid>, Problem> {
     })
 }
 
-/// Who speaks: what the command says, else the manager; through the one principal there is without tokens.
-pub fn caller(principal: &Principal, common: &Common, correlation: Option<Uuid>) -> Result<Caller, Problem> {
-    let actor = common.actor.unwrap_or(Actor::Manager);
-    if actor == Actor::System {
+/// Who speaks: what the command says, as far as the grant lets it, through the grant's principal.
+pub fn caller(grant: &Grant, common: &Common, correlation: Option<Uuid>) -> Result<Caller, Problem> {
+    if common.actor == Some(Actor::System) {
         return Err(Problem::new(Code::Malformed, "actor: only the software itself is `system`")
             .with("pointer", "/actor"));
     }
-    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal: principal.clone(), correlation })
+    let actor = grant.actor(common.actor, common.on_behalf_of)?;
+    let principal = grant.principal.clone();
+    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation })
 }
 
 /// The parameters of a query, each taken once by name. What was not taken is a problem.

@@ -121,6 +121,11 @@ pub trait Log: Send + Sync + 'static {
     /// wait for appends: it may write and sync files, and takes its time.
     fn mirrored(&self, _ledger: LedgerId, _size: u64) {}
 
+    /// Whether nothing can be appended, and nothing that rests on its end may be changed: it may not be the newest.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
     /// What making appends durable has cost since the start; `None` of a log that has no files to sync.
     fn syncs(&self) -> Option<&Syncs> {
         None

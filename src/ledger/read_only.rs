@@ -31,6 +31,10 @@ impl<L: Log> Log for ReadOnly<L> {
         appends.iter().map(|_| Outcome::Unknown(AppendError::Stopped(self.why.clone()))).collect()
     }
 
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
     fn syncs(&self) -> Option<&Syncs> {
         self.inner.syncs()
     }

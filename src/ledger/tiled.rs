@@ -37,6 +37,8 @@ pub struct Unfetched {
     pub path: String,
     /// What stood in the way.
     pub detail: String,
+    /// It is not for whoever asks; others may have it.
+    pub denied: bool,
 }
 
 /// The files of a log in a directory.
@@ -48,6 +50,7 @@ impl Resources for Folder {
         let unfetched = |detail: &dyn std::fmt::Display| Unfetched {
             path: self.0.join(path).display().to_string(),
             detail: detail.to_string(),
+            denied: false,
         };
         let file = match File::open(self.0.join(path)) {
             Ok(file) => file,

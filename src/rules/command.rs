@@ -3,7 +3,12 @@
 //!
 //! Bodies are JSON objects, also inside lists: an array in place of an object, an unknown field, a field twice or
 //! a wrong type is malformed. `null` is the same as an absent optional field, unless said otherwise.
-//! Fields of personal text are sealed, never written; until sealing is built a command that carries one is refused.
+//! Fields of personal data are [`Personal`]: sealed, never written, and never shown by anything that shows a command.
+
+#![allow(
+    unused_qualifications,
+    reason = "in what the derived schema of `Personal` makes of its type parameter"
+)]
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +24,9 @@ use mentorlog_events::time::{Day, Timestamp, Zone};
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// The bytes are not a command. Nothing was decided.
@@ -32,6 +40,25 @@ pub enum CommandError {
     Malformed(serde_json::Error),
 }
 
+/// A value that is to be sealed: read and written as what it is, and never shown, not even in an error.
+#[derive(Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(transparent)]
+pub struct Personal<T>(pub T);
+
+impl<T> fmt::Debug for Personal<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(personal)")
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Personal<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The reader's own error would show what it found in place of what it expected.
+        let wrong = |_| serde::de::Error::custom("a personal field of the wrong type");
+        T::deserialize(deserializer).map(Self).map_err(wrong)
+    }
+}
+
 /// Declares the commands: a struct each, the enum of all, their names, and how they are read.
 macro_rules! commands {
     ($(
@@ -42,7 +69,7 @@ macro_rules! commands {
     )*) => {
         $(
             $(#[$doc])*
-            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
             #[serde(deny_unknown_fields)]
             pub struct $name {
                 $($(#[$field_doc])* pub $field: $field_type,)*
@@ -63,6 +90,17 @@ macro_rules! commands {
         }
 
         impl Command {
+            /// Hands over what the body of each command looks like: the command's name, the name of the schema,
+            /// the schema, and those it refers to.
+            pub fn describe(each: &mut dyn FnMut(&'static str, Described)) {
+                $({
+                    let mut refers_to = Vec::new();
+                    <$name as ToSchema>::schemas(&mut refers_to);
+                    let (name, schema) = (<$name as ToSchema>::name(), <$name as PartialSchema>::schema());
+                    each($text, Described { name, schema, refers_to });
+                })*
+            }
+
             /// The names of all commands, as they stand in paths.
             pub const NAMES: &'static [&'static str] = &[$($text,)*];
 
@@ -96,6 +134,16 @@ macro_rules! commands {
             }
         }
     };
+}
+
+/// What the body of a command looks like.
+pub struct Described {
+    /// Name of the schema.
+    pub name: Cow<'static, str>,
+    /// The schema.
+    pub schema: RefOr<Schema>,
+    /// The schemas it refers to, by name.
+    pub refers_to: Vec<(String, RefOr<Schema>)>,
 }
 
 commands! {
@@ -242,7 +290,7 @@ commands! {
         /// Who is blocked.
         other: ParticipantId,
         /// Why. Sealed.
-        reason: Option<String>,
+        reason: Option<Personal<String>>,
     }
 
     /// Lifts a block. A block in the other direction stays.
@@ -258,13 +306,13 @@ commands! {
         /// The participant.
         participant: ParticipantId,
         /// The name.
-        name: Option<String>,
+        name: Option<Personal<String>>,
         /// The e-mail address.
-        email: Option<String>,
+        email: Option<Personal<String>>,
         /// The number in the organisation's personnel system.
-        hr_id: Option<String>,
+        hr_id: Option<Personal<String>>,
         /// The year of birth.
-        birth_year: Option<u32>,
+        birth_year: Option<Personal<u32>>,
         /// Fields to remove.
         #[serde(default)]
         remove: Vec<PersonalField>,
@@ -348,7 +396,7 @@ commands! {
         /// When; now when absent.
         occurred_at: Option<Timestamp>,
         /// The true reason behind `withheld`. Sealed.
-        conduct: Option<String>,
+        conduct: Option<Personal<String>>,
     }
 
     /// Sets a goal of a learner in a pair.
@@ -362,7 +410,7 @@ commands! {
         /// What is to be learned.
         skill: Slug,
         /// In words. Sealed.
-        text: Option<String>,
+        text: Option<Personal<String>>,
     }
 
     /// Records that a goal was reached.
@@ -396,7 +444,7 @@ commands! {
         #[serde(default)]
         confirm_distinct: bool,
         /// A note. Sealed.
-        note: Option<String>,
+        note: Option<Personal<String>>,
     }
 
     /// Confirms that a version of a session is right.
@@ -414,7 +462,7 @@ commands! {
         /// The version disputed; the newest when absent.
         version: Option<u32>,
         /// Why. Sealed.
-        reason: Option<String>,
+        reason: Option<Personal<String>>,
     }
 
     /// Replaces what a session says. Its confirmation and the ratings of exchanges it drops lapse.
@@ -434,7 +482,7 @@ commands! {
         #[serde(default)]
         confirm_distinct: bool,
         /// A note. Sealed.
-        note: Option<String>,
+        note: Option<Personal<String>>,
     }
 
     /// Says that a session did not take place or should not have been recorded.
@@ -472,7 +520,7 @@ commands! {
         /// 1 to 5.
         rating: u32,
         /// A comment. Sealed.
-        comment: Option<String>,
+        comment: Option<Personal<String>>,
     }
 
     /// Changes a rating.
@@ -486,7 +534,7 @@ commands! {
         /// 1 to 5.
         rating: u32,
         /// A comment. Sealed.
-        comment: Option<String>,
+        comment: Option<Personal<String>>,
     }
 
     /// Takes a participant over from elsewhere.
@@ -542,7 +590,7 @@ commands! {
 }
 
 /// Parts of a policy that are to differ.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyChanges {
     /// Rules.
@@ -554,7 +602,7 @@ pub struct PolicyChanges {
 }
 
 /// Rules that are to differ. Absent ones stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RuleChanges {
     /// Most open pairs of a participant who set no capacity of their own: 1 to 1,000.
@@ -576,7 +624,7 @@ pub struct RuleChanges {
 }
 
 /// Measure policy that is to differ. Absent parts stay.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MeasureChanges {
     /// All generations, oldest first: 1 to 32.
@@ -594,8 +642,9 @@ pub struct MeasureChanges {
 pub const ROUND_MAX: usize = 1000;
 
 /// One pair of a round.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProposedPair)]
 pub struct RoundPair {
     /// Its id; made when absent.
     pub pair: Option<PairId>,
@@ -608,7 +657,7 @@ pub struct RoundPair {
 }
 
 /// Who taught what, for how long.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaughtExchange {
     /// Who taught.
@@ -620,7 +669,7 @@ pub struct TaughtExchange {
 }
 
 /// Who taught what, for how long, and perhaps what it was worth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ImportedExchange {
     /// Who taught.
@@ -661,6 +710,24 @@ impl PersonRef {
         if let Self::Label(label) = self {
             *self = Self::Id(id_of(label));
         }
+    }
+}
+
+impl PartialSchema for PersonRef {
+    fn schema() -> RefOr<Schema> {
+        const UUID: &str = "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}";
+        let text = ObjectBuilder::new()
+            .schema_type(SchemaType::Type(Type::String))
+            .pattern(Some(format!("^({UUID}|{LABEL}[^\\u0000]+)$")))
+            .max_length(Some(LABEL.len() + Self::LABEL_MAX))
+            .description(Some("A participant's id, or `label:` and the name an older system has for them."));
+        RefOr::T(Schema::Object(text.build()))
+    }
+}
+
+impl ToSchema for PersonRef {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("PersonRef")
     }
 }
 
@@ -824,6 +891,18 @@ pub struct Common {
     pub expected_version: Option<u64>,
 }
 
+/// A version a caller saw: a number every reader of JSON takes for itself.
+pub struct Version(pub u64);
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const MAX: u64 = (1 << 53) - 1;
+        let version = u64::deserialize(deserializer)?;
+        let within = (version <= MAX).then_some(Self(version));
+        within.ok_or_else(|| serde::de::Error::custom(format_args!("a version is at most {MAX}")))
+    }
+}
+
 fn read_object_with_common<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Common), CommandError> {
     let mut common = Common::default();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -886,7 +965,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Sieve<'_, A> {
             match index {
                 0 => self.common.actor = self.map.next_value()?,
                 1 => self.common.on_behalf_of = self.map.next_value()?,
-                _ => self.common.expected_version = self.map.next_value()?,
+                _ => self.common.expected_version = self.map.next_value::<Option<Version>>()?.map(|v| v.0),
             }
         }
         Ok(None)

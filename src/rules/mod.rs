@@ -9,10 +9,12 @@ pub mod rejection;
 pub mod state;
 
 pub mod registry;
+pub mod tokens;
 
 mod imports;
 mod pairs;
 mod participants;
+mod personal;
 mod program;
 mod sessions;
 mod table;
@@ -24,11 +26,13 @@ use std::fmt;
 
 use mentorlog_events::entry::Actor;
 use mentorlog_events::event::{Arm, EndReason, Event, Invalidation, PairEnded, ProposalInvalidated, Skills};
-use mentorlog_events::id::{GoalId, NoShowId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug};
+use mentorlog_events::id::{
+    ErasureId, GoalId, NoShowId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug,
+};
 use mentorlog_events::time::{Day, Timestamp};
 use uuid::Uuid;
 
-use self::command::Command;
+use self::command::{Command, Personal};
 use self::rejection::{Pointer, Rejection};
 use self::state::{PairState, Program, ProgramState, Side, Standing, State};
 
@@ -44,8 +48,21 @@ pub struct Context {
     /// The version the caller saw of the thing the command is about (see [`State::version_of`]).
     /// Commands that create something are about what they create it in: a session's pair, a participant's program.
     pub expected_version: Option<u64>,
+    /// Whether personal data can be sealed.
+    pub sealing: Sealing,
     /// Ids for what the command creates. A context decides one command: take a fresh seed for the next.
     pub ids: Ids,
+}
+
+/// Whether personal data can be sealed, and so be erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sealing {
+    /// There is no key: whatever would have to be sealed is refused.
+    Off,
+    /// Texts are sealed.
+    On,
+    /// Texts are sealed, and this erasure has begun: the events of erasing its person name it.
+    Erasing(ErasureId),
 }
 
 /// Random UUIDs (version 4) out of one seed: the same seed, the same ids.
@@ -97,6 +114,19 @@ pub struct Decided {
     pub event: Event,
     /// Index, in the decision, of the event that led to this one.
     pub because: Option<usize>,
+    /// What is to be sealed beside it, in the order of its commitments. Of most events nothing.
+    pub sealed: Vec<SealedText>,
+}
+
+/// A text to be sealed beside an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedText {
+    /// Where its commitment stands: a JSON pointer, as if the text stood in the event's data.
+    pub at: &'static str,
+    /// Whom it is about: one participant, or two different ones. Without the key of each nobody opens it.
+    pub about: Vec<ParticipantId>,
+    /// The text.
+    pub value: Personal<String>,
 }
 
 /// What a command is about.
@@ -156,10 +186,13 @@ impl fmt::Display for Subject {
 pub fn decide(state: &State, command: &Command, context: &Context) -> Result<Decision, Rejection> {
     let program = state.program.as_ref().ok_or(Rejection::ProgramNotFound)?;
     let mut case = Case::new(state, program, context)?;
-    if command.carries_sealed() {
+    if context.sealing == Sealing::Off && command.carries_sealed() {
         return Err(Rejection::SealingUnavailable);
     }
-    if program.state == ProgramState::Archived && !matches!(command, Command::OpenProgram(_)) {
+    // Whoever was in a program can be forgotten after its end as well.
+    if program.state == ProgramState::Archived
+        && !matches!(command, Command::OpenProgram(_) | Command::ErasePerson(_))
+    {
         return Err(Rejection::ProgramArchived);
     }
     let subject = match command {
@@ -182,8 +215,8 @@ pub fn decide(state: &State, command: &Command, context: &Context) -> Result<Dec
         Command::RecordReturn(command) => case.record_return(command),
         Command::BlockPairing(command) => case.block_pairing(command),
         Command::UnblockPairing(command) => case.unblock_pairing(command),
-        // Both are refused above, as long as nothing can be sealed.
-        Command::SetPersonal(_) | Command::ErasePerson(_) => Err(Rejection::SealingUnavailable),
+        Command::SetPersonal(command) => case.set_personal(command),
+        Command::ErasePerson(command) => case.erase_person(command),
         Command::ProposePair(command) => case.propose_pair(command),
         Command::ProposeRound(command) => case.propose_round(command),
         Command::AcceptPair(command) => case.accept_pair(command),
@@ -226,6 +259,7 @@ struct Case<'a> {
     now: Timestamp,
     today: Day,
     expected_version: Option<u64>,
+    sealing: Sealing,
     ids: Ids,
     decided: Vec<Decided>,
 }
@@ -254,6 +288,7 @@ impl<'a> Case<'a> {
             now: context.now,
             today: program.zone.day(context.now),
             expected_version: context.expected_version,
+            sealing: context.sealing,
             ids: context.ids,
             decided: Vec::with_capacity(1),
         };
@@ -274,13 +309,13 @@ impl<'a> Case<'a> {
 
     /// Adds an event and returns its index.
     fn happened(&mut self, event: impl Into<Event>) -> usize {
-        self.decided.push(Decided { event: event.into(), because: None });
+        self.decided.push(Decided { event: event.into(), because: None, sealed: Vec::new() });
         self.decided.len() - 1
     }
 
     /// Adds an event that another one led to.
     fn followed(&mut self, because: usize, event: impl Into<Event>) {
-        self.decided.push(Decided { event: event.into(), because: Some(because) });
+        self.decided.push(Decided { event: event.into(), because: Some(because), sealed: Vec::new() });
     }
 
     fn day(&self, instant: Timestamp) -> Day {

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 
 use mentorlog_events::event::{
-    EndClass, Event, GoalAbandoned, GoalCompleted, GoalSet, PairAccepted, PairActivated, PairDeclined,
-    PairEnded, PairExtended, PairPaused, PairProposed, PairResumed, ProposalExpired, ProposalWithdrawn,
-    RoundPairRefused, RoundProposed,
+    EndClass, EndReason, Event, GoalAbandoned, GoalCompleted, GoalSet, PairAccepted, PairActivated,
+    PairDeclined, PairEnded, PairExtended, PairPaused, PairProposed, PairResumed, ProposalExpired,
+    ProposalWithdrawn, RoundPairRefused, RoundProposed,
 };
 use mentorlog_events::id::{GoalId, PairId, ParticipantId, RoundId, Slug};
 
@@ -267,8 +267,13 @@ impl Case<'_> {
             return Err(Rejection::BeforeTheBeginning { at: Pointer::to("/occurred_at") });
         }
         self.no_session_after(pair, occurred_at)?;
+        if command.conduct.is_some() && command.reason != EndReason::Withheld {
+            return Err(Rejection::ConductWithoutWithheld { at: Pointer::to("/conduct") });
+        }
+        let conduct = self.text_of_pair(pair, command.conduct.as_ref(), "/conduct")?;
         let day = self.day(occurred_at);
-        self.happened(PairEnded { pair: command.pair, reason: command.reason, occurred_at, day });
+        let ended = self.happened(PairEnded { pair: command.pair, reason: command.reason, occurred_at, day });
+        self.seal_of_two(ended, "/conduct", conduct);
         Ok(Subject::Pair(command.pair))
     }
 
@@ -297,7 +302,9 @@ impl Case<'_> {
         }
         self.pair_state(pair, &[PairState::Active, PairState::Paused])?;
         self.skill_allowed(&command.skill, Pointer::to("/skill"))?;
-        self.happened(GoalSet { goal, pair: command.pair, learner, skill: command.skill.clone() });
+        let text = self.text_of_pair(pair, command.text.as_ref(), "/text")?;
+        let set = self.happened(GoalSet { goal, pair: command.pair, learner, skill: command.skill.clone() });
+        self.seal_of_two(set, "/text", text);
         Ok(Subject::Goal(goal))
     }
 

@@ -14,6 +14,7 @@ use super::command::{
     BlockPairing, ChangeArm, CorrectParticipant, Enrol, LeaveProgram, RecordDeparture, RecordReturn,
     ReturnFromBreak, SetCapacity, TakeBreak, UnblockPairing, UpdateSkills,
 };
+use super::personal::text_of;
 use super::program::{CAPACITY_MAX, UNKNOWN};
 use super::rejection::{Pointer, Rejection};
 use super::state::Standing;
@@ -233,8 +234,12 @@ impl Case<'_> {
         if self.state.blocks(who, whom) {
             return Err(Rejection::AlreadyBlocked);
         }
+        let reason = text_of(command.reason.as_ref(), "/reason")?;
         let blocked =
             self.happened(PairingBlocked { participant: command.participant, other: command.other });
+        if let Some(reason) = reason {
+            self.seal(blocked, "/reason", &[command.participant, command.other], reason);
+        }
         if let Some(pair) = self.state.open_pair_of(who, whom) {
             // Who blocks the other of a running pair wants out of it; why is theirs to tell.
             let (cause, reason) = (Invalidation::PairingBlocked, EndReason::Withheld);

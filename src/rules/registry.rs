@@ -4,19 +4,23 @@
 //! Opening a program spans two ledgers, so it is an intent (`program-opening` in the registry), an effect (entry 0
 //! of the program's ledger) and a completion (`ledger-opened` in the registry). Start-up takes each unfinished one
 //! up: completed when the program's ledger has its entry 0, abandoned when it has none.
+//!
+//! So does erasing a person: `erasure-requested`, then their keys are gone and each ledger of theirs says so, then
+//! `erasure-completed`. An erasure is never abandoned.
 
 use std::collections::{BTreeMap, HashMap};
 
-use mentorlog_events::entry::{Actor, ENVELOPE, Entry};
+use mentorlog_events::entry::{Actor, CommandStamp, ENVELOPE, Entry, Principal};
 use mentorlog_events::event::registry::{LedgerOpened, OpeningAbandoned, ProgramOpening, RegistryEvent};
 use mentorlog_events::event::{MeasurePolicy, ProgramOpened, RulePolicy};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ProgramId, ReportId, Slug};
+use mentorlog_events::id::{B64, ErasureId, InstallationId, LedgerId, ProgramId, ReportId, Slug, TokenId};
 use mentorlog_events::time::Timestamp;
 
 use super::Context;
 use super::command::OpenProgram;
 use super::program::{OPENING_MEASURES, OPENING_RULES, changed_measures, changed_rules};
 use super::rejection::{Pointer, Rejection};
+use super::tokens::Tokens;
 
 /// Generation of a ledger that was never restored as another one.
 const FIRST_GENERATION: u32 = 1;
@@ -36,6 +40,8 @@ pub struct RegistryState {
     /// Slugs that are taken, also by programs half opened.
     slugs: HashMap<Slug, ProgramId>,
     reports: BTreeMap<ReportId, Report>,
+    erasures: BTreeMap<ErasureId, Erasure>,
+    tokens: Tokens,
     registry_origin: String,
     /// What is recorded of each ledger, the registry's own included, by its origin.
     ledgers: HashMap<String, Recorded>,
@@ -47,6 +53,17 @@ struct Recorded {
     key_number: u32,
     /// Size of the newest `ledger-head`, and when it was recorded.
     head: Option<(u64, Timestamp)>,
+}
+
+/// An erasure that was requested.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erasure {
+    /// Whether every ledger it concerned says so.
+    pub completed: bool,
+    /// The command that asked for it. Its key is that of the program in which it was asked for.
+    pub command: CommandStamp,
+    /// Through which service.
+    pub principal: Principal,
 }
 
 /// A report that is published, or is being so.
@@ -104,6 +121,21 @@ pub enum BadRegistryReference {
     /// A report was published that was not being so, or was already.
     #[error("report {0} is published and its publishing was not under way")]
     ReportNotBegun(ReportId),
+    /// An erasure is requested twice.
+    #[error("erasure {0} is requested for the second time")]
+    ErasureTwice(ErasureId),
+    /// An erasure is completed that was not under way.
+    #[error("erasure {0} is completed and was not under way")]
+    ErasureNotBegun(ErasureId),
+    /// A token is issued twice.
+    #[error("token {0} is issued for the second time")]
+    TokenTwice(TokenId),
+    /// A token is revoked that was never issued.
+    #[error("token {0} is revoked and was never issued")]
+    TokenNotIssued(TokenId),
+    /// A token stands for something that is no principal.
+    #[error("a token is issued for something that is no principal")]
+    NoPrincipal,
     /// A head, a key or a report is that of a ledger the registry does not know.
     #[error("it is about a ledger that was never opened")]
     UnknownOrigin,
@@ -222,6 +254,21 @@ impl RegistryState {
         self.reports.iter().map(|(&id, report)| (id, report))
     }
 
+    /// What is recorded of an erasure; `None` if nothing is.
+    pub fn erasure(&self, erasure: ErasureId) -> Option<&Erasure> {
+        self.erasures.get(&erasure)
+    }
+
+    /// Every erasure that was requested, completed or not, in the order of their ids.
+    pub fn erasures(&self) -> impl Iterator<Item = (ErasureId, &Erasure)> {
+        self.erasures.iter().map(|(&id, erasure)| (id, erasure))
+    }
+
+    /// Every token that was ever issued.
+    pub const fn tokens(&self) -> &Tokens {
+        &self.tokens
+    }
+
     /// Origin of the registry's own ledger; empty before the first entry.
     pub fn registry_origin(&self) -> &str {
         &self.registry_origin
@@ -311,12 +358,21 @@ impl RegistryState {
                 let report = report.ok_or(BadRegistryReference::ReportNotBegun(published.report))?;
                 report.digest = Some(published.digest);
             }
-            // What these record, no rule asks for yet.
-            RegistryEvent::TokenIssued(_)
-            | RegistryEvent::TokenRevoked(_)
-            | RegistryEvent::PersonalRead(_)
-            | RegistryEvent::ErasureRequested(_)
-            | RegistryEvent::ErasureCompleted(_) => {}
+            RegistryEvent::ErasureRequested(requested) => {
+                let (command, principal) = (entry.command, entry.principal.clone());
+                let erasure = Erasure { completed: false, command, principal };
+                if self.erasures.insert(requested.erasure, erasure).is_some() {
+                    return Err(BadRegistryReference::ErasureTwice(requested.erasure));
+                }
+            }
+            RegistryEvent::ErasureCompleted(completed) => {
+                let under_way = self.erasures.get_mut(&completed.erasure).filter(|known| !known.completed);
+                let erasure = under_way.ok_or(BadRegistryReference::ErasureNotBegun(completed.erasure))?;
+                erasure.completed = true;
+            }
+            RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) => self.tokens.apply(entry)?,
+            // What it records, no rule asks for.
+            RegistryEvent::PersonalRead(_) => {}
         }
         self.size += 1;
         Ok(())

@@ -478,6 +478,40 @@ rejections! {
         /// Where.
         at: Pointer,
     } = "unresolved-label" Impossible
+    /// Too short or too long.
+    #[error("{at} has to have {min} to {max} characters")]
+    TextLength {
+        /// Where.
+        at: Pointer,
+        /// The fewest.
+        min: u32,
+        /// The most.
+        max: u32,
+    } = "text-length" Impossible
+    /// Nobody could see it.
+    #[error("{at} has a control character: in texts only line feeds and tabs may stand, elsewhere none")]
+    ControlCharacter {
+        /// Where.
+        at: Pointer,
+    } = "control-character" Impossible
+    /// Not an e-mail address.
+    #[error("{at} is not an e-mail address: something, one @, something, and no spaces")]
+    NotAnEmail {
+        /// Where.
+        at: Pointer,
+    } = "not-an-email" Impossible
+    /// A field cannot be set and removed at once.
+    #[error("{at} is set by the same command")]
+    SetAndRemoved {
+        /// Where it is to be removed.
+        at: Pointer,
+    } = "set-and-removed" Impossible
+    /// There is nothing to hide behind another reason.
+    #[error("{at} is the true reason behind `withheld`: give that as the reason")]
+    ConductWithoutWithheld {
+        /// Where.
+        at: Pointer,
+    } = "conduct-without-withheld" Impossible
 
     /// For the manager.
     #[error("only the program's manager may do this")]
@@ -519,8 +553,11 @@ rejections! {
     #[error("only the program's manager may give this reason")]
     ReasonManagerOnly = "reason-manager-only" Forbidden
 
-    /// Nothing can be sealed yet.
-    #[error("personal data cannot be sealed yet: send the command without it")]
+    /// Nothing can be sealed here.
+    #[error(
+        "personal data cannot be sealed here, because the service has no key for it: send the command without it, or \
+         make a key with `mentorlog keyring init --out FILE` and start with `--personal-key-file FILE`"
+    )]
     SealingUnavailable = "sealing-unavailable" NotAvailable
 }
 
@@ -546,7 +583,12 @@ impl Rejection {
             | Self::SlugReserved { at }
             | Self::PairOrBetween { at }
             | Self::LearnerNeeded { at }
-            | Self::UnresolvedLabel { at } => Some(at),
+            | Self::UnresolvedLabel { at }
+            | Self::TextLength { at, .. }
+            | Self::ControlCharacter { at }
+            | Self::NotAnEmail { at }
+            | Self::SetAndRemoved { at }
+            | Self::ConductWithoutWithheld { at } => Some(at),
             _ => None,
         }
     }

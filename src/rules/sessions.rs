@@ -41,7 +41,9 @@ impl Case<'_> {
         if !command.confirm_distinct {
             self.no_overlap(pair, &told, None)?;
         }
-        self.logged(session, pair, told, None);
+        let note = self.text_of_pair(pair, command.note.as_ref(), "/note")?;
+        let logged = self.logged(session, pair, told, None);
+        self.seal_of_two(logged, "/note", note);
         Ok(Subject::Session(session))
     }
 
@@ -180,7 +182,10 @@ impl Case<'_> {
         self.session_state(session, &[SessionState::Logged, SessionState::Confirmed])?;
         self.session_version(session, command.version)?;
         let version = self.state.sessions[session].revision;
-        self.happened(SessionDisputed { session: command.session, version, participant: self.party });
+        let reason = self.text_of_pair(pair, command.reason.as_ref(), "/reason")?;
+        let disputed =
+            self.happened(SessionDisputed { session: command.session, version, participant: self.party });
+        self.seal_of_two(disputed, "/reason", reason);
         Ok(Subject::Session(command.session))
     }
 
@@ -210,7 +215,9 @@ impl Case<'_> {
             mode: told.mode,
             exchanges: told.exchanges,
         };
-        self.happened(corrected);
+        let note = self.text_of_pair(pair, command.note.as_ref(), "/note")?;
+        let corrected = self.happened(corrected);
+        self.seal_of_two(corrected, "/note", note);
         Ok(Subject::Session(command.session))
     }
 
@@ -279,13 +286,15 @@ impl Case<'_> {
         if rated.before.is_some() {
             return Err(Rejection::AlreadyRated { session: command.session });
         }
-        self.happened(ExchangeRated {
+        let comment = self.text_of_pair(rated.pair, command.comment.as_ref(), "/comment")?;
+        let happened = self.happened(ExchangeRated {
             session: command.session,
             teacher: command.teacher,
             skill: command.skill.clone(),
             rating: rated.rating,
             origin: None,
         });
+        self.seal_of_two(happened, "/comment", comment);
         Ok(Subject::Session(command.session))
     }
 
@@ -293,15 +302,20 @@ impl Case<'_> {
         let rated = self.ratable(command.session, command.teacher, &command.skill, command.rating)?;
         match rated.before {
             None => return Err(Rejection::NotRated { session: command.session }),
-            Some(before) if before == rated.rating => return Err(Rejection::NothingChanges),
+            // A comment is something new, whatever it says.
+            Some(before) if before == rated.rating && command.comment.is_none() => {
+                return Err(Rejection::NothingChanges);
+            }
             Some(_) => {}
         }
-        self.happened(RatingRevised {
+        let comment = self.text_of_pair(rated.pair, command.comment.as_ref(), "/comment")?;
+        let revised = self.happened(RatingRevised {
             session: command.session,
             teacher: command.teacher,
             skill: command.skill.clone(),
             rating: rated.rating,
         });
+        self.seal_of_two(revised, "/comment", comment);
         Ok(Subject::Session(command.session))
     }
 
@@ -331,11 +345,12 @@ impl Case<'_> {
         if self.today.number() - self.day(row.occurred_at).number() > i32::from(days) {
             return Err(Rejection::RatingWindowClosed { days });
         }
-        Ok(Rated { rating, before: (exchange.rating > 0).then_some(exchange.rating) })
+        Ok(Rated { pair, rating, before: (exchange.rating > 0).then_some(exchange.rating) })
     }
 }
 
 struct Rated {
+    pair: u32,
     rating: u8,
     before: Option<u8>,
 }

@@ -8,10 +8,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::{
-    Arm, Event, Exchange, MeasurePolicy, PairActivated, PairProposed, RulePolicy, SessionCorrected,
-    SessionLogged,
+    Arm, Event, Exchange, MeasurePolicy, PairActivated, PairProposed, PersonalField, RulePolicy,
+    SessionCorrected, SessionLogged,
 };
-use mentorlog_events::id::{GoalId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug};
+use mentorlog_events::id::{EventId, GoalId, PairId, ParticipantId, ProgramId, RoundId, SessionId, Slug};
 use mentorlog_events::time::{Day, Timestamp, Zone};
 
 use super::Subject;
@@ -153,6 +153,18 @@ pub(super) struct ParticipantRow {
     pub(super) arm: Arm,
     pub(super) standing: Standing,
     pub(super) erased: bool,
+    /// Which personal fields are sealed; `None`: none ever was, or all were erased.
+    pub(super) personal: Option<Box<Personal>>,
+}
+
+/// By which event each personal field of a participant was sealed last.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Personal([Option<EventId>; PersonalField::ALL.len()]);
+
+impl Personal {
+    pub(super) fn of(&self, field: PersonalField) -> Option<EventId> {
+        self.0[field as usize]
+    }
 }
 
 impl Keyed for ParticipantRow {
@@ -511,6 +523,18 @@ impl State {
         Some(u64::from(version))
     }
 
+    /// The event by which a personal field of a participant was sealed last. `None`: it is not, or no longer.
+    pub fn personal(&self, participant: ParticipantId, field: PersonalField) -> Option<EventId> {
+        let row = self.participants.find(participant.as_u128())?;
+        self.participants[row].personal.as_deref()?.of(field)
+    }
+
+    /// Whether a participant was erased; `None`: there is no such participant.
+    pub fn is_erased(&self, participant: ParticipantId) -> Option<bool> {
+        let row = self.participants.find(participant.as_u128())?;
+        Some(self.participants[row].erased)
+    }
+
     /// Proposals that may be recorded as expired at `now`, those that expired first at first.
     pub fn due_expiries(&self, now: Timestamp) -> impl Iterator<Item = PairId> + '_ {
         self.proposals.range(..=(now, u32::MAX)).map(|&(_, pair)| self.pairs[pair].id)
@@ -630,6 +654,7 @@ impl State {
                     arm: enrolled.arm,
                     standing: Standing::Enrolled,
                     erased: false,
+                    personal: None,
                 };
                 let added = self.participants.add(row);
                 added.ok_or(BadReference::Twice(Subject::Participant(enrolled.participant)))?;
@@ -684,10 +709,19 @@ impl State {
                 self.blocks.remove(&(who, other));
             }
             Event::PersonalSet(set) => {
-                self.change_participant(set.participant, seq)?;
+                let row = self.change_participant(set.participant, seq)?;
+                let personal = row.personal.get_or_insert_default();
+                for &field in &set.fields {
+                    personal.0[field as usize] = Some(entry.id);
+                }
+                for &field in &set.removed {
+                    personal.0[field as usize] = None;
+                }
             }
             Event::PersonErased(erased) => {
-                self.change_participant(erased.participant, seq)?.erased = true;
+                let row = self.change_participant(erased.participant, seq)?;
+                row.erased = true;
+                row.personal = None;
             }
             Event::RoundProposed(round) => {
                 let row = NoteRow { id: round.round.as_u128(), version: seq };

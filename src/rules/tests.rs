@@ -3,17 +3,18 @@
 //! Commands are written in lines: who, what, and fields. `ann accept-pair pair=$p`, `manager for bob ...`,
 //! `if 3 manager close-program` (expected version). `$x` is the id named x, `@-2h` an instant and `#+5d` a day from
 //! now, `x:ann/rust/30/5` exchanges (teacher, skill, minutes, rating). `+3d` lets time pass, `&active` tells another
-//! story first, `!erased ann` is a fact that no command leads to yet.
+//! story first. `keyless` before a line: nothing can be sealed.
 
 mod matrix;
 mod opening;
+mod personal;
 mod random;
 mod refusals;
 mod stories;
 
 use mentorlog_events::entry::{Actor, CommandStamp, Entry, Facts, Principal};
-use mentorlog_events::event::{Event, PersonErased};
-use mentorlog_events::id::{B64, CommandId, ErasureId, EventId, InstallationId, ParticipantId, ProgramId};
+use mentorlog_events::event::Event;
+use mentorlog_events::id::{B64, CommandId, EventId, InstallationId, ParticipantId, ProgramId};
 use mentorlog_events::time::{Timestamp, Zone};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
@@ -22,7 +23,7 @@ use super::command::{Command, OpenProgram};
 use super::registry::{RegistryState, decide_open};
 use super::rejection::Rejection;
 use super::state::State;
-use super::{Context, Decision, Ids, decide};
+use super::{Context, Decision, Ids, Sealing, decide};
 
 /// The id of this name: the same in every test.
 pub(super) fn id(name: &str) -> Uuid {
@@ -78,6 +79,7 @@ pub(super) fn manager() -> Context {
         actor: Actor::Manager,
         on_behalf_of: None,
         expected_version: None,
+        sealing: Sealing::On,
         ids: Ids::new(0),
     }
 }
@@ -119,9 +121,6 @@ impl World {
                 self.live(tale(name));
             } else if line.starts_with('+') {
                 self.now = self.moment(line);
-            } else if let Some(name) = line.strip_prefix("!erased ") {
-                let erased = PersonErased { participant: person(name), erasure: ErasureId(id("erasure")) };
-                self.append(&manager(), [erased.into()]);
             } else {
                 self.ask(line).unwrap_or_else(|rejection| panic!("`{line}` is refused: {rejection}"));
             }
@@ -152,6 +151,9 @@ impl World {
         let mut words = line.split_whitespace().peekable();
         let mut context = Context { now: self.now, ..manager() };
         context.ids = Ids::new(u128::from(self.state.size()) + (1 << 80));
+        if words.next_if_eq(&"keyless").is_some() {
+            context.sealing = Sealing::Off;
+        }
         if words.next_if_eq(&"if").is_some() {
             context.expected_version = words.next().map(|number| number.parse().unwrap());
         }

@@ -15,11 +15,13 @@ use mentorlog_events::id::{CommandId, LedgerId};
 use mentorlog_events::time::Timestamp;
 use tokio::sync::mpsc;
 
+use super::erasing::Erasable;
 use super::group::{Fold, Found, Group, Reply};
 use super::published::{Head, Program, Published};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
 use super::{Answer, BatchAnswer, Message, RotationRefusal};
 use crate::ledger::{Append, Log, Outcome};
+use crate::people::{People, Row, RowId};
 
 pub(super) struct Committer {
     pub published: Arc<Published>,
@@ -27,6 +29,8 @@ pub(super) struct Committer {
     pub in_flight: Arc<AtomicUsize>,
     pub wake: mpsc::WeakSender<Message>,
     pub decider: Thread,
+    /// Where what is sealed goes; `None` where nothing is.
+    pub people: Option<Arc<People>>,
     /// Wakes the publisher; its end is the publisher's.
     pub publish: Option<channel::SyncSender<()>>,
 }
@@ -34,11 +38,7 @@ pub(super) struct Committer {
 impl Committer {
     pub fn run(self) {
         for group in &self.groups {
-            // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
-            if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
-                self.published.stop("publishing or answering panicked");
-            }
-            self.in_flight.fetch_sub(1, Ordering::AcqRel);
+            self.settle(group);
             // The decider waits either for room (unpark) or for anything to do (a message).
             self.decider.unpark();
             if let Some(queue) = self.wake.upgrade() {
@@ -46,6 +46,21 @@ impl Committer {
                 let _ = queue.try_send(Message::Committed);
             }
         }
+    }
+
+    /// Commits what was handed over so far, on this thread: what a start has to finish before anybody is served.
+    pub fn commit_waiting(&self) {
+        while let Ok(group) = self.groups.try_recv() {
+            self.settle(group);
+        }
+    }
+
+    fn settle(&self, group: Group) {
+        // Whoever waited in the group finds its answer dropped; later groups are refused, not forgotten.
+        if catch_unwind(AssertUnwindSafe(|| self.commit(group))).is_err() {
+            self.published.stop("publishing or answering panicked");
+        }
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
 
     fn commit(&self, group: Group) {
@@ -59,6 +74,10 @@ impl Committer {
                 if let Some(publish) = self.publish.as_ref().filter(|_| has_grown) {
                     // Full: it is awake already.
                     let _ = publish.try_send(());
+                }
+                if !group.superseded.is_empty() {
+                    // What was said is durable, and is answered so. What stays here is swept at the next start.
+                    self.change_people(&[], &group.superseded);
                 }
                 for reply in group.replies {
                     self.answer(reply);
@@ -83,6 +102,10 @@ impl Committer {
         }
         if group.appends.is_empty() {
             return Ok(());
+        }
+        if !group.rows.is_empty() && !self.change_people(&group.rows, &[]) {
+            // Nothing of the group is in the log: rows that are there are swept at the next start.
+            return Err(self.published.stopped_refusal());
         }
         let begun = Instant::now();
         let appends = &group.appends;
@@ -109,6 +132,17 @@ impl Committer {
         Ok(())
     }
 
+    /// Keeps rows and removes others. Whether it is done; writing has stopped if not.
+    fn change_people(&self, put: &[Row], remove: &[RowId]) -> bool {
+        let Some(people) = &self.people else { unreachable!("only a store of people seals") };
+        match catch_unwind(AssertUnwindSafe(|| people.put(put, remove))) {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => self.published.stop(&format!("sealed data could not be written: {error}")),
+            Err(_) => self.published.stop("the people store panicked while writing"),
+        }
+        false
+    }
+
     fn publish(&self, append: &Append, fold: Fold) {
         let (size, root) = (append.expected_size + append.records.len() as u64, append.root);
         let (head, now) = (Head { size, root }, self.published.clock.now());
@@ -132,6 +166,7 @@ impl Committer {
                 self.published.registry.grew(head, now);
                 for entry in entries {
                     self.published.reports.apply(&entry);
+                    self.published.note_tokens(&entry);
                     self.note_keys(&entry, now);
                 }
             }
@@ -182,6 +217,18 @@ impl Committer {
             Reply::Report(step, answer) => {
                 let _ = answer.send(step);
             }
+            Reply::Erasable(erasable, answer) => {
+                let _ = answer.send(erasable);
+            }
+            Reply::Erased(found, answer) => {
+                let _ = answer.send(found.answer(log, true).map(Erasable::Before));
+            }
+            Reply::Recorded(recorded, answer) => {
+                let _ = answer.send(recorded);
+            }
+            Reply::Token(done, answer) => {
+                let _ = answer.send(done);
+            }
         }
     }
 }
@@ -199,6 +246,9 @@ impl Reply {
             Self::Open(_, answer) => Self::Open(Err(why.clone()), answer),
             Self::Rotated(_, answer) => Self::Rotated(Err(RotationRefusal::Refused(why.clone())), answer),
             Self::Report(_, answer) => Self::Report(Err(why.clone()), answer),
+            Self::Erasable(_, answer) | Self::Erased(_, answer) => Self::Erasable(Err(why.clone()), answer),
+            Self::Recorded(_, answer) => Self::Recorded(Err(why.clone()), answer),
+            Self::Token(_, answer) => Self::Token(Err(why.clone().into()), answer),
         }
     }
 }

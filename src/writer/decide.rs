@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 use std::thread;
 
-use mentorlog_events::entry::{Actor, CommandStamp, ENVELOPE, Entry, Facts};
+use mentorlog_events::entry::{Actor, CommandStamp, Commitment, ENVELOPE, Entry, Facts};
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::{
     KeyRotated, LedgerHead, RegistryEvent, RegistryOpened, ReportPublished,
@@ -20,20 +20,22 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use super::erasing::Erasable;
 use super::group::{Fold, Found, Group, Reply};
 use super::known::Known;
-use super::ledgers::{Ledger, Pending, Registry, seen};
+use super::ledgers::{Ledger, Pending, Registry, seen, superseded};
 use super::published::{Head, Program, Published, View, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
 use super::reports::{self, Step, StepAnswer};
 use super::{Caller, Idempotency, Message, Rotated, RotationRefusal, Submission, system};
 use crate::keys::Keys;
 use crate::ledger::merkle::Tree;
-use crate::rules::command::{ExpireProposal, OpenProgram};
+use crate::people::{About, People, Row, SealError};
+use crate::rules::command::{Command, ExpireProposal, OpenProgram};
 use crate::rules::registry::{Opening, Report as Recorded, decide_open, rotation_statement};
 use crate::rules::rejection::Rejection;
 use crate::rules::state::State;
-use crate::rules::{Context, Ids, decide};
+use crate::rules::{Context, Ids, SealedText, Sealing, decide};
 
 /// A group is handed over at the latest when it holds this many entries, or a single command more.
 const GROUP_ENTRIES_MAX: usize = 16_384;
@@ -57,6 +59,8 @@ pub(super) struct Decider {
     pub(super) open: Group,
     pub(super) groups: channel::Sender<Group>,
     pub(super) in_flight: Arc<AtomicUsize>,
+    /// Where what is sealed goes; `None`: nothing can be.
+    pub(super) people: Option<Arc<People>>,
 }
 
 impl Decider {
@@ -92,7 +96,7 @@ impl Decider {
         }
     }
 
-    fn hand_over(&mut self) {
+    pub(super) fn hand_over(&mut self) {
         if self.open.is_empty() {
             return;
         }
@@ -138,6 +142,31 @@ impl Decider {
                 let stepped = self.report_step(step, &caller);
                 self.open.replies.push(Reply::Report(stepped, answer));
             }
+            Message::MayErase(program, submission, answer) => {
+                let reply = match self.may_erase(program, &submission) {
+                    Ok(Some(before)) => Reply::Erased(before, answer),
+                    Ok(None) => Reply::Erasable(Ok(Erasable::Yes), answer),
+                    Err(refusal) => Reply::Erasable(Err(refusal), answer),
+                };
+                self.open.replies.push(reply);
+            }
+            Message::Announce(erasures, submission, answer) => {
+                let announced = self.announce(&erasures, &submission);
+                self.open.replies.push(Reply::Recorded(announced, answer));
+            }
+            Message::Erase(erasures, submission, since, answer) => {
+                let found = self.erase(&erasures, &submission);
+                let found = found.unwrap_or_else(|refusal| Found::Ready(Err(refusal)));
+                self.open.replies.push(Reply::One(found, since, answer));
+            }
+            Message::Read(read, caller, answer) => {
+                let recorded = self.record_read(read, &caller);
+                self.open.replies.push(Reply::Recorded(recorded, answer));
+            }
+            Message::Token(step, caller, answer) => {
+                let done = self.token_step(&step, &caller);
+                self.open.replies.push(Reply::Token(done, answer));
+            }
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));
@@ -156,6 +185,24 @@ impl Decider {
         submission: &Submission,
         with_root: bool,
     ) -> Result<Found, Refusal> {
+        let sealing = self.sealing();
+        if sealing == Sealing::On && matches!(submission.command, Command::ErasePerson(_)) {
+            return Err(Refusal::NotInBatch);
+        }
+        self.accept_as(program, submission, sealing, with_root)
+    }
+
+    pub(super) fn sealing(&self) -> Sealing {
+        if self.people.is_some() { Sealing::On } else { Sealing::Off }
+    }
+
+    pub(super) fn accept_as(
+        &mut self,
+        program: ProgramId,
+        submission: &Submission,
+        sealing: Sealing,
+        with_root: bool,
+    ) -> Result<Found, Refusal> {
         if self.published.stopped().is_some() {
             return Err(self.published.stopped_refusal());
         }
@@ -171,6 +218,7 @@ impl Decider {
             actor: submission.caller.actor,
             on_behalf_of: submission.caller.on_behalf_of,
             expected_version: submission.expected_version,
+            sealing,
             ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
         };
         let decision = decide(&ledger.state, &submission.command, &context)?;
@@ -184,10 +232,26 @@ impl Decider {
         let day = ledger.state.zone().unwrap_or(Zone::UTC).day(now);
         let mut entries: Vec<Entry<Event>> = Vec::with_capacity(decision.events.len());
         let mut records = Vec::with_capacity(decision.events.len());
+        // Of most commands both stay empty, which costs nothing.
+        let (mut rows, mut void) = (Vec::new(), Vec::new());
         for (decided, seq) in decision.events.into_iter().zip(ledger.size..) {
+            let id = EventId(version_7(now, &mut self.rng));
+            let sealed = if decided.sealed.is_empty() {
+                Vec::new()
+            } else {
+                let place = (program.into(), id);
+                seal(
+                    &self.published,
+                    self.people.as_deref(),
+                    place,
+                    &decided.sealed,
+                    &mut self.rng,
+                    &mut rows,
+                )?
+            };
             let entry = Entry {
                 seq,
-                id: EventId(version_7(now, &mut self.rng)),
+                id,
                 recorded_at: now,
                 day,
                 actor: submission.caller.actor,
@@ -197,10 +261,15 @@ impl Decider {
                 correlation: submission.caller.correlation,
                 causation: decided.because.map(|index| entries[index].id),
                 event: decided.event,
-                sealed: Vec::new(),
+                sealed,
             };
             records.push(entry.seal().map_err(|too_long| Refusal::EntryTooLong { bytes: too_long.0 })?);
             entries.push(entry);
+        }
+        if let (Command::SetPersonal(_), [Entry { event: Event::PersonalSet(set), .. }]) =
+            (&submission.command, &entries[..])
+        {
+            void = superseded(&ledger.state, program.into(), set);
         }
         let first = ledger.size;
         let root = {
@@ -234,6 +303,8 @@ impl Decider {
         {
             folded.append(&mut entries);
         }
+        self.open.rows.append(&mut rows);
+        self.open.superseded.append(&mut void);
         Ok(Found::Ready(Ok(receipt)))
     }
 
@@ -457,7 +528,7 @@ impl Decider {
     }
 
     /// Puts one event into the registry, in the open group, and returns the command it belongs to.
-    fn register(
+    pub(super) fn register(
         &mut self,
         event: RegistryEvent,
         caller: &Caller,
@@ -522,6 +593,7 @@ impl Decider {
             actor: caller.actor,
             on_behalf_of: caller.on_behalf_of,
             expected_version: None,
+            sealing: Sealing::Off,
             ids: Ids::new(u128::from_be_bytes(self.rng.random_bytes())),
         };
         let opening = decide_open(&self.registry.state, command, &context)?;
@@ -629,6 +701,39 @@ impl Decider {
         self.open.push(id, 0, &mut vec![record], fold);
         Ok((program, receipt))
     }
+}
+
+/// Seals texts beside an event: their commitments, for its entry, and their rows.
+fn seal(
+    published: &Published,
+    people: Option<&People>,
+    (ledger, event): (LedgerId, EventId),
+    texts: &[SealedText],
+    rng: &mut StdRng,
+    rows: &mut Vec<Row>,
+) -> Result<Vec<Commitment>, Refusal> {
+    let people = people.ok_or(Rejection::SealingUnavailable)?;
+    let mut commitments = Vec::with_capacity(texts.len());
+    for text in texts {
+        let about = match text.about[..] {
+            [one] => About::One(one),
+            [one, other] => About::Two(one, other),
+            _ => unreachable!("a text is about one participant or two"),
+        };
+        let sealed = people.seal(ledger, event, text.at, about, &text.value.0, rng).map_err(|error| {
+            match error {
+                // Being erased, which the ledger does not know yet.
+                SealError::Erased(participant) => Rejection::ParticipantErased { participant }.into(),
+                SealError::Stopped => {
+                    published.stop(&error.to_string());
+                    published.stopped_refusal()
+                }
+            }
+        })?;
+        commitments.push(sealed.commitment);
+        rows.push(sealed.row);
+    }
+    Ok(commitments)
 }
 
 pub(super) fn seeded() -> StdRng {

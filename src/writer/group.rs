@@ -12,11 +12,14 @@ use mentorlog_events::id::LedgerId;
 use mentorlog_events::record::Record;
 use tokio::sync::oneshot;
 
+use super::erasing::Erasable;
 use super::published::{Head, Program};
 use super::receipt::Refusal;
 use super::reports::StepAnswer;
+use super::tokens::TokenAnswer;
 use super::{Answer, BatchAnswer, OpenAnswer, RotateAnswer};
 use crate::ledger::Append;
+use crate::people::{Row, RowId};
 
 /// What the committer finds out for an answer.
 pub(super) enum Found {
@@ -33,6 +36,13 @@ pub(super) enum Reply {
     Open(Result<(Arc<Program>, Found), Refusal>, oneshot::Sender<OpenAnswer>),
     Rotated(RotateAnswer, oneshot::Sender<RotateAnswer>),
     Report(StepAnswer, oneshot::Sender<StepAnswer>),
+    /// Whether a person may be erased.
+    Erasable(Result<Erasable, Refusal>, oneshot::Sender<Result<Erasable, Refusal>>),
+    /// The answer to the erasing of a person before.
+    Erased(Found, oneshot::Sender<Result<Erasable, Refusal>>),
+    /// Something was recorded in the registry.
+    Recorded(Result<(), Refusal>, oneshot::Sender<Result<(), Refusal>>),
+    Token(TokenAnswer, oneshot::Sender<TokenAnswer>),
 }
 
 /// What of one ledger is published once its entries are durable.
@@ -49,6 +59,10 @@ pub(super) struct Group {
     /// What is published of each append once it is durable.
     pub(super) folds: Vec<Fold>,
     index: HashMap<LedgerId, usize>,
+    /// What was sealed beside the entries: durable before them.
+    pub(super) rows: Vec<Row>,
+    /// What was sealed earlier and is made void by the entries: removed after them.
+    pub(super) superseded: Vec<RowId>,
     pub(super) replies: Vec<Reply>,
     pub(super) entries: usize,
     pub(super) bytes: usize,
@@ -80,6 +94,8 @@ impl Group {
                 }
             }
         }
+        self.rows.extend(later.rows);
+        self.superseded.extend(later.superseded);
         self.replies.extend(later.replies);
         self.entries += later.entries;
         self.bytes += later.bytes;

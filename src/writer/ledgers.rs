@@ -1,11 +1,11 @@
 //! The decision state of each ledger, ahead of what is durable by at most the groups in flight.
 //! Never trusts anything but the log: at a start it is rebuilt from the first entry on.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use mentorlog_events::entry::{CommandStamp, Envelope};
-use mentorlog_events::event::Event;
+use mentorlog_events::entry::{CommandStamp, Entry, Envelope};
+use mentorlog_events::event::{Event, PersonalSet};
 use mentorlog_events::id::{LedgerId, ProgramId};
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
@@ -18,6 +18,7 @@ use super::replay::{ReplayError, Replayed, replay};
 use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
+use crate::people::RowId;
 use crate::rules::registry::RegistryState;
 use crate::rules::state::State;
 
@@ -72,6 +73,7 @@ impl Ledger {
         program: ProgramId,
         tree: Tree,
         keys: &Keys,
+        live: &mut HashSet<RowId>,
     ) -> Result<Self, ReplayError> {
         let id = LedgerId::from(program);
         let mut state = State::new();
@@ -90,6 +92,7 @@ impl Ledger {
                 last_command = Some(entry.command.id);
             }
             last_recorded = entry.recorded_at;
+            collect_live(live, &state, id, entry);
             state.apply(entry).map_err(|error| contradiction(id, entry.seq, &error))?;
             models.apply(entry);
             Ok(())
@@ -113,6 +116,28 @@ impl Ledger {
         let pending = |seq| self.pending.iter().find(|pending| pending.seq == seq).map(|p| p.idempotency);
         seen(&self.known, log, self.program.id.into(), idempotency, pending)
     }
+}
+
+/// Keeps `live` to what the log still commits to for good: `state` is that before the entry.
+fn collect_live(live: &mut HashSet<RowId>, state: &State, ledger: LedgerId, entry: &Entry<Event>) {
+    for commitment in &entry.sealed {
+        live.insert(RowId { ledger, event: entry.id, at: commitment.at.clone() });
+    }
+    if let Event::PersonalSet(set) = &entry.event {
+        for row in superseded(state, ledger, set) {
+            live.remove(&row);
+        }
+    }
+}
+
+/// What was sealed of a participant before and is made void by this, decided on the state before it.
+pub(super) fn superseded(state: &State, ledger: LedgerId, set: &PersonalSet) -> Vec<RowId> {
+    let fields = set.fields.iter().chain(&set.removed);
+    let rows = fields.filter_map(|field| {
+        let event = state.personal(set.participant, *field)?;
+        Some(RowId { ledger, event, at: field.pointer().to_owned() })
+    });
+    rows.collect()
 }
 
 pub(super) fn seen(

@@ -9,7 +9,7 @@
 //! An append that failed, or of which nothing is known, stops writing for good. Reads go on at the last
 //! acknowledged size; a restart finds out what is on disk.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use mentorlog_events::entry::{Actor, Principal};
-use mentorlog_events::event::registry::RegistryEvent;
+use mentorlog_events::event::registry::{PersonalRead, RegistryEvent};
 use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId};
 use mentorlog_events::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -28,10 +28,12 @@ use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::merkle::Tree;
 use crate::ledger::reports::Shelf;
+use crate::people::{Erasure, People, PeopleError};
 use crate::rules::command::{Command, OpenProgram};
 use crate::rules::registry::RegistryState;
 
 pub mod auditable;
+pub mod erasing;
 pub mod keybook;
 pub mod published;
 pub mod publisher;
@@ -48,11 +50,13 @@ mod commit;
 pub mod known;
 pub mod replay;
 pub mod restore;
+pub mod tokens;
 pub mod vitals;
 pub mod witness;
 
 use auditable::Auditable;
 use decide::{Decider, RandomBytes, seeded};
+use erasing::Erasable;
 use group::Group;
 use keybook::Keybook;
 use known::Known;
@@ -154,6 +158,11 @@ enum Message {
     Open(OpenProgram, Caller, Option<Idempotency>, oneshot::Sender<OpenAnswer>),
     Rotate(LedgerId, u32, Caller, oneshot::Sender<RotateAnswer>),
     Report(reports::Step, Caller, oneshot::Sender<reports::StepAnswer>),
+    MayErase(ProgramId, Arc<Submission>, oneshot::Sender<Result<Erasable, Refusal>>),
+    Announce(Vec<Erasure>, Arc<Submission>, oneshot::Sender<Result<(), Refusal>>),
+    Erase(Vec<Erasure>, Arc<Submission>, Instant, oneshot::Sender<Answer>),
+    Read(PersonalRead, Caller, oneshot::Sender<Result<(), Refusal>>),
+    Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -172,6 +181,9 @@ pub enum StartError {
     /// What was published and what is there contradict each other.
     #[error(transparent)]
     Mirror(#[from] BadMirror),
+    /// The people store cannot be opened, or cannot be brought to what the registry says.
+    #[error(transparent)]
+    People(#[from] PeopleError),
 }
 
 /// The way in: hands submissions to the writer and waits for its answers. Cheap to clone.
@@ -206,12 +218,28 @@ impl Writer {
     ///
     /// What was published before must be how the log begins, else nothing is started.
     /// `trees` are the Merkle trees of the ledgers as the log verified them when it was opened.
+    ///
+    /// Nothing can be sealed, and nothing that is sealed can be read.
     pub fn start(
+        log: &Arc<dyn Log>,
+        trees: BTreeMap<LedgerId, Tree>,
+        keys: Keys,
+        clock: Clock,
+        publishing: Publishing,
+    ) -> Result<(Self, Running), StartError> {
+        Self::start_sealing(log, trees, keys, clock, publishing, |_| Ok(None))
+    }
+
+    /// The same with a people store: `open` opens it, as soon as the installation it belongs to is durable; `None`
+    /// where nothing can be sealed. Whoever the registry says is erased is so, and what was left of erasing them is
+    /// done, when this returns.
+    pub fn start_sealing(
         log: &Arc<dyn Log>,
         mut trees: BTreeMap<LedgerId, Tree>,
         keys: Keys,
         clock: Clock,
         publishing: Publishing,
+        open: impl FnOnce(InstallationId) -> Result<Option<People>, PeopleError>,
     ) -> Result<(Self, Running), StartError> {
         let keys = Arc::new(keys);
         let begun = Instant::now();
@@ -261,6 +289,7 @@ impl Writer {
         let registry_recorded = newest;
         let mut ledgers = HashMap::new();
         let mut directory = Directory::default();
+        let mut live = HashSet::new();
         let unfinished = registry.unfinished().map(|unfinished| unfinished.program);
         let every: Vec<ProgramId> =
             registry.programs().map(|(program, _)| program).chain(unfinished).collect();
@@ -273,7 +302,7 @@ impl Writer {
                 continue;
             };
             replayed += tree.size();
-            let ledger = Ledger::rebuild(&**log, program, tree, &keys)?;
+            let ledger = Ledger::rebuild(&**log, program, tree, &keys, &mut live)?;
             let head = keybook.of(program.into()).and_then(|known| heads.get(known.origin.as_str()));
             if let Some((size, root)) = head {
                 let found = ledger.program.root_at(&**log, *size).map_err(ReplayError::from)?;
@@ -329,10 +358,13 @@ impl Writer {
             keybook: RwLock::new(keybook),
             publishing: PublishingVitals::default(),
             reports: Reports::new(shelf, keys.clone(), recorded),
+            tokens: RwLock::new(registry.tokens().clone()),
             witnesses,
             stopped: OnceLock::new(),
             waiting: AtomicUsize::new(0),
             footprint: Mutex::new(None),
+            people: OnceLock::new(),
+            erasing: tokio::sync::Mutex::new(()),
         });
         published.survey();
         let audit = Publisher::start(publishing, &published, &keys, head_fault.is_none())?;
@@ -356,23 +388,41 @@ impl Writer {
             open: Group::default(),
             groups,
             in_flight: Arc::new(AtomicUsize::new(0)),
+            people: None,
+        };
+        let mut committer = commit::Committer {
+            published: published.clone(),
+            groups: handed_over,
+            in_flight: decider.in_flight.clone(),
+            wake: queue.downgrade(),
+            decider: thread::current(),
+            people: None,
+            publish: audit.as_ref().map(|audit| audit.waker.clone()),
         };
         if let Some(id) = first_append {
             decider.open_registry(id);
         }
         decider.resume_openings();
         decider.resume_reports();
-        let in_flight = decider.in_flight.clone();
-        let wake = queue.downgrade();
+        committer.commit_waiting();
+        // Of an installation that could not be recorded nobody would know whose people they are.
+        let recorded = first_append.is_none() || published.stopped().is_none();
+        if recorded && let Some(people) = open(installation)? {
+            let people = Arc::new(people);
+            decider.people = Some(people.clone());
+            committer.people = Some(people.clone());
+            decider.resume_erasures(&people)?;
+            committer.commit_waiting();
+            if !log.is_read_only() {
+                let swept = people.sweep(|row| live.contains(row))?;
+                if swept > 0 {
+                    tracing::info!(swept, "sealed data to which nothing in the log commits is removed");
+                }
+            }
+            let _ = published.people.set(people);
+        }
         let deciding = spawn("decide", &published, move || decider.run(inbox));
-        let committer = commit::Committer {
-            published: published.clone(),
-            groups: handed_over,
-            in_flight,
-            wake,
-            decider: deciding.thread().clone(),
-            publish: audit.as_ref().map(|audit| audit.waker.clone()),
-        };
+        committer.decider = deciding.thread().clone();
         let committing = spawn("commit", &published, move || committer.run());
         let running =
             Running { decider: deciding, committer: committing, publisher: audit.map(|audit| audit.thread) };
@@ -388,6 +438,9 @@ impl Writer {
     ///
     /// Dropping the future does not take the command back.
     pub async fn submit(&self, program: ProgramId, submission: Submission) -> Answer {
+        if matches!(submission.command, Command::ErasePerson(_)) && self.published.people().is_some() {
+            return self.erase_person(program, submission).await;
+        }
         let (answer, answered) = oneshot::channel();
         self.send(Message::One(program, submission, Instant::now(), answer))?;
         answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))

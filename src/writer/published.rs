@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
+use mentorlog_events::entry::Entry;
+use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{InstallationId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::Timestamp;
@@ -22,6 +24,8 @@ use crate::clock::Clock;
 use crate::keys::LedgerSecret;
 use crate::ledger::merkle::Tree;
 use crate::ledger::{Footprint, Log, ReadError};
+use crate::people::People;
+use crate::rules::tokens::Tokens;
 
 /// What readers see of one program at one moment.
 #[derive(Clone)]
@@ -214,10 +218,14 @@ pub struct Published {
     pub(super) publishing: PublishingVitals,
     /// The reports that were published.
     pub reports: Reports,
+    pub(super) tokens: RwLock<Tokens>,
     pub(super) witnesses: Vec<Arc<Witness>>,
     pub(super) stopped: OnceLock<String>,
     pub(super) waiting: AtomicUsize,
     pub(super) footprint: Mutex<Option<Footprint>>,
+    pub(super) people: OnceLock<Arc<People>>,
+    /// One person is erased at a time.
+    pub(super) erasing: tokio::sync::Mutex<()>,
 }
 
 /// How publishing fares, in atomics that a scrape may read at any time.
@@ -294,6 +302,18 @@ impl Published {
         self.keybook.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Looks at the tokens the registry knows. Hold it briefly.
+    pub fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_tokens(&self, entry: &Entry<RegistryEvent>) {
+        if let RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) = &entry.event {
+            let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+            tokens.apply(entry).expect("the writer records tokens of its own deciding");
+        }
+    }
+
     /// Who is asked to cosign the registry's checkpoints, and how far each has.
     pub fn witnesses(&self) -> &[Arc<Witness>] {
         &self.witnesses
@@ -302,6 +322,11 @@ impl Published {
     /// How publishing fares.
     pub fn publishing(&self) -> &PublishingVitals {
         &self.publishing
+    }
+
+    /// Where personal data is sealed; `None` where none is.
+    pub fn people(&self) -> Option<&Arc<People>> {
+        self.people.get()
     }
 
     /// Why writing has stopped, if it has.

@@ -71,6 +71,9 @@ pub enum Refusal {
         "it is not known whether this was written ({0}); after a restart, send it again with the same key"
     )]
     Unknown(String),
+    /// The command takes several steps and cannot be one of a batch.
+    #[error("erasing a person takes several steps: send it by itself, not in a batch")]
+    NotInBatch,
     /// Another command of the same atomic batch was refused.
     #[error("not done, because item {index} of the atomic batch was refused")]
     NotDone {

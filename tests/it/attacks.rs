@@ -648,7 +648,7 @@ fn too_few_witnesses_are_not_a_quorum_and_a_bad_cosignature_condemns() {
 fn what_cannot_be_verified_yet_is_refused_and_not_passed_over() {
     let bundle = Bundle::copy();
     let (path, key) = (bundle.path.to_str().unwrap(), vkey(&INSTALLATION.registry_origin));
-    run(&["verify", path, "--vkey", &key, "--openings", "file"], 1);
+    run(&["verify", path, "--vkey", &key, "--openings", "nowhere"], 10);
     run(&["verify", path, "--vkey", &key, "--report", "nowhere"], 10);
     run(&["verify", path], 2);
     run(&["verify", "nowhere", "--vkey", &key], 10);

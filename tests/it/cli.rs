@@ -11,7 +11,14 @@ use tempfile::TempDir;
 pub(super) fn mentorlog(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
     command.args(arguments);
-    for name in ["MENTORLOG_SERVER", "MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_WORKERS"] {
+    for name in [
+        "MENTORLOG_SERVER",
+        "MENTORLOG_DATA",
+        "MENTORLOG_LISTEN",
+        "MENTORLOG_WORKERS",
+        "MENTORLOG_TOKEN",
+        "MENTORLOG_BEHIND_PROXY",
+    ] {
         command.env_remove(name);
     }
     command

@@ -97,7 +97,10 @@ fn everything_it_points_at_is_there_and_verifies_and_goes_when_it_ends() {
     assert_eq!(client.get("/v1/programs/pilot").json()["state"], "archived");
     let reports = client.get("/v1/programs/bridge/reports").json();
     assert_eq!(reports["reports"].as_array().unwrap().len(), 1, "{reports}");
-    run(&["verify", demo.url()], 0);
+    let verify = demo.said.iter().find_map(|line| line.trim().strip_prefix("mentorlog verify ")).unwrap();
+    let words: Vec<&str> =
+        ["verify"].into_iter().chain(verify.split(' ').map(|word| word.trim_matches('\''))).collect();
+    run(&words, 0);
     // It is still: nothing has happened meanwhile.
     assert_eq!(client.get("/v1/programs/bridge").json()["size"], program["size"]);
     assert_eq!(names_in(temporary.path()).len(), 1);
@@ -123,7 +126,7 @@ fn life_goes_on_while_somebody_watches() {
     });
     let path = format!("/v1/programs/bridge/events?from={before}&limit={}", after - before);
     let entries = client.get(&path).json();
-    let entry = &entries["items"][0];
+    let entry = &entries["events"][0];
     assert_eq!(entry["principal"], "local", "over HTTP, as everybody else: {entries}");
     drop(client);
     assert!(demo.interrupt().0.success());

@@ -13,38 +13,38 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Chance, Client, JSON, NDJSON, Process, serve, until};
 
-const COMMANDS: &str = "/v1/programs/spring/commands";
+pub const COMMANDS: &str = "/v1/programs/spring/commands";
 
 /// What a client asked for, under one key.
 #[derive(Debug, Clone)]
-struct Request {
-    key: String,
-    name: &'static str,
-    body: String,
+pub struct Request {
+    pub key: String,
+    pub name: &'static str,
+    pub body: String,
 }
 
 impl Request {
-    fn new(key: String, name: &'static str, body: &Value) -> Self {
+    pub fn new(key: String, name: &'static str, body: &Value) -> Self {
         Self { key, name, body: body.to_string() }
     }
 
-    fn send(&self, client: &mut Client) -> Option<Answer> {
+    pub fn send(&self, client: &mut Client) -> Option<Answer> {
         let path = format!("{COMMANDS}/{}", self.name);
         let headers = [JSON, ("idempotency-key", self.key.as_str())];
         client.try_send("POST", &path, &headers, self.body.as_bytes()).ok()
     }
 
-    fn item(&self) -> String {
+    pub fn item(&self) -> String {
         format!("{{\"command\":\"{}\",\"key\":\"{}\",\"data\":{}}}", self.name, self.key, self.body)
     }
 }
 
 /// The receipt of a command, however it was sent.
 #[derive(Debug, Clone)]
-struct Receipt {
+pub struct Receipt {
     command: String,
     first: u64,
-    size: u64,
+    pub size: u64,
     /// Items of a batch have none.
     root: Option<String>,
 }
@@ -73,11 +73,11 @@ impl Receipt {
 
 /// Everything ever asked, and what became of it as far as the clients know.
 #[derive(Default)]
-struct Book {
-    asked: Vec<Request>,
-    acknowledged: BTreeMap<String, Receipt>,
+pub struct Book {
+    pub asked: Vec<Request>,
+    pub acknowledged: BTreeMap<String, Receipt>,
     /// By key: asked and not answered.
-    open: BTreeMap<String, Request>,
+    pub open: BTreeMap<String, Request>,
 }
 
 impl Book {
@@ -89,12 +89,12 @@ impl Book {
 }
 
 /// An id by its number: `kind` tells what it is of.
-fn id(kind: u64, number: u64) -> String {
+pub fn id(kind: u64, number: u64) -> String {
     format!("00000000-0000-4000-8{kind:03}-{number:012x}")
 }
 
 /// Two people and their pair, then sessions of theirs.
-fn work(client_number: u64, round: u64, step: u64) -> Vec<Request> {
+pub fn work(client_number: u64, round: u64, step: u64) -> Vec<Request> {
     let n = (client_number << 32) | (round << 16) | (step / 8);
     let (a, b, pair) = (id(1, n), id(2, n), id(3, n));
     let key = |what: &str| format!("{what}-{n}-{step}");
@@ -170,7 +170,7 @@ fn load(mut client: Client, number: u64, round: u64, book: &Mutex<Book>, stop: &
     }
 }
 
-fn settle(request: &Request, status: u16, answer: &Value, book: &mut Book) {
+pub fn settle(request: &Request, status: u16, answer: &Value, book: &mut Book) {
     match status {
         201 => book.answered(request, &Receipt::read(answer)),
         // Refused by a rule: asked again it is refused again, and it never was.
@@ -196,7 +196,7 @@ fn history(client: &mut Client) -> (Vec<Value>, BTreeMap<String, Vec<u64>>) {
 }
 
 /// After a restart: everything acknowledged is there, where the receipt says; then each open request is repeated.
-fn check(client: &mut Client, book: &mut Book, chance: &mut Chance) {
+pub fn check(client: &mut Client, book: &mut Book, chance: &mut Chance) {
     let (entries, commands) = history(client);
     for (key, receipt) in &book.acknowledged {
         let seqs =
@@ -258,7 +258,7 @@ fn start(data: &Path) -> Process {
     Process::start(&data.join("data"), &data.join("stderr"))
 }
 
-fn open(client: &mut Client) {
+pub fn open(client: &mut Client) {
     let body = json!({ "slug": "spring", "name": "Spring", "time_zone": "UTC" });
     let answer = client.post_keyed("/v1/programs", "open", &body);
     assert_eq!(answer.status, 201, "{}", answer.text());

@@ -11,15 +11,18 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use mentorlog::access::kept::KeptTokens;
 use mentorlog::clock::{Clock, Source};
+use mentorlog::http::guard::Access;
 use mentorlog::http::{self, App};
 use mentorlog::keys::Keys;
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
+use mentorlog::people::{Kek, People, Stop};
 use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::witness::WitnessAddress;
-use mentorlog::writer::{Running, Writer};
+use mentorlog::writer::{Running, StartError, Writer};
 use mentorlog_events::id::LedgerId;
 use mentorlog_events::time::Timestamp;
 use serde_json::Value;
@@ -152,7 +155,7 @@ impl Client {
         body: &[u8],
     ) -> io::Result<Answer> {
         let mut request = Vec::new();
-        write!(request, "{method} {path} HTTP/1.1\r\nhost: test\r\n")?;
+        write!(request, "{method} {path} HTTP/1.1\r\nhost: localhost\r\n")?;
         for (name, value) in headers {
             write!(request, "{name}: {value}\r\n")?;
         }
@@ -245,7 +248,12 @@ impl Machine {
     pub const START_SECONDS: i64 = 1_790_000_000;
 
     pub fn new() -> Self {
-        Self(Arc::new(Mutex::new((Self::START_SECONDS, Duration::ZERO))))
+        Self::at(Self::START_SECONDS)
+    }
+
+    /// A machine that thinks it is so many seconds since 1970.
+    pub fn at(seconds: i64) -> Self {
+        Self(Arc::new(Mutex::new((seconds, Duration::ZERO))))
     }
 
     /// Lets time pass.
@@ -270,6 +278,9 @@ impl Source for Machine {
         self.0.lock().unwrap().1
     }
 }
+
+/// A key-encryption key: 32 bytes of `k`.
+pub const KEK: &str = "a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=";
 
 // --------------------------------------------------------------------------------- service in this process
 
@@ -299,16 +310,51 @@ impl Service {
         source: impl Source,
         witnesses: Vec<WitnessAddress>,
     ) -> Self {
+        Self::on_clock(log, heads, data, Clock::start(source), witnesses)
+    }
+
+    /// The same on a clock that was started already.
+    pub fn on_clock(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        clock: Clock,
+        witnesses: Vec<WitnessAddress>,
+    ) -> Self {
         let has_history = !heads.is_empty();
         let keys = Keys::open(data, has_history).unwrap();
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let log: Arc<dyn Log> = log;
         let publishing = Publishing::Into { data: data.to_owned(), witnesses };
-        let (writer, running) = Writer::start(&log, heads, keys, Clock::start(source), publishing).unwrap();
-        Self::over(writer, running, secret)
+        let (writer, running) = Writer::start(&log, heads, keys, clock, publishing).unwrap();
+        Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
-    fn over(writer: Writer, running: Running, secret: mentorlog::keys::LedgerSecret) -> Self {
+    /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
+    pub fn sealing(
+        log: Arc<impl Log>,
+        heads: BTreeMap<LedgerId, Tree>,
+        data: &Path,
+        source: impl Source,
+        stop: Option<Stop>,
+    ) -> Result<Self, StartError> {
+        let keys = Keys::open(data, !heads.is_empty()).unwrap();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
+        let kek = Kek::from_text(KEK, "a test").unwrap();
+        let people = data.join("people");
+        let open = |installation| People::open_stopping(&people, installation, Some(kek), stop);
+        let clock = Clock::start(source);
+        let (writer, running) = Writer::start_sealing(&log, heads, keys, clock, Publishing::Off, open)?;
+        Ok(Self::over(writer, running, secret, Access::loopback(KeptTokens::in_memory())))
+    }
+
+    pub fn over(
+        writer: Writer,
+        running: Running,
+        secret: mentorlog::keys::LedgerSecret,
+        access: Access,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -319,7 +365,7 @@ impl Service {
             let runtime = runtime.unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = Arc::new(App::new(writer, secret));
+                let app = Arc::new(App::new(writer, secret, access));
                 let stop = async {
                     let _ = stopped.await;
                 };
@@ -363,19 +409,29 @@ pub struct Process {
     pub address: SocketAddr,
 }
 
-/// The program under test, with its output where a failure can be looked up.
+/// The program under test, with its output where a failure can be looked up. `MENTORLOG_PROGRAM` names another one than
+/// was built with the tests.
 pub fn serve(data: &Path, log: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mentorlog"));
+    let program = std::env::var_os("MENTORLOG_PROGRAM");
+    let mut command = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_mentorlog").into()));
     let stderr = File::options().create(true).append(true).open(log).unwrap();
     command.arg("serve").arg("--data").arg(data).args(["--listen", "127.0.0.1:0"]);
-    command.env_remove("MENTORLOG_DATA").env_remove("MENTORLOG_LISTEN").env("NO_COLOR", "1");
+    for name in ["MENTORLOG_DATA", "MENTORLOG_LISTEN", "MENTORLOG_TOKEN", "MENTORLOG_BEHIND_PROXY"] {
+        command.env_remove(name);
+    }
+    command.env("NO_COLOR", "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
     command
 }
 
 impl Process {
     pub fn start(data: &Path, log: &Path) -> Self {
-        let mut child = serve(data, log).spawn().unwrap();
+        Self::started(serve(data, log), log)
+    }
+
+    /// The same with arguments of the test's.
+    pub fn started(mut command: Command, log: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut line = String::new();
         // The line comes when the history has been read.
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -390,6 +446,11 @@ impl Process {
 
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// The number of the process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// SIGKILL, at once.

@@ -24,7 +24,7 @@ const ROOMS: &[Room] = &[
     Room { name: "main", rooms: &["cli"], never: &["mentorlog_events", "mentorlog_projections", "tokio"] },
     Room {
         name: "cli",
-        rooms: &["http", "metrics", "writer", "ledger", "rules", "clock", "keys"],
+        rooms: &["http", "metrics", "writer", "ledger", "rules", "clock", "keys", "people", "access"],
         never: &["sled"],
     },
     Room {
@@ -36,6 +36,8 @@ const ROOMS: &[Room] = &[
             "metrics",
             "dashboard",
             "keys",
+            "people",
+            "access",
             "ledger::note",
             "ledger::checkpoint",
             "ledger::tiles",
@@ -63,7 +65,7 @@ const ROOMS: &[Room] = &[
         ],
     },
     Room { name: "metrics", rooms: &["writer"], never: &["sled"] },
-    Room { name: "writer", rooms: &["rules", "ledger", "clock", "keys"], never: &["axum", "sled"] },
+    Room { name: "writer", rooms: &["rules", "ledger", "clock", "keys", "people"], never: &["axum", "sled"] },
     Room {
         name: "ledger",
         rooms: &[],
@@ -95,6 +97,22 @@ const ROOMS: &[Room] = &[
             "std::time::Instant",
         ],
     },
+    Room {
+        name: "people",
+        rooms: &[],
+        never: &[
+            "tokio",
+            "axum",
+            "sled",
+            "mentorlog_projections",
+            "mentorlog_events::history",
+            "mentorlog_events::record",
+            "std::time::SystemTime",
+            "std::time::Instant",
+        ],
+    },
+    // Who is let in: it knows the facts, and nothing else of ours.
+    Room { name: "access", rooms: &[], never: &["tokio", "axum", "hyper", "sled", "mentorlog_projections"] },
     Room { name: "clock", rooms: &[], never: &["tokio", "axum", "sled", "mentorlog_projections"] },
     Room { name: "keys", rooms: &[], never: &["tokio", "axum", "sled", "mentorlog_projections"] },
 ];
@@ -568,7 +586,7 @@ fn every_room_is_there_and_looks_somewhere_unless_it_is_at_the_bottom() {
     for (from, to) in [("writer", "rules"), ("writer", "ledger"), ("writer", "clock")] {
         assert!(arrows[from].contains(to), "{from} -> {to} was not seen in {arrows:?}");
     }
-    for bottom in ["rules", "ledger", "clock", "keys"] {
+    for bottom in ["rules", "ledger", "clock", "keys", "people", "access"] {
         assert!(!arrows.contains_key(bottom), "{bottom} looks at {:?}", arrows[bottom]);
     }
 }
@@ -588,6 +606,8 @@ fn each_rule_is_seen_to_fail() {
         ("src/http/new.rs", "//! x\nuse crate::ledger::sled::SledLog;", "`http` may not know `ledger`"),
         ("src/http/new.rs", "//! x\nfn f() { log.append(&[]); }", "only the writer appends"),
         ("src/metrics.rs", "//! x\nuse crate::http::problem::Code;", "`metrics` may not know `http`"),
+        ("src/access/new.rs", "//! x\nuse crate::writer::Writer;", "`access` may not know `writer`"),
+        ("src/access/new.rs", "//! x\nuse axum::http::HeaderMap;", "`axum` has no place here"),
         ("src/attic.rs", "//! x\n", "`attic` is not a room"),
         ("src/main.rs", "//! x\nuse mentorlog::writer::Writer;", "`main` may not know `writer`"),
         ("events/src/new.rs", "//! x\nuse mentorlog_projections::pairs;", "`mentorlog_projections`"),

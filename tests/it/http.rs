@@ -447,7 +447,7 @@ fn wrong_paths_methods_media_and_sizes_are_problems() {
     let answer = town.refused(413, "too-large", |client| client.send("POST", &enrol, &[JSON], &large));
     assert_eq!(answer.json()["limit"], 256 << 10);
     // Not announced, in chunks.
-    let mut chunked = format!("POST {COMMANDS} HTTP/1.1\r\nhost: test\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n").into_bytes();
+    let mut chunked = format!("POST {COMMANDS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..9 {
         write!(chunked, "{:x}\r\n", 1 << 20).unwrap();
         chunked.extend_from_slice(&large[..1 << 20]);
@@ -500,7 +500,7 @@ fn wrong_paths_methods_media_and_sizes_are_problems() {
     let path = format!("{COMMANDS}/take-break");
     town.refused(400, "malformed", |client| client.send("POST", &path, &headers, body.as_bytes()));
     // A path that is no UTF-8.
-    let answer = town.client.raw(b"GET /v1/programs/%ff HTTP/1.1\r\nhost: test\r\n\r\n").unwrap();
+    let answer = town.client.raw(b"GET /v1/programs/%ff HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
     assert_problem(&answer, answer.status, answer.json()["code"].as_str().unwrap());
 }
 

@@ -21,7 +21,7 @@ use crate::rows::{NONE, Row};
 use crate::skills::{Listing, SkillView};
 
 /// Some of many, in the order in which they came to be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Page<T> {
     /// At most as many as asked for.
     pub items: Vec<T>,
@@ -402,6 +402,34 @@ impl ReadModels {
         seqs.sort_unstable();
         seqs.dedup();
         Some(seqs.into_iter().map(u64::from))
+    }
+
+    /// Positions, ascending, of the events that name a participant themself, without those of their pairs.
+    /// `None` if nobody has this id.
+    pub fn own_timeline(&self, participant: ParticipantId) -> Option<Vec<u64>> {
+        let person = &self.participants[self.participants.find(participant.0)?];
+        let mut seqs: Vec<u64> = self.postings.of(person.events).map(u64::from).collect();
+        // They hang on each other the newest first.
+        seqs.reverse();
+        Some(seqs)
+    }
+
+    /// The two of a pair.
+    pub fn two_of(&self, pair: PairId) -> Option<[ParticipantId; 2]> {
+        let row = &self.pairs[self.pairs.find(pair.0)?];
+        Some(row.people.map(|person| self.participants[person].id))
+    }
+
+    /// The two of a session's pair.
+    pub fn two_of_session(&self, session: SessionId) -> Option<[ParticipantId; 2]> {
+        let row = &self.sessions[self.sessions.find(session.0)?];
+        let pair = &self.pairs[row.pair];
+        Some(pair.people.map(|person| self.participants[person].id))
+    }
+
+    /// Whether a participant was erased. `None` if nobody has this id.
+    pub fn is_erased(&self, participant: ParticipantId) -> Option<bool> {
+        Some(self.profiles[self.participants.find(participant.0)?].erased)
     }
 
     fn events_of_pair(&self, pair: &Pair, seqs: &mut Vec<u32>) {

@@ -340,8 +340,9 @@ fn story() -> History {
     history.say(ParticipantCorrected { participant: CLEO, generation: slug("gen-x"), unit: None });
     history.say(SkillsUpdated { participant: BEN, offered: vec![slug("rust")], sought: Vec::new() });
     history.say(CapacitySet { participant: BEN, capacity: Some(1) });
-    history.say(PersonalSet { participant: ANN, fields: vec![PersonalField::Name, PersonalField::HrId] });
-    history.say(PersonalSet { participant: DAN, fields: vec![PersonalField::Email] });
+    let set = |participant, fields| PersonalSet { participant, fields, removed: Vec::new() };
+    history.say(set(ANN, vec![PersonalField::Name, PersonalField::HrId]));
+    history.say(set(DAN, vec![PersonalField::Email]));
     history.say(PairingBlocked { participant: CLEO, other: DAN });
     history.say(PairingBlocked { participant: DAN, other: BEN });
     history.say(PairingUnblocked { participant: DAN, other: BEN });
@@ -605,6 +606,36 @@ fn who_is_erased_stays_so_and_who_returns_is_enrolled() {
     history.say(PersonErased { participant: ANN, erasure: ErasureId(Uuid::nil()) });
     history.say(ParticipantLeft { participant: ANN, occurred_at, day });
     assert_eq!(check(&history).participant(ANN).unwrap().state, ParticipantState::Erased);
+}
+
+#[test]
+fn who_is_erased_takes_nothing_out_of_a_total() {
+    let mut history = History::of_two_pairs();
+    history.by(Actor::Participant(ANN), "web").on(3);
+    history.say(logged(1, 1, 2, &[(ANN, "rust", 30), (BEN, "go", 20)])).say(rated(1, BEN, "go", 4));
+    history.say(logged(2, 2, 3, &[(CLEO, "git", 15)]));
+    history.by(Actor::Manager, "local").on(10);
+    let today = on(10).1;
+    let counted = |models: &ReadModels| {
+        let figures = models.reciprocity(crate::reciprocity::Asked::as_of(today));
+        let ben = models.participant(BEN).unwrap();
+        let sessions = [1, 2].map(|n| serde_json::to_value(models.session(session(n)).unwrap()).unwrap());
+        (serde_json::to_value(figures).unwrap(), sessions, ben.taught, ben.learned, ben.sessions)
+    };
+    let before = counted(&check(&history));
+    let program = |history: &History| check(history).program(on(10).0).unwrap();
+    let was = program(&history);
+    let (occurred_at, day) = on(10);
+    history.say(PersonErased { participant: ANN, erasure: ErasureId(Uuid::nil()) });
+    for n in [1, 2] {
+        history.say(PairEnded { pair: pair(n), reason: EndReason::DataErasure, occurred_at, day });
+    }
+    assert_eq!(counted(&check(&history)), before);
+    let is = program(&history);
+    assert_eq!((is.participants.states.erased, was.participants.states.erased), (1, 0));
+    assert_eq!(is.participants.states.enrolled + 1, was.participants.states.enrolled);
+    let total = |program: &crate::program::ProgramView| serde_json::to_value(program.sessions).unwrap();
+    assert_eq!(total(&is), total(&was));
 }
 
 #[test]

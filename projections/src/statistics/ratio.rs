@@ -32,7 +32,7 @@ impl Ratio {
 }
 
 /// The two ends of a 95 % interval.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct Interval {
     /// The lower end.
     pub lower: f64,

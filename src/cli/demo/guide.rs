@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::traffic;
 use crate::cli::client::{ClientError, Connection, Server};
+use crate::writer::published::Published;
 
 /// What is known before the first request.
 pub struct Told<'a> {
@@ -22,7 +23,9 @@ pub struct Told<'a> {
     pub stays: bool,
     /// The program, by its name in paths.
     pub program: &'a str,
-    /// How many commands were played.
+    /// How many months of it were played.
+    pub months: u8,
+    /// How many commands that took.
     pub commands: u64,
     /// How long that took.
     pub took: Duration,
@@ -30,13 +33,13 @@ pub struct Told<'a> {
 
 /// The first lines, of which the very first ends with the address.
 pub fn text(told: &Told<'_>) -> String {
-    let Told { address, place, stays, program, commands, took } = told;
+    let Told { address, place, stays, program, months, commands, took } = told;
     let version = env!("CARGO_PKG_VERSION");
     let fate = if *stays { "they stay" } else { "they go when this ends" };
     let base = format!("http://{address}/v1/programs/{program}");
     let mut text = format!(
         "mentorlog {version} demonstration: http://{address}\n\
-         {commands} commands of eighteen months or so, played in {:.1} s into {}; {fate}.\n\n",
+         {commands} commands of the last {months} months, played in {:.1} s into {}: {fate}.\n\n",
         took.as_secs_f64(),
         place.display(),
     );
@@ -54,7 +57,6 @@ pub fn text(told: &Told<'_>) -> String {
         (format!("curl '{base}/events?from=0&limit=3'"), "the history, entry by entry"),
         (format!("curl http://{address}/metrics"), "what Prometheus sees"),
         (format!("curl {base}/reports"), "the signed report of last week"),
-        (format!("mentorlog verify http://{address}"), "every signature and every entry, checked"),
     ];
     let width = looks.iter().map(|(look, _)| look.len()).max().unwrap_or_default();
     for (look, what) in looks {
@@ -63,8 +65,11 @@ pub fn text(told: &Told<'_>) -> String {
     text
 }
 
+/// How long the registry's checkpoint is waited for.
+const CHECKPOINT_WAIT: Duration = Duration::from_secs(5);
+
 /// Says the first lines, then what the service answers.
-pub async fn show(address: SocketAddr, text: &str, program: &str) {
+pub async fn show(address: SocketAddr, text: &str, program: &str, published: &Published) {
     say(text);
     let server: Server = format!("http://{address}").parse().expect("an address is one of a server");
     let mut connection = Connection::new(server);
@@ -72,8 +77,16 @@ pub async fn show(address: SocketAddr, text: &str, program: &str) {
     if let Err(error) = reported {
         eprintln!("mentorlog: no report is published: {error}");
     }
+    // What is verified is what is under a checkpoint: that follows the entries by up to a second.
+    let registry = published.registry_auditable();
+    let (size, mut shown) = (registry.durable().size, registry.checkpoints());
+    let _ = tokio::time::timeout(CHECKPOINT_WAIT, shown.wait_for(|covered| *covered >= size)).await;
     match figures(&mut connection, program).await {
-        Ok(text) => say(&text),
+        Ok((figures, key)) => say(&format!(
+            "  # every signature and every entry, checked:\n  \
+             mentorlog verify http://{address} --program {program} --vkey '{key}'\n\
+             {figures}\nCtrl-C ends it.\n"
+        )),
         Err(error) => eprintln!("mentorlog: the figures are not there: {error}"),
     }
 }
@@ -108,7 +121,8 @@ impl Document {
     }
 }
 
-async fn figures(connection: &mut Connection, program: &str) -> Result<String, ClientError> {
+/// The figures, and the key that vouches for all others.
+async fn figures(connection: &mut Connection, program: &str) -> Result<(String, String), ClientError> {
     let base = format!("/v1/programs/{program}");
     let whole = Document::get(connection, &base).await?;
     let reciprocity = Document::get(connection, &format!("{base}/reciprocity")).await?;
@@ -209,8 +223,9 @@ async fn figures(connection: &mut Connection, program: &str) -> Result<String, C
     for (name, said) in lines {
         let _ = writeln!(text, "  {name:24}{said}");
     }
-    text.push_str("\nCtrl-C ends it.\n");
-    Ok(text)
+    // The registry's is the first.
+    let keys = Document::get(connection, "/v1/keys").await?;
+    Ok((text, keys.word("/keys/0/vkey").to_owned()))
 }
 
 /// Whoever started it may read the first line only, or nothing: `println!` would end the service.

@@ -361,11 +361,11 @@ impl Story {
         }
         let mut day = self.setting.opens;
         while day < self.setting.ends {
-            // Early on Mondays the software has a look, as it does all the time in truth.
-            let monday = day.plus_days(7 - (day.number() + 3).rem_euclid(7));
-            let at = self.moment(monday, 5, 6);
+            // Whenever a proposal is due the software has a look, and now and then besides. In truth it looks all the
+            // time, but each look waits for the disk.
+            day = day.plus_days(28);
+            let at = self.moment(day, 5, 6);
             self.note_at(at, Intention::Tick);
-            day = monday;
         }
         self.plan_people();
     }

@@ -408,7 +408,7 @@ pub fn registered(fetched: &Fetched, told: &Told, pass: &Pass, verified: &mut Ve
 }
 
 /// The root a log had at a size, as far as its signed checkpoint vouches for it.
-fn root_at(fetched: &Fetched, pass: &Pass, size: u64) -> Option<Hash> {
+pub fn root_at(fetched: &Fetched, pass: &Pass, size: u64) -> Option<Hash> {
     let Checkpoint { size: whole, root, .. } = fetched.checkpoint;
     if size == whole {
         return Some(root);

@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::*;
+use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Source};
-use crate::http::router;
+use crate::http::guard::Access;
+use crate::http::routes::router;
 use crate::keys::Keys;
 use crate::ledger::Log;
 use crate::ledger::memory::MemoryLog;
@@ -48,7 +50,8 @@ impl Service {
         let secret = keys.of_ledger(LedgerId::REGISTRY);
         let (writer, _running) =
             Writer::start(&log, heads, keys, Clock::start(now.clone()), Publishing::Off).unwrap();
-        let app = Arc::new(App::new(writer, secret));
+        let access = Access::loopback(KeptTokens::in_memory());
+        let app = Arc::new(App::new(writer, secret, access));
         Self { router: router(app.clone()), app, now }
     }
 
@@ -66,7 +69,9 @@ impl Service {
 
     /// Posts something that must be accepted; the size and root after it.
     async fn post(&self, path: &str, body: Value) -> (u64, String) {
-        let request = Request::post(format!("/v1/programs{path}")).header("content-type", "application/json");
+        let request = Request::post(format!("/v1/programs{path}"))
+            .header("content-type", "application/json")
+            .header("host", "localhost");
         let (status, answer) = self.send(request.body(RequestBody::from(body.to_string())).unwrap()).await;
         assert_eq!(status, 201, "{answer}");
         (answer["size"].as_u64().unwrap(), answer["root"].as_str().unwrap().to_owned())
@@ -77,7 +82,7 @@ impl Service {
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
-        let request = Request::get(format!("/v1/programs/{path}"));
+        let request = Request::get(format!("/v1/programs/{path}")).header("host", "localhost");
         self.send(request.body(RequestBody::empty()).unwrap()).await
     }
 

@@ -153,6 +153,25 @@ fn a_registry_begins_with_its_opening_once() {
 }
 
 #[test]
+fn an_erasure_is_requested_once_and_completed_once_after_that() {
+    use mentorlog_events::event::registry::{ErasureCompleted, ErasureRequested};
+    let erasure = mentorlog_events::id::ErasureId(id("erasure"));
+    let (requested, completed) = (ErasureRequested { erasure }, ErasureCompleted { erasure });
+    let mut state = registry();
+    let early = append(&mut state.clone(), completed.clone());
+    assert_eq!(early, Err(BadRegistryReference::ErasureNotBegun(erasure)));
+    append(&mut state, requested.clone()).unwrap();
+    assert_eq!(
+        state.erasures().map(|(id, known)| (id, known.completed)).collect::<Vec<_>>(),
+        [(erasure, false)]
+    );
+    assert_eq!(append(&mut state.clone(), requested), Err(BadRegistryReference::ErasureTwice(erasure)));
+    append(&mut state, completed.clone()).unwrap();
+    assert_eq!(state.erasure(erasure).map(|known| known.completed), Some(true));
+    assert_eq!(append(&mut state, completed), Err(BadRegistryReference::ErasureNotBegun(erasure)));
+}
+
+#[test]
 fn a_report_is_published_once_after_it_was_begun_and_of_a_ledger_that_is_known() {
     use mentorlog_events::event::registry::{ReportPublished, ReportPublishing};
     let report = mentorlog_events::id::ReportId(id("report"));

@@ -99,6 +99,7 @@ fn line(state: &State, step: &Step) -> String {
         6..=8 => ("manager".into(), format!("record-return participant=${one}")),
         9 => ("manager".into(), format!("change-arm participant=${one} arm=program")),
         10 if hours < 10 => ("manager".into(), format!("change-arm participant=${one} arm=comparison")),
+        10 if hours > 57 => ("manager".into(), format!("erase-person participant=${one}")),
         11 if rare => ("manager".into(), "close-program".into()),
         12 => ("manager".into(), "archive-program".into()),
         13 => {
@@ -150,6 +151,7 @@ const REACHED: &[&str] = &[
     "participant-left",
     "participant-returned",
     "program-archived",
+    "person-erased",
     "session-logged",
     "session-confirmed",
     "session-disputed",
@@ -259,6 +261,7 @@ fn holds(state: &State) {
         let mut listed = row.open.clone();
         listed.sort_unstable();
         assert_eq!((listed, row.running), (pairs, running));
+        assert!(!row.erased || row.open.is_empty(), "an open pair of one who was erased");
     }
     for (session, row) in (0..).zip(state.sessions.iter()) {
         let listed = state.pairs[row.pair].sessions.iter().filter(|&&other| other == session).count();

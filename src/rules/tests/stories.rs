@@ -53,6 +53,27 @@ const STORIES: &[(&str, &str, &str)] = &[
         "manager record-return participant=$ann",
         "participant-returned",
     ),
+    ("&people", "ann set-personal participant=$ann name=Ann birth_year=2026", "personal-set"),
+    ("&people", "manager for ann set-personal participant=$ann email=a@b", "personal-set"),
+    (
+        "&people\n ann set-personal participant=$ann name=Ann",
+        "manager set-personal participant=$ann remove=[name,email]",
+        "personal-set",
+    ),
+    ("&people", "ann erase-person participant=$ann", "person-erased"),
+    ("&people", "manager for ann erase-person participant=$ann", "person-erased"),
+    (
+        "&active\n cat propose-pair a=$cat b=$ann",
+        "manager erase-person participant=$ann",
+        "person-erased pair-ended proposal-invalidated",
+    ),
+    ("&paused", "bob erase-person participant=$bob", "person-erased pair-ended"),
+    ("&archived", "manager erase-person participant=$ann", "person-erased"),
+    (
+        "&rated",
+        "bob revise-rating session=$s teacher=$ann skill=rust rating=4 comment=again",
+        "rating-revised",
+    ),
     ("&active", "ann block-pairing participant=$ann other=$bob", "pairing-blocked pair-ended"),
     ("&proposed", "bob block-pairing participant=$bob other=$ann", "pairing-blocked proposal-invalidated"),
     ("&people", "ann block-pairing participant=$ann other=$bob", "pairing-blocked"),
@@ -233,6 +254,7 @@ fn a_cascade_gives_each_pair_the_reason_that_fits() {
             EndReason::ManagerDecision,
         ),
         ("ann block-pairing participant=$ann other=$bob", Invalidation::PairingBlocked, EndReason::Withheld),
+        ("ann erase-person participant=$ann", Invalidation::ParticipantErased, EndReason::DataErasure),
     ];
     for (when, cause, reason) in cases {
         assert_eq!(invalidated(&facts("&proposed", when)[1]), Some(cause), "{when}");

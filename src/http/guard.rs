@@ -1,0 +1,427 @@
+//! The door: who is asking, and whether they may ask that, in that program.
+//! Never lets a request through to a handler that it has not looked at, and never tells a stranger what is wrong.
+//!
+//! Two steps, both before the handler reads a byte of the body. `identify` finds out once per request who asks and
+//! leaves the [`Identity`] with the request; one hash and two look-ups. `guard` stands before every route and holds
+//! it against what the route needs; it also finds the program of the path, in the caller's scope, so that a handler
+//! gets none that it may not have: a program out of scope is answered as one that does not exist.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use mentorlog_events::event::Role;
+use mentorlog_events::id::TokenId;
+
+use super::App;
+use super::problem::{Code, Problem};
+use crate::access::grant::{Denied, Grant, Scope};
+use crate::access::kept::KeptTokens;
+use crate::access::permission::Permission;
+use crate::access::token::{SecretHash, Token};
+use crate::writer::auditable::Auditable;
+use crate::writer::published::Program;
+
+/// How the registry is called where a program's name may stand.
+pub(super) const REGISTRY: &str = "registry";
+
+/// Who can reach the service at all.
+enum Door {
+    /// Whoever is on this machine: until the first token is issued they may do everything.
+    Loopback,
+    /// Anybody: without a token nothing but what is open.
+    Guarded,
+    /// This process alone, with a token that it made for itself.
+    Own(TokenId, SecretHash),
+}
+
+/// What lets callers in.
+pub struct Access {
+    /// The tokens that are kept.
+    pub kept: Arc<KeptTokens>,
+    door: Door,
+}
+
+impl Access {
+    /// For a listener on a loopback address: until the first token is issued, whoever reaches it may do everything.
+    pub fn loopback(kept: KeptTokens) -> Self {
+        Self { kept: Arc::new(kept), door: Door::Loopback }
+    }
+
+    /// For a listener that others reach: everybody needs a token.
+    pub fn guarded(kept: KeptTokens) -> Self {
+        Self { kept: Arc::new(kept), door: Door::Guarded }
+    }
+
+    /// For a listener that only this process may use: everybody else on this machine is a stranger there, also
+    /// while no token was ever issued. Its token may do everything.
+    pub fn own(kept: KeptTokens) -> (Self, Token) {
+        let token = Token::random();
+        (Self { kept: Arc::new(kept), door: Door::Own(token.id, token.hash()) }, token)
+    }
+}
+
+/// Why nobody is known to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stranger {
+    /// No token, or none that is honoured: it is not said which.
+    Unauthorized,
+    /// Without tokens only this machine is served, and the request is addressed to another.
+    OtherHost,
+    /// Without tokens only this machine is served, and the request comes from elsewhere through a proxy.
+    Forwarded,
+}
+
+impl From<Stranger> for Problem {
+    fn from(stranger: Stranger) -> Self {
+        match stranger {
+            Stranger::Unauthorized => Self::new(
+                Code::Unauthorized,
+                "send `Authorization: Bearer` and a token that was issued here, is not over and not revoked",
+            ),
+            Stranger::OtherHost => Self::new(
+                Code::OtherHost,
+                "no token was ever issued, so only this machine is served: address it as localhost or 127.0.0.1",
+            ),
+            Stranger::Forwarded => Self::new(
+                Code::OtherHost,
+                "no token was ever issued, so only this machine is served, and nobody through a proxy: issue tokens",
+            ),
+        }
+    }
+}
+
+impl From<Denied> for Problem {
+    fn from(denied: Denied) -> Self {
+        let problem = Self::new(Code::Forbidden, denied);
+        match denied {
+            Denied::Role { needed, .. } => {
+                let needed: Vec<&str> = needed.iter().map(|who| who.as_str()).collect();
+                problem.with("needed", needed)
+            }
+            Denied::Scoped | Denied::NotOwn => problem,
+            Denied::Bound | Denied::AsParticipant => problem.with("pointer", "/actor"),
+        }
+    }
+}
+
+/// Who asks, as far as is known. With every request, as an extension.
+pub type Identity = Result<Grant, Stranger>;
+
+/// Finds out who asks and leaves it with the request.
+pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    let identity = identity(&app, request.uri(), request.headers());
+    request.extensions_mut().insert(identity);
+    next.run(request).await
+}
+
+fn identity(app: &App, uri: &Uri, headers: &HeaderMap) -> Identity {
+    let Some(token) = bearer(headers)? else {
+        let is_local = matches!(app.access.door, Door::Loopback) && !app.published.tokens().were_issued();
+        return if is_local { local(uri, headers) } else { Err(Stranger::Unauthorized) };
+    };
+    if let Door::Own(own, hash) = &app.access.door {
+        return if *own == token.id && hash.is(&token.hash()) {
+            Ok(Grant::local())
+        } else {
+            Err(Stranger::Unauthorized)
+        };
+    }
+    // Both are asked in any case: how long it takes says nothing of why.
+    let holder = app.access.kept.holder(&token);
+    let now = app.published.clock.now();
+    let issued = app.published.tokens().issued(token.id).cloned().filter(|issued| issued.is_honoured(now));
+    let (holder, issued) = holder.zip(issued).ok_or(Stranger::Unauthorized)?;
+    if let Some((program, _)) = holder.participant {
+        // The registry's word and the file's must fit: else the token is worth nothing rather than too much.
+        let fits = issued.role == Role::Service && issued.programs.iter().eq([&program]);
+        fits.then_some(()).ok_or(Stranger::Unauthorized)?;
+    }
+    Ok(Grant {
+        principal: issued.principal,
+        role: Some(issued.role),
+        programs: Scope::of(&issued.programs),
+        participant: holder.participant,
+        token: Some(token.id),
+    })
+}
+
+/// Whether a grant that was given would be given now: nobody has issued the first token meanwhile, and its own is
+/// neither revoked nor over.
+pub(super) fn is_still_honoured(app: &App, grant: &Grant) -> bool {
+    let now = app.published.clock.now();
+    let tokens = app.published.tokens();
+    match grant.token {
+        None => matches!(app.access.door, Door::Own(..)) || !tokens.were_issued(),
+        Some(id) => tokens.issued(id).is_some_and(|issued| issued.is_honoured(now)),
+    }
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1); `None` without the header. Nothing is overlooked: one
+/// that cannot be read is no missing one.
+fn bearer(headers: &HeaderMap) -> Result<Option<Token>, Stranger> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Stranger::Unauthorized);
+    }
+    let token = value.to_str().ok().and_then(|text| {
+        let (scheme, token) = text.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' ').parse().ok())?
+    });
+    token.map(Some).ok_or(Stranger::Unauthorized)
+}
+
+/// Whoever is on this machine. A web page that rebinds a name of its own to 127.0.0.1 says that name.
+fn local(uri: &Uri, headers: &HeaderMap) -> Identity {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
+    let target = uri.authority().map(axum::http::uri::Authority::as_str);
+    if !host.is_some_and(is_this_machine) || !target.is_none_or(is_this_machine) {
+        return Err(Stranger::OtherHost);
+    }
+    let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
+    if forwarded.iter().any(|name| headers.contains_key(*name)) {
+        return Err(Stranger::Forwarded);
+    }
+    Ok(Grant::local())
+}
+
+/// Whether a host, with or without a port, is a name or address of this machine alone.
+fn is_this_machine(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) => return address == "::1" && is_port(port),
+            None => return false,
+        },
+        None => match host.split_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            Some(_) => return false,
+            None => host,
+        },
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_port(text: &str) -> bool {
+    text.is_empty()
+        || text.strip_prefix(':').is_some_and(|port| port.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What a route says of itself.
+#[derive(Clone)]
+pub(super) struct Asked {
+    app: Arc<App>,
+    needs: Permission,
+    place: Place,
+}
+
+/// What the path of a route names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nothing of a program.
+    Installation,
+    /// A program.
+    Program,
+    /// A ledger: a program's, or the registry.
+    Ledger,
+}
+
+impl Asked {
+    /// What is asked at this path.
+    pub(super) fn new(app: &Arc<App>, path: &str, needs: Permission) -> Self {
+        let place = match (path.contains("{program}"), needs) {
+            (false, _) => Place::Installation,
+            (true, Permission::Log) if path.starts_with("/log/") => Place::Ledger,
+            (true, _) => Place::Program,
+        };
+        Self { app: app.clone(), needs, place }
+    }
+}
+
+/// Stands before a route: lets through whoever may, with what they may have.
+pub(super) async fn guard(
+    State(Asked { app, needs, place }): State<Asked>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if needs == Permission::Open {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    // Somebody who was not looked at is a stranger.
+    let identity = parts.extensions.get::<Identity>().cloned();
+    let grant = identity.unwrap_or(Err(Stranger::Unauthorized))?;
+    match place {
+        Place::Installation => grant.may(needs)?,
+        Place::Program => {
+            grant.may(needs)?;
+            let program = program(&app, &grant, &mut parts).await?;
+            parts.extensions.insert(InProgram(program));
+        }
+        Place::Ledger => {
+            // Whoever may read neither is told of the one that more may read.
+            let ledger = if named(&mut parts).await? == REGISTRY {
+                grant.may(Permission::RegistryLog)?;
+                app.published.registry_auditable().clone()
+            } else {
+                grant.may(needs)?;
+                program(&app, &grant, &mut parts).await?.auditable.clone()
+            };
+            parts.extensions.insert(OfLedger(ledger));
+        }
+    }
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// The program's name in the path, decoded as the handlers' own parameters are.
+async fn named(parts: &mut Parts) -> Result<String, Problem> {
+    let unreadable = |_| Problem::new(Code::Malformed, "the request cannot be read");
+    let parameters = RawPathParams::from_request_parts(parts, &()).await.map_err(unreadable)?;
+    let name = parameters.iter().find(|(name, _)| *name == "program").map(|(_, value)| value.to_owned());
+    name.ok_or_else(|| Problem::new(Code::Internal, "the path names no program"))
+}
+
+async fn program(app: &App, grant: &Grant, parts: &mut Parts) -> Result<Arc<Program>, Problem> {
+    find(app, grant, &named(parts).await?)
+}
+
+/// Finds a program by slug or UUID, among those that are the caller's to know.
+pub(super) fn find(app: &App, grant: &Grant, name: &str) -> Result<Arc<Program>, Problem> {
+    let program = app.published.program(name).filter(|program| grant.programs.covers(program.id));
+    program.ok_or_else(|| {
+        Problem::new(Code::NoSuchProgram, format_args!("there is no program `{name}`: see GET /v1/programs"))
+    })
+}
+
+/// The program of the path: it is there, and the caller may have what the route gives of it.
+#[derive(Clone)]
+pub struct InProgram(pub Arc<Program>);
+
+/// The ledger of the path, a program's or the registry's, which the caller may have.
+#[derive(Clone)]
+pub struct OfLedger(pub Arc<Auditable>);
+
+fn left<T: Clone + Send + Sync + 'static>(parts: &Parts) -> Result<T, Problem> {
+    let left = parts.extensions.get::<T>().cloned();
+    // Only a route whose table and handler disagree: nothing is given.
+    left.ok_or_else(|| Problem::new(Code::Internal, "the route was not looked at in this way"))
+}
+
+impl FromRequestParts<Arc<App>> for InProgram {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        left(parts)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for OfLedger {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        left(parts)
+    }
+}
+
+impl FromRequestParts<Arc<App>> for Grant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<App>) -> Result<Self, Problem> {
+        grant(parts)
+    }
+}
+
+/// Who asks, of a request that the guard let through.
+pub(super) fn grant(parts: &Parts) -> Result<Grant, Problem> {
+    let identity = parts.extensions.get::<Identity>().cloned();
+    Ok(identity.unwrap_or(Err(Stranger::Unauthorized))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::clock::{Clock, Machine};
+    use crate::http::routes::router;
+    use crate::keys::Keys;
+    use crate::ledger::Log;
+    use crate::ledger::memory::MemoryLog;
+    use crate::writer::Writer;
+    use crate::writer::publisher::Publishing;
+    use mentorlog_events::id::LedgerId;
+
+    /// What somebody is answered who sends this token, or none, to a service with this door.
+    async fn answered(access: Access, token: Option<&Token>) -> u16 {
+        let keys = Keys::ephemeral();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+        let clock = Clock::start(Machine::default());
+        let (writer, _running) = Writer::start(&log, BTreeMap::new(), keys, clock, Publishing::Off).unwrap();
+        let router = router(Arc::new(App::new(writer, secret, access)));
+        let mut request = Request::get("/v1/programs").header("host", "localhost");
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {}", *token.reveal()));
+        }
+        router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn while_no_token_was_issued_the_doors_differ() {
+        let kept = KeptTokens::in_memory;
+        assert_eq!(answered(Access::loopback(kept()), None).await, 200);
+        assert_eq!(answered(Access::guarded(kept()), None).await, 401, "others reach it");
+        let (own, token) = Access::own(kept());
+        assert_eq!(answered(own, None).await, 401, "it is for this process alone");
+        let (own, _) = Access::own(kept());
+        assert_eq!(answered(own, Some(&token)).await, 401, "the token of another process");
+        let (own, token) = Access::own(kept());
+        assert_eq!(answered(own, Some(&token)).await, 200);
+        assert_eq!(answered(Access::loopback(kept()), Some(&token)).await, 401, "no token is overlooked");
+    }
+
+    #[test]
+    fn a_token_that_is_kept_and_was_never_recorded_opens_nothing() {
+        let kept = KeptTokens::in_memory();
+        let token = Token::random();
+        kept.keep(&token, None, |_| true).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        assert_eq!(runtime.block_on(answered(Access::guarded(kept), Some(&token))), 401);
+    }
+
+    #[test]
+    fn a_host_is_this_machine_or_it_is_not() {
+        for host in ["localhost", "LocalHost:7171", "127.0.0.1", "127.255.0.9:1", "[::1]", "[::1]:80"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in [
+            "",
+            ":",
+            "localhost.",
+            "localhost.example",
+            "127.1",
+            "127.0.0.1.example",
+            "0.0.0.0",
+            "[::]",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]:x",
+            "localhost:80:80",
+            "localhost:+80",
+            "user@localhost",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The sealed rows on the disk: ciphertext, whom it is about, and who was erased, in one redb file.
+//! Never sees a key or a text in clear.
+//!
+//! # Tables of `rows.redb`
+//!
+//! ```text
+//! rows      ledger(16) event(16) pointer  ->  n u8 = 1 or 2, n participants(16), nonce(24) ciphertext tag(16)
+//! about     program(16) participant(16) event(16) pointer  ->  nothing       the rows about a participant
+//! erasures  erasure(16)  ->  program(16) participant(16)                     begun or done; they stay
+//! meta      "format", "installation", "epoch", "slots"  ->  bytes            rows lie under so many slots of the epoch
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use mentorlog_events::id::{ErasureId, EventId, InstallationId, LedgerId, ParticipantId, ProgramId};
+use redb::backends::FileBackend;
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
+};
+use uuid::Uuid;
+
+use super::disk::Disk;
+use super::openings::RowId;
+use super::{Erasure, PeopleError};
+
+const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
+const ABOUT: TableDefinition<'_, &[u8], ()> = TableDefinition::new("about");
+const ERASURES: TableDefinition<'_, &[u8; 16], &[u8; 32]> = TableDefinition::new("erasures");
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+
+const FORMAT: &[u8] = b"1";
+
+/// Rows are read seldom, one at a time: a large cache (redb's default is 1 GiB) would be memory for nothing.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// A row as it lies on the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) id: RowId,
+    /// One or two, in ascending order.
+    pub(super) about: Vec<ParticipantId>,
+    /// Nonce, ciphertext and tag.
+    pub(super) sealed: Vec<u8>,
+}
+
+/// The table file, open. One process at a time.
+pub(super) struct Rows {
+    path: PathBuf,
+    database: Database,
+}
+
+/// What one transaction changes.
+#[derive(Default)]
+pub(super) struct Change<'a> {
+    pub(super) put: Vec<&'a Stored>,
+    pub(super) remove: Vec<RowId>,
+    pub(super) erase: Vec<Erasure>,
+    pub(super) drop_erasures: Vec<ErasureId>,
+    /// The keyring's epoch and how many of its slots are on the disk.
+    pub(super) keyring: Option<(u64, u64)>,
+}
+
+impl Rows {
+    /// Opens the file, or makes it: under a draft's name until it is whole.
+    pub(super) fn open(disk: &Disk, dir: &Path, installation: InstallationId) -> Result<Self, PeopleError> {
+        let path = dir.join("rows.redb");
+        let failed = |error: io::Error| PeopleError::Io { path: path.clone(), error };
+        if !path.exists() {
+            let draft = dir.join("rows.draft");
+            disk.step().map_err(failed)?;
+            match std::fs::remove_file(&draft) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                Ok(()) | Err(_) => {}
+            }
+            let file = disk.create(&draft).map_err(failed)?;
+            let rows = Self::on(&path, file)?;
+            let made = |rows: &Self| -> Result<(), redb::Error> {
+                let write = rows.database.begin_write()?;
+                write.open_table(ROWS)?;
+                write.open_table(ABOUT)?;
+                write.open_table(ERASURES)?;
+                let mut meta = write.open_table(META)?;
+                meta.insert("format", FORMAT)?;
+                meta.insert("installation", installation.0.as_bytes().as_slice())?;
+                drop(meta);
+                disk.step()?;
+                write.commit()?;
+                Ok(())
+            };
+            made(&rows).map_err(|error| rows.error(error))?;
+            drop(rows);
+            disk.rename(&draft, &path).map_err(failed)?;
+        }
+        let rows = Self::at(&path)?;
+        if rows.meta("installation")?.as_deref() != Some(installation.0.as_bytes().as_slice()) {
+            return Err(PeopleError::OtherInstallation(path));
+        }
+        Ok(rows)
+    }
+
+    /// Opens a file that is there.
+    pub(super) fn at(path: &Path) -> Result<Self, PeopleError> {
+        let file = OpenOptions::new().read(true).write(true).open(path);
+        let file = file.map_err(|error| PeopleError::Io { path: path.to_owned(), error })?;
+        let rows = Self::on(path, file)?;
+        let format = rows.meta("format")?;
+        if format.as_deref() != Some(FORMAT) {
+            return Err(PeopleError::NotRows(path.to_owned()));
+        }
+        Ok(rows)
+    }
+
+    fn on(path: &Path, file: File) -> Result<Self, PeopleError> {
+        let opened = FileBackend::new(file).and_then(|file| {
+            // Without the check a rotten page is a panic when it is met; with it, a refusal at start.
+            redb::Builder::new()
+                .set_cache_size(CACHE_BYTES)
+                .set_check_integrity_on_open(true)
+                .create_with_backend(file)
+        });
+        let database = opened.map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => PeopleError::InUse(path.to_owned()),
+            error => PeopleError::Rows { path: path.to_owned(), error: Box::new(error.into()) },
+        })?;
+        Ok(Self { path: path.to_owned(), database })
+    }
+
+    fn error(&self, error: redb::Error) -> PeopleError {
+        PeopleError::Rows { path: self.path.clone(), error: Box::new(error) }
+    }
+
+    fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(META)?;
+            Ok(table.get(name)?.map(|value| value.value().to_vec()))
+        };
+        match read() {
+            Err(redb::Error::TableDoesNotExist(_)) => Ok(None),
+            other => other.map_err(|error| self.error(error)),
+        }
+    }
+
+    /// The keyring's epoch and number of slots that rows lie under, `None` before the first was written.
+    pub(super) fn keyring(&self) -> Result<Option<(u64, u64)>, PeopleError> {
+        let number = |bytes: Vec<u8>| bytes.try_into().ok().map(u64::from_be_bytes);
+        let (epoch, slots) = (self.meta("epoch")?, self.meta("slots")?);
+        Ok(epoch.and_then(number).zip(slots.and_then(number)))
+    }
+
+    /// All of the change or nothing of it, durable when it returns.
+    pub(super) fn change(&self, disk: &Disk, change: &Change<'_>) -> Result<(), PeopleError> {
+        let done = || -> Result<(), redb::Error> {
+            let write = self.database.begin_write()?;
+            {
+                let mut rows = write.open_table(ROWS)?;
+                let mut about = write.open_table(ABOUT)?;
+                for row in &change.put {
+                    let mut value = Vec::with_capacity(1 + 32 + row.sealed.len());
+                    value.push(u8::try_from(row.about.len()).expect("one or two"));
+                    for participant in &row.about {
+                        value.extend_from_slice(participant.0.as_bytes());
+                        about.insert(about_key(&row.id, *participant).as_slice(), ())?;
+                    }
+                    value.extend_from_slice(&row.sealed);
+                    rows.insert(row_key(&row.id).as_slice(), value.as_slice())?;
+                }
+                for id in &change.remove {
+                    let removed = rows.remove(row_key(id).as_slice())?;
+                    let stored = removed.and_then(|value| stored(id.clone(), value.value()));
+                    for participant in stored.into_iter().flat_map(|row| row.about) {
+                        about.remove(about_key(id, participant).as_slice())?;
+                    }
+                }
+                let mut erasures = write.open_table(ERASURES)?;
+                for erasure in &change.erase {
+                    let mut whom = [0; 32];
+                    whom[..16].copy_from_slice(erasure.program.0.as_bytes());
+                    whom[16..].copy_from_slice(erasure.participant.0.as_bytes());
+                    erasures.insert(erasure.id.0.as_bytes(), &whom)?;
+                }
+                for id in &change.drop_erasures {
+                    erasures.remove(id.0.as_bytes())?;
+                }
+                if let Some((epoch, slots)) = change.keyring {
+                    let mut meta = write.open_table(META)?;
+                    meta.insert("epoch", epoch.to_be_bytes().as_slice())?;
+                    meta.insert("slots", slots.to_be_bytes().as_slice())?;
+                }
+            }
+            disk.step()?;
+            write.commit()?;
+            Ok(())
+        };
+        done().map_err(|error| self.error(error))
+    }
+
+    /// One row, `None` where there is none.
+    pub(super) fn get(&self, id: &RowId) -> Result<Option<Stored>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(ROWS)?;
+            Ok(table.get(row_key(id).as_slice())?.and_then(|value| stored(id.clone(), value.value())))
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// The rows about a participant, by event and pointer.
+    pub(super) fn about(
+        &self,
+        program: ProgramId,
+        participant: ParticipantId,
+    ) -> Result<Vec<RowId>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let mut first = [0_u8; 32];
+            first[..16].copy_from_slice(program.0.as_bytes());
+            first[16..].copy_from_slice(participant.0.as_bytes());
+            let table = self.database.begin_read()?.open_table(ABOUT)?;
+            let mut found = Vec::new();
+            for entry in table.range(first.as_slice()..)? {
+                let (key, _) = entry?;
+                let Some(rest) = key.value().strip_prefix(first.as_slice()) else { break };
+                found.extend(row_id(LedgerId(program.0), rest));
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// The rows `dead` says yes to, in order of their keys.
+    pub(super) fn select(
+        &self,
+        dead: impl Fn(&RowId, &[ParticipantId]) -> bool,
+    ) -> Result<Vec<RowId>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(ROWS)?;
+            let mut found = Vec::new();
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                let Some((ledger, rest)) = key.value().split_first_chunk::<16>() else { continue };
+                let id = row_id(LedgerId(Uuid::from_bytes(*ledger)), rest);
+                let row = id.and_then(|id| stored(id, value.value()));
+                found.extend(row.filter(|row| dead(&row.id, &row.about)).map(|row| row.id));
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// Every erasure that was begun, in order of its id.
+    pub(super) fn erasures(&self) -> Result<Vec<Erasure>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let table = self.database.begin_read()?.open_table(ERASURES)?;
+            let mut found = Vec::new();
+            for entry in table.iter()? {
+                let (id, whom) = entry?;
+                let whom = whom.value();
+                let half = |at: usize| {
+                    let mut bytes = [0; 16];
+                    bytes.copy_from_slice(&whom[at..at + 16]);
+                    Uuid::from_bytes(bytes)
+                };
+                found.push(Erasure {
+                    id: ErasureId(Uuid::from_bytes(*id.value())),
+                    program: ProgramId(half(0)),
+                    participant: ParticipantId(half(16)),
+                });
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// How many rows there are.
+    pub(super) fn len(&self) -> Result<u64, PeopleError> {
+        let read = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(ROWS)?.len()?) };
+        read().map_err(|error| self.error(error))
+    }
+}
+
+fn row_key(id: &RowId) -> Vec<u8> {
+    [id.ledger.0.as_bytes().as_slice(), id.event.0.as_bytes(), id.at.as_bytes()].concat()
+}
+
+fn about_key(id: &RowId, participant: ParticipantId) -> Vec<u8> {
+    [id.ledger.0.as_bytes().as_slice(), participant.0.as_bytes(), id.event.0.as_bytes(), id.at.as_bytes()]
+        .concat()
+}
+
+/// `rest`: what follows the ledger (and the participant) in a key.
+fn row_id(ledger: LedgerId, rest: &[u8]) -> Option<RowId> {
+    let (event, at) = rest.split_first_chunk::<16>()?;
+    let at = std::str::from_utf8(at).ok()?.to_owned();
+    Some(RowId { ledger, event: EventId(Uuid::from_bytes(*event)), at })
+}
+
+fn stored(id: RowId, value: &[u8]) -> Option<Stored> {
+    let (count, rest) = value.split_first()?;
+    let (about, sealed) = rest.split_at_checked(16 * usize::from(*count))?;
+    let (about, _) = about.as_chunks::<16>();
+    let about = about.iter().map(|id| ParticipantId(Uuid::from_bytes(*id))).collect();
+    Some(Stored { id, about, sealed: sealed.to_vec() })
+}

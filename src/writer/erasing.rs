@@ -1,0 +1,303 @@
+//! Erasing a person: from the wish to the last ledger's word for it, and what a start finishes of it.
+//! Never takes an erasure back once it is announced, and never lets go of a step before the one before is durable.
+//!
+//! ```text
+//! 0  the people store notes it: nothing new is sealed for them
+//! 1  registry: `erasure-requested`          everything sealed before is durable by then, for it went the same way
+//! 2  the people store forgets their keys
+//! 3  each program of theirs: `person-erased`, and what follows from it
+//! 4  registry: `erasure-completed`
+//! ```
+//! What stopped after 0 is as if it had never been asked for; what stopped later is finished by the next start, before
+//! anybody is served, or by asking again. One person is erased at a time.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mentorlog_events::entry::Actor;
+use mentorlog_events::event::registry::{ErasureCompleted, ErasureRequested, PersonalRead, RegistryEvent};
+use mentorlog_events::id::{ErasureId, ParticipantId, ProgramId};
+use tokio::sync::oneshot;
+
+use super::decide::{Decider, RandomBytes, seeded};
+use super::group::Found;
+use super::receipt::Refusal;
+use super::{Answer, Caller, Idempotency, Message, Submission, Writer, system};
+use crate::people::{Erasure, People, PeopleError};
+use crate::rules::command::{Command, ErasePerson};
+use crate::rules::rejection::Rejection;
+use crate::rules::{Context, Ids, Sealing, decide};
+
+/// Whether a person may be erased.
+pub(super) enum Erasable {
+    /// They may, by whoever asked.
+    Yes,
+    /// They were, by the same request: this is what it was answered.
+    Before(super::receipt::Receipt),
+}
+
+/// Why two participants are not said to be one human being. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SameRefusal {
+    /// Nothing is sealed here, so there is nobody to be kept together.
+    #[error(transparent)]
+    Off(#[from] Rejection),
+    /// The people store could not say so; writing has stopped.
+    #[error("{0}")]
+    Stopped(String),
+}
+
+/// What the caller is told when an erasure stopped on its way.
+const UNDER_WAY: &str = "the erasure has begun; the next start finishes it";
+
+impl Writer {
+    /// Erases a person: the participant a submission names, and every other that is known to be the same human being.
+    /// Answered when all of it is durable. Once begun it goes on though nobody waits for the answer.
+    pub(super) async fn erase_person(&self, program: ProgramId, submission: Submission) -> Answer {
+        let (writer, since) = (self.clone(), Instant::now());
+        let erasing = async move { writer.erase(program, submission, since).await };
+        tokio::spawn(erasing).await.unwrap_or_else(|_| Err(self.published().unanswered()))
+    }
+
+    async fn erase(self, program: ProgramId, submission: Submission, since: Instant) -> Answer {
+        let published = self.published().clone();
+        let Some(people) = published.people().cloned() else {
+            return Err(Rejection::SealingUnavailable.into());
+        };
+        let Command::ErasePerson(ErasePerson { participant }) = submission.command else {
+            unreachable!("only this command is sent here")
+        };
+        let submission = Arc::new(submission);
+        let _turn = published.erasing.lock().await;
+        let asked = submission.clone();
+        match self.ask(|answer| Message::MayErase(program, asked, answer)).await? {
+            Erasable::Yes => {}
+            Erasable::Before(receipt) => return Ok(receipt),
+        }
+        let fresh = ErasureId(uuid::Builder::from_random_bytes(seeded().random_bytes()).into_uuid());
+        // Begun before, by a request that stopped halfway: then it is announced already, and stays so.
+        let begun_before = people.is_erased(program, participant);
+        let erasures =
+            self.people(&people, move |people| people.begin_erasure(program, participant, fresh)).await?;
+        let (announced, asked) = (erasures.clone(), submission.clone());
+        let announced = self.ask(|answer| Message::Announce(announced, asked, answer)).await;
+        if let Err(refusal) = announced {
+            if !begun_before && !matches!(refusal, Refusal::Unknown(_)) {
+                let ids: Vec<_> = erasures.iter().map(|erasure| erasure.id).collect();
+                let drop_all =
+                    move |people: &People| ids.into_iter().try_for_each(|id| people.drop_erasure(id));
+                self.people(&people, drop_all).await?;
+            }
+            return Err(refusal);
+        }
+        let ids: Vec<_> = erasures.iter().map(|erasure| erasure.id).collect();
+        let forgotten = self.people(&people, move |people| people.forget(&ids)).await;
+        forgotten.map_err(|_| Refusal::Unknown(UNDER_WAY.to_owned()))?;
+        let (answer, answered) = oneshot::channel();
+        let erase = Message::Erase(erasures, submission, since, answer);
+        self.send(erase).map_err(|refusal| Refusal::Unknown(format!("{refusal}: {UNDER_WAY}")))?;
+        answered.await.unwrap_or_else(|_| Err(self.published().unanswered()))
+    }
+
+    /// Notes that two participants are one human being: erasing one erases the other. Kept with their keys, and in no
+    /// log. They must be there, and not erased.
+    pub async fn same_person(
+        &self,
+        a: (ProgramId, ParticipantId),
+        b: (ProgramId, ParticipantId),
+    ) -> Result<(), SameRefusal> {
+        let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
+        let _turn = self.published().erasing.lock().await;
+        let same = move || people.same(a, b, &mut seeded());
+        let done = tokio::task::spawn_blocking(same).await;
+        match done.unwrap_or(Err(PeopleError::Stopped)) {
+            Ok(()) => Ok(()),
+            Err(PeopleError::Erased(participant)) => Err(Rejection::ParticipantErased { participant }.into()),
+            Err(error) => {
+                self.published().stop(&error.to_string());
+                Err(SameRefusal::Stopped(error.to_string()))
+            }
+        }
+    }
+
+    /// Records that personal data is about to be read. What may be read is durable in the registry when this returns.
+    pub async fn record_read(&self, read: PersonalRead, caller: Caller) -> Result<(), Refusal> {
+        self.ask(|answer| Message::Read(read, caller, answer)).await
+    }
+
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Message,
+    ) -> Result<T, Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(message(answer))?;
+        answered.await.unwrap_or_else(|_| Err(self.published().unanswered()))
+    }
+
+    /// Does something with the files of the people store. When it fails writing stops, for the store has.
+    async fn people<T: Send + 'static>(
+        &self,
+        people: &Arc<People>,
+        work: impl FnOnce(&People) -> Result<T, PeopleError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let people = people.clone();
+        let done = tokio::task::spawn_blocking(move || work(&people)).await;
+        let failed = |why: &dyn std::fmt::Display| {
+            self.published().stop(&format!("sealed data could not be written: {why}"));
+            self.published().stopped_refusal()
+        };
+        match done {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => Err(failed(&"the people store panicked")),
+        }
+    }
+}
+
+/// The same caller without the participant they speak as: the registry names nobody.
+fn unnamed(caller: &Caller) -> Caller {
+    let actor = match caller.actor {
+        Actor::Manager => Actor::Manager,
+        Actor::Participant(_) | Actor::System => Actor::System,
+    };
+    Caller { actor, on_behalf_of: None, ..caller.clone() }
+}
+
+impl Decider {
+    /// What the same request was answered before, if it was; a refusal if it may not be done. Changes nothing.
+    pub(super) fn may_erase(
+        &mut self,
+        program: ProgramId,
+        submission: &Submission,
+    ) -> Result<Option<Found>, Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        let ledger = self.ledgers.get_mut(&program).ok_or(Refusal::NoSuchProgram)?;
+        if let Some(idempotency) = submission.idempotency
+            && let Some(seq) = ledger.seen(&*self.published.log, idempotency)?
+        {
+            return Ok(Some(Found::Again(ledger.program.clone(), seq)));
+        }
+        let context = Context {
+            now: self.published.clock.to_record()?.max(ledger.last_recorded),
+            actor: submission.caller.actor,
+            on_behalf_of: submission.caller.on_behalf_of,
+            expected_version: submission.expected_version,
+            sealing: Sealing::On,
+            ids: Ids::new(0),
+        };
+        decide(&ledger.state, &submission.command, &context)?;
+        Ok(None)
+    }
+
+    /// Step 1: every erasure of a person, in one append. Those that are announced already stay so.
+    pub(super) fn announce(&mut self, erasures: &[Erasure], submission: &Submission) -> Result<(), Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        let now = self.published.clock.to_record()?;
+        let caller = unnamed(&submission.caller);
+        // The key goes with the one that was asked for, so that a start can finish it as if nothing had happened.
+        let mut idempotency = submission.idempotency;
+        for erasure in erasures {
+            if self.registry.state.erasure(erasure.id).is_none() {
+                self.register(ErasureRequested { erasure: erasure.id }.into(), &caller, idempotency, now);
+            }
+            idempotency = None;
+        }
+        Ok(())
+    }
+
+    /// Steps 3 and 4, of these erasures and of whatever was left over before: the answer is that of the first.
+    pub(super) fn erase(&mut self, erasures: &[Erasure], submission: &Submission) -> Result<Found, Refusal> {
+        let asked = erasures.first().ok_or_else(|| Refusal::Unknown(UNDER_WAY.to_owned()))?;
+        let under_way =
+            |refusal: Refusal| Refusal::Unknown(format!("{refusal}: {UNDER_WAY}, or asking again"));
+        let submission = Submission {
+            command: submission.command.clone(),
+            caller: submission.caller.clone(),
+            // Looked at before it began.
+            expected_version: None,
+            idempotency: submission.idempotency,
+        };
+        let sealing = Sealing::Erasing(asked.id);
+        let found = self.accept_as(asked.program, &submission, sealing, true).map_err(under_way)?;
+        self.finish_erasures().map_err(under_way)?;
+        Ok(found)
+    }
+
+    /// Finishes every erasure whose keys are gone: `person-erased` where a ledger lacks it, then `erasure-completed`.
+    fn finish_erasures(&mut self) -> Result<(), Refusal> {
+        let Some(people) = self.people.clone() else { return Ok(()) };
+        let announced = |erasure: &Erasure| self.registry.state.erasure(erasure.id).is_some();
+        let erasures: Vec<Erasure> = people.erasures().into_iter().filter(announced).collect();
+        for erasure in &erasures {
+            let ledger = self.ledgers.get(&erasure.program);
+            if ledger.and_then(|ledger| ledger.state.is_erased(erasure.participant)) != Some(false) {
+                continue;
+            }
+            let known = self.registry.state.erasure(erasure.id).expect("it is announced");
+            let (key, fp) = (known.command.key, known.command.fp);
+            let submission = Submission {
+                command: ErasePerson { participant: erasure.participant }.into(),
+                caller: Caller { principal: known.principal.clone(), ..system() },
+                expected_version: None,
+                idempotency: key.zip(fp).map(|(key, fp)| Idempotency { key, fp }),
+            };
+            self.accept_as(erasure.program, &submission, Sealing::Erasing(erasure.id), false)?;
+        }
+        // Only what is durable is complete: a group of its own, after the ledgers'.
+        self.hand_over();
+        let now = self.published.clock.now();
+        for erasure in erasures {
+            if self.registry.state.erasure(erasure.id).is_some_and(|known| !known.completed) {
+                self.register(ErasureCompleted { erasure: erasure.id }.into(), &system(), None, now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows.
+    ///
+    /// Of a ledger that is only read, nothing is appended: the people store knows who is erased.
+    pub(super) fn resume_erasures(&mut self, people: &People) -> Result<(), PeopleError> {
+        let announced: BTreeSet<ErasureId> = self.registry.state.erasures().map(|(id, _)| id).collect();
+        let read_only = self.published.log.is_read_only();
+        if !read_only {
+            for erasure in people.erasures() {
+                if !announced.contains(&erasure.id) {
+                    tracing::info!(
+                        "an erasure that was never announced is dropped: it can be asked for again"
+                    );
+                    people.drop_erasure(erasure.id)?;
+                }
+            }
+        }
+        let known: BTreeSet<ErasureId> =
+            people.slots_of(&announced).into_iter().map(|erasure| erasure.id).collect();
+        if !known.is_empty() {
+            tracing::info!(
+                people = known.len(),
+                "keys of people who were erased are here again, and are forgotten"
+            );
+            people.forget(&known.into_iter().collect::<Vec<_>>())?;
+        }
+        if !read_only && let Err(refusal) = self.finish_erasures() {
+            tracing::warn!(%refusal, "an erasure cannot be recorded now; its keys are gone, the next start goes on");
+        }
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Records a read of personal data.
+    pub(super) fn record_read(&mut self, read: PersonalRead, caller: &Caller) -> Result<(), Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        let now = self.published.clock.to_record()?;
+        self.register(RegistryEvent::from(read), &unnamed(caller), None, now);
+        Ok(())
+    }
+}

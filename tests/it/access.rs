@@ -1,0 +1,980 @@
+//! Who is let in, to what: every route and every asker, what each sees, and when a token stops being one.
+//! Never takes the service's own table for the truth: what is allowed is written down here a second time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use mentorlog::access::token::Token;
+use mentorlog::http::routes::declared;
+use mentorlog::ledger::Log as _;
+use mentorlog::ledger::memory::MemoryLog;
+use mentorlog_events::id::{LedgerId, TokenId};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Chance, Client, JSON, Machine, NDJSON, Service, until};
+
+const SPRING: &str = "00000000-0000-4000-8000-000000000001";
+const AUTUMN: &str = "00000000-0000-4000-8000-000000000002";
+const ANN: &str = "00000000-0000-4000-8000-00000000000a";
+const BOB: &str = "00000000-0000-4000-8000-00000000000b";
+const CYD: &str = "00000000-0000-4000-8000-00000000000c";
+const DAN: &str = "00000000-0000-4000-8000-00000000000d";
+const PAIR: &str = "00000000-0000-4000-8000-0000000000f1";
+const OTHER_PAIR: &str = "00000000-0000-4000-8000-0000000000f2";
+const SESSION: &str = "00000000-0000-4000-8000-0000000000e1";
+const NEW: &str = "00000000-0000-4000-8000-0000000000ff";
+
+/// A service with two programs, and its tokens. In spring: Ann and Bob, an active pair with a session both of whose
+/// exchanges are rated, Cyd, and a published report. In autumn: Dan.
+struct Hall {
+    service: Option<Service>,
+    log: Arc<MemoryLog>,
+    machine: Machine,
+    client: Client,
+    data: tempfile::TempDir,
+    report: String,
+}
+
+fn authorization(secret: &str) -> String {
+    format!("Bearer {secret}")
+}
+
+impl Hall {
+    /// Before any token was issued.
+    fn without_tokens() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let machine = Machine::new();
+        let log = Arc::new(MemoryLog::new());
+        let service = Service::start(log.clone(), BTreeMap::new(), data.path(), machine.clone());
+        let client = service.client();
+        let mut hall = Self { service: Some(service), log, machine, client, data, report: String::new() };
+        for (id, slug) in [(SPRING, "spring"), (AUTUMN, "autumn")] {
+            let body = json!({ "program": id, "slug": slug, "name": slug, "time_zone": "UTC" });
+            assert_eq!(hall.client.post("/v1/programs", &body).status, 201);
+        }
+        for (program, id) in [("spring", ANN), ("spring", BOB), ("spring", CYD), ("autumn", DAN)] {
+            hall.local(program, "enrol", &json!({ "participant": id, "generation": "gen-x" }));
+        }
+        let by = |id: &str| format!("participant:{id}");
+        for (pair, other) in [(PAIR, ANN), (OTHER_PAIR, CYD)] {
+            hall.local(
+                "spring",
+                "propose-pair",
+                &json!({ "actor": by(other), "pair": pair, "a": other, "b": BOB }),
+            );
+            hall.local("spring", "accept-pair", &json!({ "actor": by(BOB), "pair": pair }));
+        }
+        hall.machine.advance(3600);
+        hall.local("spring", "log-session", &session(SESSION, "2026-09-21T14:40:00Z"));
+        for (learner, teacher, skill, rating) in [(BOB, ANN, "negotiation", 4), (ANN, BOB, "rust", 5)] {
+            let body = json!({
+                "actor": by(learner), "session": SESSION, "teacher": teacher, "skill": skill, "rating": rating
+            });
+            hall.local("spring", "rate-exchange", &body);
+        }
+        hall.machine.advance(8 * 86_400);
+        let published = hall.client.post("/v1/programs/spring/reports", &json!({}));
+        assert_eq!(published.status, 201, "{}", published.text());
+        published.json()["digest"].as_str().unwrap().clone_into(&mut hall.report);
+        hall
+    }
+
+    /// With an admin's token, which is what everything needs from then on.
+    fn new() -> (Self, String) {
+        let mut hall = Self::without_tokens();
+        let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" }));
+        assert_eq!(admin.status, 201, "{}", admin.text());
+        let secret = admin.json()["secret"].as_str().unwrap().to_owned();
+        (hall, secret)
+    }
+
+    fn service(&self) -> &Service {
+        self.service.as_ref().unwrap()
+    }
+
+    fn restarted(mut self) -> Self {
+        self.service.take().unwrap().stop();
+        let service =
+            Service::start(self.log.clone(), self.log.heads(), self.data.path(), self.machine.clone());
+        self.client = service.client();
+        Self { service: Some(service), ..self }
+    }
+
+    fn local(&mut self, program: &str, name: &str, body: &Value) {
+        let answer = self.client.post(&format!("/v1/programs/{program}/commands/{name}"), body);
+        assert_eq!(answer.status, 201, "{name} {body}: {}", answer.text());
+    }
+
+    /// What `secret` is answered.
+    fn ask(&mut self, secret: &str, method: &str, path: &str, body: &[u8]) -> Answer {
+        let authorization = authorization(secret);
+        let headers = [("authorization", authorization.as_str()), JSON];
+        let headers = if body.is_empty() { &headers[..1] } else { &headers[..] };
+        self.client.send(method, path, headers, body)
+    }
+
+    fn get(&mut self, secret: &str, path: &str) -> Answer {
+        self.ask(secret, "GET", path, b"")
+    }
+
+    fn post(&mut self, secret: &str, path: &str, body: &Value) -> Answer {
+        self.ask(secret, "POST", path, body.to_string().as_bytes())
+    }
+
+    fn command(&mut self, secret: &str, name: &str, body: &Value) -> Answer {
+        self.post(secret, &format!("/v1/programs/spring/commands/{name}"), body)
+    }
+
+    fn try_issue(&mut self, admin: &str, wanted: &Value) -> Answer {
+        self.post(admin, "/v1/tokens", wanted)
+    }
+
+    fn issue(&mut self, admin: &str, wanted: &Value) -> String {
+        let answer = self.try_issue(admin, wanted);
+        assert_eq!(answer.status, 201, "{wanted}: {}", answer.text());
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        answer.json()["secret"].as_str().unwrap().to_owned()
+    }
+
+    fn bound(&mut self, admin: &str, principal: &str, participant: &str) -> String {
+        let wanted = json!({
+            "principal": principal, "role": "service", "programs": ["spring"], "participant": participant
+        });
+        self.issue(admin, &wanted)
+    }
+
+    fn scoped(&mut self, admin: &str, principal: &str, role: &str) -> String {
+        self.issue(admin, &json!({ "principal": principal, "role": role, "programs": ["spring"] }))
+    }
+
+    /// Sizes of every ledger.
+    fn sizes(&self) -> Vec<u64> {
+        let published = &self.service().published;
+        let programs = published.programs();
+        programs.iter().map(|program| program.size()).chain([published.registry().size]).collect()
+    }
+}
+
+fn session(id: &str, occurred_at: &str) -> Value {
+    json!({
+        "actor": format!("participant:{ANN}"),
+        "session": id,
+        "pair": PAIR,
+        "occurred_at": occurred_at,
+        "minutes": 30,
+        "mode": "video",
+        "exchanges": [
+            { "teacher": ANN, "skill": "negotiation", "minutes": 20 },
+            { "teacher": BOB, "skill": "rust", "minutes": 10 },
+        ],
+    })
+}
+
+fn id_of(secret: &str) -> TokenId {
+    secret.parse::<Token>().unwrap().id
+}
+
+fn assert_stranger(answer: &Answer) {
+    assert_eq!(answer.status, 401, "{}", answer.text());
+    assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"mentorlog\""));
+    assert_eq!(answer.json()["code"], "unauthorized");
+}
+
+fn assert_denied(answer: &Answer) {
+    assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("forbidden")), "{}", answer.text());
+}
+
+// ------------------------------------------------------------------------------------------------- matrix
+
+/// Who may use a way in, as the design has it. The service's own table is not asked.
+fn allowed(method: &str, path: &str) -> &'static [&'static str] {
+    const ALL: &[&str] =
+        &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
+    match (method, path) {
+        ("GET", "/openapi.json" | "/healthz" | "/readyz") => ALL,
+        ("GET", "/metrics") => &["scraper", "admin"],
+        ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{token}") => &["admin"],
+        ("GET", "/v1/programs") => &["service", "manager", "auditor", "admin", "auditor-all"],
+        ("POST", "/v1/programs" | "/v1/programs/{program}/rotate-key" | "/v1/registry/rotate-key") => {
+            &["admin"]
+        }
+        ("GET", "/v1/programs/{program}") => &["service", "manager", "auditor", "auditor-all"],
+        ("GET" | "POST", "/v1/programs/{program}/commands")
+        | ("POST", "/v1/programs/{program}/commands/{command}") => &["service", "bound", "manager"],
+        (
+            "GET",
+            "/v1/programs/{program}/participants/{id}"
+            | "/v1/programs/{program}/pairs"
+            | "/v1/programs/{program}/pairs/{id}"
+            | "/v1/programs/{program}/sessions/{id}",
+        ) => &["bound", "manager", "auditor", "auditor-all"],
+        (
+            "GET",
+            "/v1/programs/{program}/participants"
+            | "/v1/programs/{program}/reciprocity"
+            | "/v1/programs/{program}/retention"
+            | "/v1/programs/{program}/health"
+            | "/v1/programs/{program}/events"
+            | "/v1/programs/{program}/events/stream"
+            | "/v1/programs/{program}/read-models"
+            | "/v1/programs/{program}/proofs/inclusion"
+            | "/v1/programs/{program}/proofs/consistency"
+            | "/log/{program}/checkpoint"
+            | "/log/{program}/tile/{*tile}",
+        ) => &["manager", "auditor", "auditor-all"],
+        (
+            "GET",
+            "/v1/programs/{program}/participants/{id}/personal"
+            | "/v1/programs/{program}/participants/{id}/subject-access"
+            | "/v1/programs/{program}/pairs/{id}/sealed"
+            | "/v1/programs/{program}/sessions/{id}/sealed",
+        ) => &["bound", "manager"],
+        ("GET", "/v1/programs/{program}/suggestions" | "/v1/programs/{program}/rounds")
+        | (
+            "POST",
+            "/v1/programs/{program}/reports" | "/v1/programs/{program}/openings" | "/v1/people/same",
+        ) => &["manager"],
+        (
+            "GET",
+            "/v1/programs/{program}/published-figures"
+            | "/v1/programs/{program}/reports"
+            | "/v1/reports/{digest}"
+            | "/log/{program}/reports/{digest}",
+        ) => &["manager", "auditor", "viewer", "auditor-all"],
+        (
+            "GET",
+            "/v1/registry/proofs/inclusion"
+            | "/v1/registry/proofs/consistency"
+            | "/log/registry/checkpoint"
+            | "/log/registry/tile/{*tile}",
+        ) => &["admin", "auditor-all"],
+        ("GET", "/v1/keys") => &["manager", "auditor", "admin", "auditor-all"],
+        other => panic!("nobody has said who may use {other:?}: say it here, and in the design"),
+    }
+}
+
+/// A request that would do something, or show something, if it were let through.
+fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<u8>) {
+    let (query, body) = match (method, path) {
+        ("POST", "/v1/tokens") => ("", json!({ "principal": "x", "role": "viewer" })),
+        ("POST", "/v1/programs") => ("", json!({ "slug": "winter", "name": "Winter", "time_zone": "UTC" })),
+        ("POST", "/v1/programs/{program}/commands") => {
+            ("", json!([{ "command": "enrol", "data": { "participant": NEW, "generation": "gen-x" } }]))
+        }
+        ("POST", "/v1/programs/{program}/commands/{command}") => {
+            ("", json!({ "participant": NEW, "generation": "gen-x" }))
+        }
+        ("POST", "/v1/programs/{program}/rotate-key" | "/v1/registry/rotate-key") => {
+            ("", json!({ "key_number": 2 }))
+        }
+        ("POST", "/v1/programs/{program}/reports") => ("", json!({})),
+        ("POST", "/v1/programs/{program}/openings") => ("", json!({ "subject": ANN })),
+        ("POST", "/v1/people/same") => {
+            let somebody = |program: &str, who: &str| json!({ "program": program, "participant": who });
+            ("", json!({ "a": somebody("spring", ANN), "b": somebody("autumn", DAN) }))
+        }
+        ("GET", path) if path.ends_with("/proofs/inclusion") => ("?seq=0&size=1", Value::Null),
+        ("GET", path) if path.ends_with("/proofs/consistency") => ("?old=1&new=1", Value::Null),
+        // Let in, it would never end.
+        ("GET", path) if path.ends_with("/events/stream") => ("?from=nowhere", Value::Null),
+        ("GET" | "DELETE", _) => ("", Value::Null),
+        other => panic!("no request is known for {other:?}"),
+    };
+    let thing = match path {
+        path if path.contains("/participants/") => ANN,
+        path if path.contains("/pairs/") => PAIR,
+        _ => SESSION,
+    };
+    let path = path
+        .replace("{program}", "spring")
+        .replace("{command}", "enrol")
+        .replace("{id}", thing)
+        .replace("{digest}", report)
+        .replace("{token}", token)
+        .replace("{*tile}", "0/000.p/1");
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    (format!("{path}{query}"), body)
+}
+
+#[test]
+fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appends_nothing() {
+    let (mut hall, admin) = Hall::new();
+    let mut askers: Vec<(String, String)> = Vec::new();
+    // What is no token, or none that is honoured: whatever it once allowed.
+    let mut strangers: Vec<(String, Option<String>)> = vec![("none".into(), None)];
+    let dead = id_of(&admin).0.simple().to_string();
+    for (name, text) in [
+        ("empty", "Bearer"),
+        ("basic", "Basic b3BzOm9wcw=="),
+        ("scheme", &admin),
+        ("short", &format!("Bearer {}", &admin[..admin.len() - 1])),
+        ("long", &format!("Bearer {admin}A")),
+        ("upper", &format!("Bearer {}", admin.to_uppercase())),
+        ("unknown", &authorization(&Token::random().reveal())),
+        ("wrong secret", &format!("Bearer mtk_{dead}_{}", &Token::random().reveal()[37..])),
+    ] {
+        strangers.push((name.into(), Some(text.to_owned())));
+    }
+    for role in ["service", "manager", "auditor", "viewer"] {
+        askers.push((role.to_owned(), hall.scoped(&admin, role, role)));
+        let elsewhere = json!({ "principal": role, "role": role, "programs": ["autumn"] });
+        askers.push((format!("{role} elsewhere"), hall.issue(&admin, &elsewhere)));
+    }
+    askers.push(("bound".to_owned(), hall.bound(&admin, "app", ANN)));
+    let elsewhere =
+        json!({ "principal": "app", "role": "service", "programs": ["autumn"], "participant": DAN });
+    askers.push(("bound elsewhere".to_owned(), hall.issue(&admin, &elsewhere)));
+    askers
+        .push(("scraper".to_owned(), hall.issue(&admin, &json!({ "principal": "prom", "role": "scraper" }))));
+    askers.push((
+        "auditor-all".to_owned(),
+        hall.issue(&admin, &json!({ "principal": "kpmg", "role": "auditor" })),
+    ));
+    askers.push(("admin".to_owned(), admin.clone()));
+    let end = json!("2026-09-29T20:00:00Z");
+    for role in ["service", "manager", "auditor", "viewer", "scraper", "admin"] {
+        let over = hall.issue(&admin, &json!({ "principal": role, "role": role, "expires_at": end }));
+        strangers.push((format!("expired {role}"), Some(authorization(&over))));
+        let revoked = hall.issue(&admin, &json!({ "principal": role, "role": role }));
+        let path = format!("/v1/tokens/{}", id_of(&revoked));
+        assert_eq!(hall.ask(&admin, "DELETE", &path, b"").status, 200);
+        strangers.push((format!("revoked {role}"), Some(authorization(&revoked))));
+    }
+    hall.machine.advance(86_400);
+    let auditor = askers.iter().find(|(name, _)| name == "auditor-all").unwrap().1.clone();
+    until("the published checkpoints", || {
+        let mut is_there = |name| hall.get(&auditor, &format!("/log/{name}/checkpoint")).status == 200;
+        (is_there("registry") && is_there("spring")).then_some(())
+    });
+
+    // Where the registry may stand for a program it is a way in of its own.
+    let mut ways: Vec<(String, String)> =
+        declared().map(|way| (way.method.to_string(), way.path.to_owned())).collect();
+    ways.push(("GET".into(), "/log/registry/checkpoint".into()));
+    ways.push(("GET".into(), "/log/registry/tile/{*tile}".into()));
+    let (mut table, mut wrongly, mut asked) = (String::new(), Vec::new(), 0);
+    let before = hall.sizes();
+    // First everybody who may not: with requests that would do something.
+    let token = id_of(&askers[0].1).to_string();
+    for (method, path) in &ways {
+        let may = allowed(method, path);
+        let (target, body) = request(method, path, &hall.report.clone(), &token);
+        let open = may.contains(&"scraper") && may.contains(&"bound");
+        for (name, header) in &strangers {
+            let header = header.as_ref().map(|header| ("authorization", header.as_str()));
+            let headers: Vec<_> = header.into_iter().chain((!body.is_empty()).then_some(JSON)).collect();
+            let head = (method == "GET").then_some("HEAD");
+            for method in [method.as_str()].into_iter().chain(head) {
+                let answer = hall.client.send(method, &target, &headers, &body);
+                asked += 1;
+                if answer.status != 401 && !open {
+                    wrongly.push(format!("{name}: {method} {target}: {}", answer.status));
+                }
+            }
+        }
+        for (name, secret) in &askers {
+            if may.contains(&name.as_str()) {
+                continue;
+            }
+            let answer = hall.ask(secret, method, &target, &body);
+            asked += 1;
+            // The list of programs, and what concerns no program, are the same for whoever is elsewhere.
+            let role = name.strip_suffix(" elsewhere");
+            let everywhere = !path.contains("{program}") && !path.contains("{digest}");
+            let denied = match role {
+                Some(role) if may.contains(&role) && everywhere => continue,
+                Some(role) if may.contains(&role) => 404,
+                _ => 403,
+            };
+            if answer.status != denied {
+                wrongly.push(format!("{name}: {method} {target}: {} {}", answer.status, answer.text()));
+            }
+        }
+    }
+    assert!(wrongly.is_empty(), "wrongly answered, of {asked}:\n{}", wrongly.join("\n"));
+    assert_eq!(hall.sizes(), before, "a denied request has appended something");
+    let _ = writeln!(table, "{asked} requests of those who may not: 0 let in\n");
+    // Then everybody who may: they are let in, to where a service without a body says what it wants.
+    for (method, path) in &ways {
+        let may = allowed(method, path);
+        let (target, body) = request(method, path, &hall.report.clone(), NEW);
+        let body: &[u8] = if body.is_empty() { b"" } else { b"{" };
+        let mut statuses = Vec::new();
+        for (name, secret) in askers.clone() {
+            let answer = hall.ask(&secret, method, &target, body);
+            statuses.push(format!("{name} {}", answer.status));
+            if may.contains(&name.as_str()) {
+                assert!(![401, 403].contains(&answer.status), "{name}: {method} {target}: {}", answer.status);
+            }
+        }
+        let _ = writeln!(table, "{method} {path}\n    {}", statuses.join(", "));
+    }
+    insta::assert_snapshot!("matrix", table);
+}
+
+#[test]
+fn no_route_is_added_anywhere_but_in_the_table() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for line in text.lines().filter(|line| line.contains(".route(") || line.contains(".nest(")) {
+            found.push(format!("{}: {}", path.file_name().unwrap().to_str().unwrap(), line.trim()));
+        }
+    }
+    found.sort();
+    // While the service starts there is nothing but its being alive.
+    let starting = "mod.rs: let router = Router::new().route(\"/healthz\", get(healthz)).fallback(starting);";
+    let table = "routes.rs: .route(path, ";
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0] == starting && found[1].starts_with(table), "{found:?}");
+}
+
+#[test]
+fn a_hundred_thousand_random_tokens_open_nothing() {
+    let (mut hall, admin) = Hall::new();
+    let service = hall.scoped(&admin, "app", "service");
+    let known = [id_of(&admin), id_of(&service)];
+    let before = hall.sizes();
+    let address = hall.service().address;
+    let threads: Vec<_> = (0..4_u64)
+        .map(|thread| {
+            std::thread::spawn(move || {
+                let mut chance = Chance::seeded(0x0070_6b65 + thread);
+                let mut client = Client::new(address);
+                let mut let_in = 0;
+                for n in 0..25_000 {
+                    let mut bytes = [0_u8; 32];
+                    bytes.chunks_mut(8).for_each(|eight| eight.copy_from_slice(&chance.next().to_le_bytes()));
+                    // Half of them with the id of a token that is honoured.
+                    let id = match n % 4 {
+                        0 => known[0],
+                        1 => known[1],
+                        _ => Token::random().id,
+                    };
+                    let header = authorization(&Token::new(id, bytes).reveal());
+                    let answer = client.send("GET", "/v1/programs", &[("authorization", &header)], b"");
+                    let_in += u32::from(answer.status != 401);
+                }
+                let_in
+            })
+        })
+        .collect();
+    let let_in: u32 = threads.into_iter().map(|thread| thread.join().unwrap()).sum();
+    assert_eq!((let_in, hall.sizes()), (0, before));
+}
+
+#[test]
+fn a_stranger_is_told_nothing_of_why() {
+    let (mut hall, admin) = Hall::new();
+    let end = json!({ "principal": "a", "role": "admin", "expires_at": "2026-09-29T20:00:00Z" });
+    let (over, revoked) =
+        (hall.issue(&admin, &end), hall.issue(&admin, &json!({ "principal": "b", "role": "admin" })));
+    hall.ask(&admin, "DELETE", &format!("/v1/tokens/{}", id_of(&revoked)), b"");
+    hall.machine.advance(86_400);
+    let known = Token::new(id_of(&admin), [7; 32]).reveal();
+    let none = hall.client.get("/v1/programs");
+    assert_stranger(&none);
+    for secret in ["mtk_", &over, &revoked, &known, &Token::random().reveal()] {
+        let answer = hall.get(secret, "/v1/programs");
+        assert_stranger(&answer);
+        assert_eq!(answer.body, none.body, "the same for every reason");
+    }
+    let twice = authorization(&admin);
+    let headers = [("authorization", twice.as_str()), ("authorization", twice.as_str())];
+    assert_stranger(&hall.client.send("GET", "/v1/programs", &headers, b""));
+    // The scheme's case does not matter (RFC 9110, section 11.1).
+    let lower = format!("bearer {admin}");
+    assert_eq!(hall.client.send("GET", "/v1/programs", &[("authorization", &lower)], b"").status, 200);
+}
+
+// -------------------------------------------------------------------------------------------------- scope
+
+#[test]
+fn a_program_out_of_scope_is_answered_as_one_that_does_not_exist() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let (there, nowhere) = (
+        hall.get(&manager, "/v1/programs/autumn/health").text().replace("autumn", "X"),
+        hall.get(&manager, "/v1/programs/nowhere/health").text().replace("nowhere", "X"),
+    );
+    assert_eq!(there, nowhere);
+    for name in ["autumn", AUTUMN, "%61utumn"] {
+        let answer = hall.get(&manager, &format!("/v1/programs/{name}/health"));
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("no-such-program")));
+    }
+    // One in scope is found by either name.
+    for name in ["spring", SPRING, "%73pring"] {
+        assert_eq!(hall.get(&manager, &format!("/v1/programs/{name}/health")).status, 200, "{name}");
+    }
+    let slugs = |answer: Answer, list: &str| {
+        let answer = answer.json();
+        let names =
+            answer[list].as_array().unwrap().iter().map(|one| one["slug"].as_str().unwrap_or("-").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(slugs(hall.get(&manager, "/v1/programs"), "programs"), ["spring"]);
+    assert_eq!(slugs(hall.get(&manager, "/v1/keys"), "keys"), ["-", "spring"]);
+    assert_eq!(slugs(hall.get(&admin, "/v1/programs"), "programs"), ["autumn", "spring"]);
+    let auditor = hall.scoped(&admin, "kpmg", "auditor");
+    for path in [
+        "/log/registry/checkpoint",
+        "/log/%72egistry/checkpoint",
+        "/log/registry/tile/0/000.p/1",
+        "/v1/registry/proofs/consistency?old=1&new=1",
+    ] {
+        assert_denied(&hall.get(&auditor, path));
+    }
+    // The registry is no program.
+    let everywhere = hall.issue(&admin, &json!({ "principal": "kpmg", "role": "auditor" }));
+    for path in ["/v1/programs/registry/proofs/consistency?old=1&new=1", "/log/registry/reports/x"] {
+        let answer = hall.get(&everywhere, path);
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("no-such-program")), "{path}");
+    }
+    // An admin runs the installation and sees no program's contents.
+    for path in ["events", "participants", "health", "pairs", "published-figures", "commands"] {
+        assert_denied(&hall.get(&admin, &format!("/v1/programs/spring/{path}")));
+    }
+}
+
+// --------------------------------------------------------------------------------------------- visibility
+
+#[test]
+fn a_rating_is_seen_by_its_learner_the_manager_and_the_auditor_and_not_by_its_teacher() {
+    let (mut hall, admin) = Hall::new();
+    let tokens = [
+        ("ann", hall.bound(&admin, "app", ANN)),
+        ("bob", hall.bound(&admin, "app", BOB)),
+        ("manager", hall.scoped(&admin, "hr", "manager")),
+        ("auditor", hall.scoped(&admin, "kpmg", "auditor")),
+    ];
+    let path = format!("/v1/programs/spring/sessions/{SESSION}");
+    let mut seen = String::new();
+    for (name, secret) in tokens {
+        let answer = hall.get(&secret, &path).json();
+        for exchange in answer["exchanges"].as_array().unwrap() {
+            let _ = writeln!(seen, "{name} sees {} of {}", exchange["rating"], exchange["skill"]);
+        }
+    }
+    insta::assert_snapshot!(seen, @r#"
+    ann sees null of "negotiation"
+    ann sees 5 of "rust"
+    bob sees 4 of "negotiation"
+    bob sees null of "rust"
+    manager sees 4 of "negotiation"
+    manager sees 5 of "rust"
+    auditor sees 4 of "negotiation"
+    auditor sees 5 of "rust"
+    "#);
+}
+
+#[test]
+fn a_bound_token_sees_its_own_pages_and_nothing_of_others() {
+    let (mut hall, admin) = Hall::new();
+    let ann = hall.bound(&admin, "app", ANN);
+    let cyd = hall.bound(&admin, "app", CYD);
+    let page = hall.get(&ann, &format!("/v1/programs/spring/participants/{ANN}"));
+    assert_eq!(
+        (page.status, &page.json()["worth_of_teaching"]),
+        (200, &Value::Null),
+        "of one learner: nothing"
+    );
+    for other in [BOB, CYD, DAN, NEW] {
+        // The same whether or not there is such a participant.
+        assert_denied(&hall.get(&ann, &format!("/v1/programs/spring/participants/{other}")));
+        assert_denied(&hall.get(&ann, &format!("/v1/programs/spring/pairs?participant={other}")));
+    }
+    let pairs = |answer: Answer| {
+        let answer = answer.json();
+        answer["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pair| pair["pair"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(hall.get(&ann, "/v1/programs/spring/pairs")), [PAIR]);
+    assert_eq!(pairs(hall.get(&ann, &format!("/v1/programs/spring/pairs?participant={ANN}"))), [PAIR]);
+    assert_eq!(pairs(hall.get(&cyd, "/v1/programs/spring/pairs?limit=1")), [OTHER_PAIR]);
+    let cursor = |after: &str| format!("/v1/programs/spring/pairs?after={after}");
+    assert_eq!(hall.get(&ann, &cursor(PAIR)).status, 200);
+    let (theirs, nobodys) = (hall.get(&ann, &cursor(OTHER_PAIR)), hall.get(&ann, &cursor(NEW)));
+    assert_eq!((theirs.status, theirs.body), (400, nobodys.body), "the cursor tells of no pair of others");
+    for path in ["pairs", "sessions"] {
+        let (own, other) = if path == "pairs" { (PAIR, OTHER_PAIR) } else { (SESSION, SESSION) };
+        assert_eq!(hall.get(&ann, &format!("/v1/programs/spring/{path}/{own}")).status, 200);
+        let asker = if path == "pairs" { &ann } else { &cyd };
+        let theirs = hall.get(asker, &format!("/v1/programs/spring/{path}/{other}"));
+        let nobodys = hall.get(asker, &format!("/v1/programs/spring/{path}/{NEW}"));
+        assert_eq!((theirs.status, nobodys.status), (404, 404));
+        assert_eq!(theirs.text().replace(other, "X"), nobodys.text().replace(NEW, "X"));
+    }
+}
+
+#[test]
+fn whoever_taught_sees_an_aggregate_over_enough_learners() {
+    let mut hall = Hall::without_tokens();
+    hall.local("spring", "change-policy", &json!({ "measures": { "k_anonymity": 3 } }));
+    // Ann teaches Bob (who has rated 4), Cyd and three more; each rates once.
+    let by = |id: &str| format!("participant:{id}");
+    let learner = |n: usize| format!("00000000-0000-4000-8000-00000000010{n}");
+    let mut expected = Vec::new();
+    let log = |hall: &mut Hall, n: usize, rating: u8| {
+        let (who, pair, session) = (
+            learner(n),
+            format!("00000000-0000-4000-8000-00000000020{n}"),
+            format!("00000000-0000-4000-8000-00000000030{n}"),
+        );
+        hall.local("spring", "enrol", &json!({ "participant": who, "generation": "gen-z" }));
+        hall.local("spring", "propose-pair", &json!({ "actor": by(&who), "pair": pair, "a": ANN, "b": who }));
+        hall.local("spring", "accept-pair", &json!({ "actor": by(ANN), "pair": pair }));
+        hall.machine.advance(3600);
+        let at = mentorlog::clock::Source::wall(&hall.machine).plus_minutes(-40);
+        let told = json!({
+            "actor": by(ANN), "session": session, "pair": pair, "occurred_at": at, "minutes": 30, "mode": "video",
+            "exchanges": [{ "teacher": ANN, "skill": "negotiation", "minutes": 20 }],
+        });
+        hall.local("spring", "log-session", &told);
+        let rated = json!({
+            "actor": by(&who), "session": session, "teacher": ANN, "skill": "negotiation", "rating": rating
+        });
+        hall.local("spring", "rate-exchange", &rated);
+    };
+    hall.local("spring", "set-capacity", &json!({ "participant": ANN, "capacity": 20 }));
+    for (n, rating) in [(1, 5), (2, 1), (3, 2), (4, 2), (5, 3)] {
+        log(&mut hall, n, rating);
+        let view = hall.service().published.program("spring").unwrap();
+        let worth = view.view().models.worth_of_teaching(ANN.parse().unwrap());
+        expected.push(worth.map(|worth| (worth.learners, worth.sum)));
+    }
+    // Three at a time: 4 + 5 + 1; nothing moves until three more have rated: 10 + 2 + 2 + 3.
+    assert_eq!(expected, [None, Some((3, 10)), Some((3, 10)), Some((3, 10)), Some((6, 17))]);
+    let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })).json();
+    let admin = admin["secret"].as_str().unwrap().to_owned();
+    let ann = hall.bound(&admin, "app", ANN);
+    let page = hall.get(&ann, &format!("/v1/programs/spring/participants/{ANN}")).json();
+    assert_eq!(page["worth_of_teaching"], json!({ "learners": 6, "sum": 17, "mean": 17.0 / 6.0 }));
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let page = hall.get(&manager, &format!("/v1/programs/spring/participants/{ANN}")).json();
+    assert!(page.get("worth_of_teaching").is_none(), "whoever sees single ratings has no use for it");
+}
+
+// ------------------------------------------------------------------------------------------------- acting
+
+#[test]
+fn a_bound_token_acts_as_nobody_else_alone_in_batches_or_on_somebodys_behalf() {
+    let (mut hall, admin) = Hall::new();
+    let cyd = hall.bound(&admin, "app", CYD);
+    let before = hall.sizes();
+    let by = |id: &str| format!("participant:{id}");
+    for actor in [json!(by(ANN)), json!(by(BOB)), json!("manager")] {
+        let body = json!({ "actor": actor, "participant": ANN });
+        assert_denied(&hall.command(&cyd, "take-break", &body));
+    }
+    for on_behalf_of in [ANN, CYD] {
+        let body = json!({ "on_behalf_of": on_behalf_of, "participant": on_behalf_of });
+        assert_denied(&hall.command(&cyd, "take-break", &body));
+        let body = json!({ "actor": "manager", "on_behalf_of": on_behalf_of, "participant": on_behalf_of });
+        assert_denied(&hall.command(&cyd, "take-break", &body));
+    }
+    assert_eq!(
+        hall.command(&cyd, "take-break", &json!({ "actor": "system", "participant": ANN })).status,
+        400
+    );
+    // Acting as themselves on somebody else is for the rules to refuse.
+    assert_eq!(hall.command(&cyd, "take-break", &json!({ "participant": ANN })).status, 403);
+    let items = [
+        json!({ "command": "take-break", "actor": by(ANN), "data": { "participant": ANN } }),
+        json!({ "command": "take-break", "data": { "actor": by(ANN), "participant": ANN } }),
+        json!({ "command": "take-break", "actor": "manager", "data": { "participant": ANN } }),
+        json!({ "command": "take-break", "on_behalf_of": ANN, "data": { "participant": ANN } }),
+        json!({ "command": "take-break", "data": { "on_behalf_of": CYD, "participant": CYD } }),
+    ];
+    let path = "/v1/programs/spring/commands";
+    let answer = hall.post(&cyd, path, &json!(items)).json();
+    let codes: Vec<&Value> =
+        answer["results"].as_array().unwrap().iter().map(|result| &result["code"]).collect();
+    assert_eq!(codes, vec![&json!("forbidden"); 5]);
+    for item in &items {
+        assert_denied(&hall.post(&cyd, &format!("{path}?atomic=true"), &json!([item])));
+        let lines = format!("{item}\n");
+        let headers = [("authorization", authorization(&cyd)), (NDJSON.0, NDJSON.1.to_owned())];
+        let headers: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = hall.client.send("POST", path, &headers, lines.as_bytes()).json();
+        assert_eq!(answer["results"][0]["code"], "forbidden");
+    }
+    assert_eq!(hall.sizes(), before);
+    // What is theirs to do, they do, named or not.
+    assert_eq!(hall.command(&cyd, "take-break", &json!({ "participant": CYD })).status, 201);
+    let back = json!({ "actor": by(CYD), "participant": CYD });
+    assert_eq!(hall.command(&cyd, "return-from-break", &back).status, 201);
+    let told = hall.log.read(LedgerId(SPRING.parse().unwrap()), before[1], 10).unwrap();
+    for record in told {
+        let entry: Value = serde_json::from_slice(record.bytes()).unwrap();
+        assert_eq!((&entry["actor"], &entry["principal"]), (&json!(by(CYD)), &json!("app")));
+    }
+}
+
+#[test]
+fn an_idempotency_key_is_a_bound_participants_own_and_otherwise_the_principals() {
+    let (mut hall, admin) = Hall::new();
+    let (ann, bob) = (hall.bound(&admin, "app", ANN), hall.bound(&admin, "app", BOB));
+    let keyed = |hall: &mut Hall, secret: &str, body: &Value| {
+        let authorization = authorization(secret);
+        let headers = [JSON, ("authorization", authorization.as_str()), ("idempotency-key", "the-same")];
+        let path = "/v1/programs/spring/commands/log-session";
+        hall.client.send("POST", path, &headers, body.to_string().as_bytes())
+    };
+    let mut told = session(NEW, "2026-09-25T09:00:00Z");
+    told.as_object_mut().unwrap().remove("actor");
+    let first = keyed(&mut hall, &ann, &told);
+    assert_eq!(first.status, 201, "{}", first.text());
+    let again = keyed(&mut hall, &ann, &told);
+    assert_eq!((again.status, again.header("idempotent-replayed")), (201, Some("true")));
+    // The same key and the same words of another person are another command, whose answer is not Ann's.
+    let other = keyed(&mut hall, &bob, &told);
+    assert_eq!((other.status, other.header("idempotent-replayed")), (409, None), "{}", other.text());
+    // Two tokens of one service are one service: a new token goes on where the old one stopped.
+    let (old, new) = (hall.scoped(&admin, "sync", "service"), hall.scoped(&admin, "sync", "service"));
+    let body = session("00000000-0000-4000-8000-0000000000fe", "2026-09-26T09:00:00Z");
+    assert_eq!(keyed(&mut hall, &old, &body).status, 201);
+    assert_eq!(keyed(&mut hall, &new, &body).header("idempotent-replayed"), Some("true"));
+    let stranger = hall.scoped(&admin, "other-sync", "service");
+    assert_eq!(keyed(&mut hall, &stranger, &body).status, 409);
+}
+
+#[test]
+fn evidence_grades_go_by_the_principal() {
+    let (mut hall, admin) = Hall::new();
+    let ann = hall.bound(&admin, "app", ANN);
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let mut grades = Vec::new();
+    for (n, principal) in [(1, "app"), (2, "chat")] {
+        let bob = hall.bound(&admin, principal, BOB);
+        let id = format!("00000000-0000-4000-8000-00000000060{n}");
+        let mut told = session(&id, &format!("2026-09-2{}T09:00:00Z", 4 + n));
+        told.as_object_mut().unwrap().remove("actor");
+        assert_eq!(hall.command(&ann, "log-session", &told).status, 201);
+        assert_eq!(
+            hall.command(&bob, "confirm-session", &json!({ "session": id, "version": 1 })).status,
+            201
+        );
+        let path = format!("/v1/programs/spring/sessions/{id}");
+        grades.push(hall.get(&manager, &path).json()["evidence"].clone());
+    }
+    assert_eq!(grades, [json!("confirmed-asserted"), json!("confirmed")]);
+}
+
+#[test]
+fn a_manager_speaks_for_somebody_but_not_as_somebody_and_a_service_erases_nobody() {
+    let (mut hall, admin) = Hall::new();
+    let (manager, service) = (hall.scoped(&admin, "hr", "manager"), hall.scoped(&admin, "sync", "service"));
+    let as_ann = json!({ "actor": format!("participant:{ANN}"), "participant": ANN });
+    assert_denied(&hall.command(&manager, "take-break", &as_ann));
+    assert_eq!(
+        hall.command(&manager, "take-break", &json!({ "on_behalf_of": ANN, "participant": ANN })).status,
+        201
+    );
+    assert_eq!(hall.command(&service, "return-from-break", &as_ann).status, 201, "a service names any actor");
+    let (bound, erase) = (hall.bound(&admin, "app", ANN), json!({ "participant": ANN }));
+    assert_denied(&hall.command(&service, "erase-person", &erase));
+    // Whoever it is about may ask to be forgotten. (Nothing can be sealed in this hall.)
+    for other in [&manager, &bound] {
+        assert_eq!(hall.command(other, "erase-person", &erase).json()["code"], "sealing-unavailable");
+    }
+}
+
+// --------------------------------------------------------------------------------------------- their life
+
+#[test]
+fn a_token_is_worth_nothing_from_the_moment_it_is_revoked_or_over() {
+    let (mut hall, admin) = Hall::new();
+    let wanted = json!({ "principal": "hr", "role": "manager", "expires_at": "2026-09-29T20:00:00Z" });
+    let (manager, other) = (hall.issue(&admin, &wanted), hall.scoped(&admin, "hr", "manager"));
+    let list = "/v1/programs/spring/participants";
+    assert_eq!((hall.get(&manager, list).status, hall.get(&other, list).status), (200, 200));
+    let now = mentorlog::clock::Source::wall(&hall.machine);
+    let end: mentorlog_events::time::Timestamp = "2026-09-29T20:00:00Z".parse().unwrap();
+    let left = u64::try_from((end.as_micros() - now.as_micros()) / 1_000_000).unwrap();
+    hall.machine.advance(left - 1);
+    assert_eq!(hall.get(&manager, list).status, 200, "a second before its end");
+    hall.machine.advance(1);
+    assert_stranger(&hall.get(&manager, list));
+    let path = format!("/v1/tokens/{}", id_of(&other));
+    let size = hall.sizes();
+    let revoked = hall.ask(&admin, "DELETE", &path, b"");
+    assert_eq!((revoked.status, &revoked.json()["state"]), (200, &json!("revoked")));
+    assert_stranger(&hall.get(&other, list));
+    // Again, it is so already.
+    let again = hall.ask(&admin, "DELETE", &path, b"");
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(hall.sizes()[2], size[2] + 1, "one entry of the registry");
+    assert_eq!(hall.ask(&admin, "DELETE", &format!("/v1/tokens/{NEW}"), b"").status, 404);
+    let states: Vec<Value> = hall.get(&admin, "/v1/tokens").json()["tokens"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["state"].clone())
+        .collect();
+    assert_eq!(states, ["honoured", "expired", "revoked"]);
+    // Restarted, all of it is as it was.
+    let mut hall = hall.restarted();
+    for secret in [&manager, &other] {
+        assert_stranger(&hall.get(secret, list));
+    }
+    assert_eq!(hall.get(&admin, "/v1/tokens").status, 200);
+}
+
+#[test]
+fn without_its_file_no_token_is_honoured_and_nobody_is_let_in_without_one() {
+    let (mut hall, admin) = Hall::new();
+    let service = hall.scoped(&admin, "app", "service");
+    let file = hall.data.path().join("access/tokens");
+    let bytes = std::fs::read(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let mut hall = hall.restarted();
+    for secret in [&admin, &service] {
+        assert_stranger(&hall.get(secret, "/v1/programs"));
+    }
+    assert_stranger(&hall.client.get("/v1/programs"));
+    assert_eq!(hall.client.get("/healthz").status, 200);
+    // A file of tokens that this registry knows nothing of is worth nothing either.
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::write(&file, &bytes).unwrap();
+    std::fs::set_permissions(&file, private).unwrap();
+    let mut hall = hall.restarted();
+    assert_eq!(hall.get(&service, "/v1/programs").status, 200, "its own file is");
+    let (mut other, _) = Hall::new();
+    std::fs::copy(&file, other.data.path().join("access/tokens")).unwrap();
+    other = other.restarted();
+    for secret in [&admin, &service] {
+        assert_stranger(&other.get(secret, "/v1/programs"));
+    }
+}
+
+#[test]
+fn what_cannot_be_a_token_is_refused_and_nothing_is_recorded() {
+    let mut hall = Hall::without_tokens();
+    let first = hall.client.post("/v1/tokens", &json!({ "principal": "x", "role": "viewer" }));
+    assert_eq!((first.status, &first.json()["pointer"]), (422, &json!("/role")), "the first is an admin's");
+    let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })).json();
+    let admin = admin["secret"].as_str().unwrap().to_owned();
+    let before = hall.sizes();
+    for (wanted, status, pointer) in [
+        (json!({ "principal": "a b", "role": "viewer" }), 422, "/principal"),
+        (json!({ "principal": "mentorlog", "role": "viewer" }), 422, "/principal"),
+        (json!({ "principal": "x", "role": "scraper", "programs": ["spring"] }), 422, "/programs"),
+        (json!({ "principal": "x", "role": "admin", "programs": ["spring"] }), 422, "/programs"),
+        (json!({ "principal": "x", "role": "viewer", "programs": ["spring", "winter"] }), 422, "/programs/1"),
+        (
+            json!({ "principal": "x", "role": "viewer", "expires_at": "2026-09-01T00:00:00Z" }),
+            422,
+            "/expires_at",
+        ),
+        (json!({ "principal": "x", "role": "service", "participant": ANN }), 422, "/participant"),
+        (
+            json!({ "principal": "x", "role": "manager", "programs": ["spring"], "participant": ANN }),
+            422,
+            "/participant",
+        ),
+        (
+            json!({ "principal": "x", "role": "service", "programs": ["spring", "autumn"], "participant": ANN }),
+            422,
+            "/participant",
+        ),
+        (
+            json!({ "principal": "x", "role": "service", "programs": ["spring"], "participant": DAN }),
+            422,
+            "/participant",
+        ),
+        (json!({ "principal": "x", "role": "king" }), 400, ""),
+        (json!({ "principal": "x" }), 400, ""),
+        (json!({ "principal": "x", "role": "viewer", "secret": "s" }), 400, ""),
+    ] {
+        let answer = hall.try_issue(&admin, &wanted);
+        assert_eq!(answer.status, status, "{wanted}: {}", answer.text());
+        assert_eq!(answer.json()["pointer"].as_str().unwrap_or_default(), pointer, "{wanted}");
+    }
+    let authorization = authorization(&admin);
+    let headers = [JSON, ("authorization", authorization.as_str()), ("idempotency-key", "k")];
+    let body = json!({ "principal": "x", "role": "viewer" }).to_string();
+    assert_eq!(hall.client.send("POST", "/v1/tokens", &headers, body.as_bytes()).status, 400);
+    assert_eq!(hall.sizes(), before);
+}
+
+#[test]
+fn the_registry_says_what_a_token_allows_and_never_whose_it_is_or_what_its_secret_is() {
+    let (mut hall, admin) = Hall::new();
+    let bound = hall.bound(&admin, "app", ANN);
+    let size = usize::try_from(hall.service().published.registry().size).unwrap();
+    let registry = hall.log.read(LedgerId::REGISTRY, 0, size).unwrap();
+    let text: String = registry
+        .iter()
+        .map(|record| std::str::from_utf8(record.bytes()).unwrap().to_owned() + "\n")
+        .collect();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (
+            &last["type"],
+            &last["actor"],
+            &last["principal"],
+            &last["data"]["principal"],
+            &last["data"]["programs"]
+        ),
+        (&json!("token-issued"), &json!("manager"), &json!("ops"), &json!("app"), &json!([SPRING]))
+    );
+    assert!(!text.contains(ANN) && !text.contains(&bound[37..]) && !text.contains(&admin[37..]));
+    let shown = hall.get(&admin, "/v1/tokens");
+    assert!(!shown.text().contains(&bound[37..]) && shown.text().contains(ANN));
+    assert!(!std::fs::read_to_string(hall.data.path().join("access/tokens")).unwrap().contains(&bound[37..]));
+}
+
+// ------------------------------------------------------------------------------------------ without tokens
+
+#[test]
+fn without_tokens_only_this_machine_is_served_and_a_web_page_that_rebinds_its_name_is_not() {
+    let mut hall = Hall::without_tokens();
+    let get = |hall: &mut Hall, host: &str, more: &str| {
+        hall.client.raw(format!("GET /v1/programs HTTP/1.1\r\n{host}{more}\r\n").as_bytes()).unwrap()
+    };
+    for host in ["localhost", "LOCALHOST:7171", "127.0.0.1", "127.9.9.9:80", "[::1]", "[::1]:7171"] {
+        assert_eq!(get(&mut hall, &format!("host: {host}\r\n"), "").status, 200, "{host}");
+    }
+    for host in [
+        "evil.example",
+        "evil.example:7171",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127.0.0.1:7171@evil",
+        "0.0.0.0",
+        "128.0.0.1",
+        "[::2]",
+        "[::1",
+        "[::1]x",
+        "localhost:x",
+        "user@localhost",
+        "10.0.0.1",
+        "",
+    ] {
+        let answer = get(&mut hall, &format!("host: {host}\r\n"), "");
+        assert!([400, 403].contains(&answer.status), "{host:?}: {}", answer.status);
+        if answer.status == 403 {
+            assert_eq!(answer.json()["code"], "other-host", "{host}");
+        }
+    }
+    let local = "host: localhost\r\n";
+    assert_ne!(get(&mut hall, &format!("{local}{local}"), "").status, 200, "two of them");
+    for forwarded in ["forwarded: for=10.1.2.3", "x-forwarded-for: 10.1.2.3", "via: 1.1 proxy"] {
+        let answer = get(&mut hall, local, &format!("{forwarded}\r\n"));
+        assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("other-host")), "{forwarded}");
+    }
+    let absolute =
+        hall.client.raw(b"GET http://evil.example/v1/programs HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    assert_eq!(absolute.status, 403);
+    // A token that cannot be one of ours is no reason to let somebody in as anybody.
+    assert_stranger(&hall.get(&Token::random().reveal(), "/v1/programs"));
+    assert_eq!(hall.client.raw(b"GET /healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n").unwrap().status, 200);
+}

@@ -1,0 +1,120 @@
+//! The record of processing: what it prints, and that no file of a data directory is missing from it.
+//! Never lists the fields of facts: the tests of `events` compare those with every sample.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::cli::{run, text};
+use crate::harness::{Process, until};
+
+fn lines() -> Vec<Value> {
+    let printed = run(&["data-map", "--format", "json"], 0);
+    let map: Value = serde_json::from_slice(&printed.stdout).unwrap();
+    map["lines"].as_array().unwrap().clone()
+}
+
+/// Whether a path is one that a line of the map stands for: `<..>` is any name, a slash at the end everything below.
+fn fits(pattern: &str, path: &str) -> bool {
+    if let Some(folder) = pattern.strip_suffix('/') {
+        return path.match_indices('/').any(|(at, _)| fits(folder, &path[..at]));
+    }
+    match pattern.split_once('<') {
+        None => pattern == path,
+        Some((before, rest)) => {
+            let (_, rest) = rest.split_once('>').expect("a name in a pattern ends");
+            let Some(path) = path.strip_prefix(before) else { return false };
+            let name_ends = path.find('/').unwrap_or(path.len());
+            (1..=name_ends).any(|end| path.is_char_boundary(end) && fits(rest, &path[end..]))
+        }
+    }
+}
+
+fn files(folder: &Path, before: &str, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        let path = format!("{before}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            files(&entry.path(), &format!("{path}/"), found);
+        } else {
+            found.insert(path);
+        }
+    }
+}
+
+#[test]
+fn a_pattern_stands_for_the_names_it_says() {
+    assert!(fits("keys/CHECK", "keys/CHECK") && !fits("keys/CHECK", "keys/CHECKS"));
+    assert!(
+        fits("tail/<segment>.tail", "tail/0000000001.tail") && !fits("tail/<segment>.tail", "tail/.tail")
+    );
+    assert!(!fits("reports/<digest>", "reports/a/b"));
+    assert!(fits("mirror/log/<ledger>/tile/", "mirror/log/registry/tile/0/000.p/1"));
+    assert!(fits("<name>.damaged-<n>/", "sled.damaged-1/db") && !fits("sled/", "sled.before-open/db"));
+}
+
+#[test]
+fn the_record_of_processing_is_printed_as_a_table() {
+    let printed = run(&["data-map"], 0);
+    insta::assert_snapshot!("data_map", text(&printed.stdout));
+}
+
+#[test]
+fn table_json_and_csv_say_the_same() {
+    let lines = lines();
+    let csv = run(&["data-map", "--format", "csv"], 0);
+    let mut rows = csv::Reader::from_reader(&csv.stdout[..]);
+    let names = rows.headers().unwrap().clone();
+    let mut count = 0;
+    for (row, line) in rows.records().zip(&lines) {
+        for (name, value) in names.iter().zip(&row.unwrap()) {
+            assert_eq!(line[name], value);
+        }
+        assert!(line.as_object().unwrap().values().all(|value| value != ""), "{line}");
+        count += 1;
+    }
+    assert_eq!(count, lines.len());
+    let table = run(&["data-map"], 0);
+    assert!(text(&table.stdout).ends_with(&format!("{count:5} fields\n")));
+}
+
+#[test]
+fn every_file_of_a_data_directory_is_in_the_map() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let mut found = BTreeSet::new();
+    for life in 0..2 {
+        let process = Process::start(&data, &dir.path().join("stderr"));
+        let mut client = process.client();
+        client.post("/v1/programs", &json!({ "slug": "spring", "name": "Spring", "time_zone": "UTC" }));
+        for _ in 0..30 {
+            let people: Vec<Value> = (0..10).map(|_| json!({ "command": "enrol", "data": {} })).collect();
+            assert_eq!(client.post("/v1/programs/spring/commands", &json!(people)).status, 207);
+        }
+        until("a published checkpoint", || {
+            client
+                .get("/log/spring/checkpoint")
+                .text()
+                .contains(&format!("\n{}\n", 1 + (life + 1) * 300))
+                .then_some(())
+        });
+        files(&data, "", &mut found);
+        // The next start has to find out what was on the way.
+        if life == 0 {
+            process.kill();
+        } else {
+            assert!(process.terminate().success());
+        }
+        files(&data, "", &mut found);
+    }
+    let map = lines();
+    let places: BTreeSet<&str> = map.iter().map(|line| line["place"].as_str().unwrap()).collect();
+    for file in found {
+        // Written under another name until it is whole.
+        let whole = file.strip_suffix(".new").unwrap_or(&file);
+        let fitting: Vec<_> = places.iter().filter(|place| fits(place, whole)).collect();
+        assert_eq!(fitting.len(), 1, "{file}: {fitting:?}");
+    }
+}
