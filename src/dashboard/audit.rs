@@ -155,5 +155,5 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
             p { "That what was recorded happened; that nothing was left out before it was recorded; that the service's clock was right. Two people who confirm each other's sessions through different services are the best evidence there is: the share of confirmed sessions stands beside every figure." }
         }
     };
-    frame::page(&format!("Audit · {}", here.name), Some(here), &main)
+    frame::page(&format!("Audit · {}", here.name), here, &main)
 }

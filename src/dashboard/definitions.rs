@@ -209,10 +209,18 @@ pub const ALL: &[Definition] = &[
         source: OURS,
         api: "reciprocity with from and to: sessions",
     },
+    Definition {
+        id: "worth-of-teaching",
+        name: "What teaching was worth",
+        says: "The mean of what people said learning from somebody was worth to them, 1 to 5: one rating of each learner, the first, and never over fewer learners than the policy's k. Only the one who taught sees it.",
+        formula: "sum of first ratings / learners, with learners a multiple of k_anonymity (at least 3)",
+        source: OURS,
+        api: "participant, read by the participant: worth_of_teaching",
+    },
 ];
 
 /// The page of all of them.
-pub fn page() -> Markup {
+pub fn page(reader: Option<&frame::Reader>) -> Markup {
     let main = html! {
         h1 { "Definitions" }
         p.lead { "Every figure is a fraction of two integers that are counted from the ledger; the decimal is made last. All are version 1: another formula gets another version." }
@@ -234,5 +242,5 @@ pub fn page() -> Markup {
             }
         }
     };
-    frame::page("Definitions", None, &main)
+    frame::plain("Definitions", reader, &main)
 }

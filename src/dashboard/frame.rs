@@ -2,6 +2,7 @@
 //! Never holds what only one page shows.
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use mentorlog_events::id::ParticipantId;
 use mentorlog_events::time::Day;
 use mentorlog_projections::reciprocity::Figure;
 
@@ -27,11 +28,13 @@ pub enum Section {
     History,
     /// What proves it.
     Audit,
+    /// What outsiders see of it.
+    Published,
 }
 
 impl Section {
     /// Every section, in the order of the navigation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Overview,
         Self::Reciprocity,
         Self::Retention,
@@ -40,6 +43,7 @@ impl Section {
         Self::Suggestions,
         Self::History,
         Self::Audit,
+        Self::Published,
     ];
 
     /// Its place below the program's.
@@ -53,6 +57,7 @@ impl Section {
             Self::Suggestions => "/suggestions",
             Self::History => "/history",
             Self::Audit => "/audit",
+            Self::Published => "/published",
         }
     }
 
@@ -66,6 +71,7 @@ impl Section {
             Self::Suggestions => "Suggestions",
             Self::History => "History",
             Self::Audit => "Audit",
+            Self::Published => "Published",
         }
     }
 
@@ -74,7 +80,7 @@ impl Section {
         match self {
             Self::Overview | Self::Reciprocity | Self::Retention => Axes::Both,
             Self::Pairs | Self::Participants | Self::History => Axes::KnownAt,
-            Self::Suggestions | Self::Audit => Axes::Neither,
+            Self::Suggestions | Self::Audit | Self::Published => Axes::Neither,
         }
     }
 }
@@ -84,6 +90,29 @@ enum Axes {
     Both,
     KnownAt,
     Neither,
+}
+
+/// Who looks at a page, as far as it shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reader {
+    /// The role of their token; `None` without tokens.
+    pub role: Option<&'static str>,
+    /// The participant whose page is all that is theirs to see.
+    pub only: Option<ParticipantId>,
+    /// What they may open of a program, in the order of the navigation.
+    pub sections: Vec<Section>,
+}
+
+impl Reader {
+    /// Whether they may open this page of a program.
+    pub fn may(&self, section: Section) -> bool {
+        self.sections.contains(&section)
+    }
+
+    /// Whether they may open the page of this person.
+    pub fn may_meet(&self, id: ParticipantId) -> bool {
+        self.only.map_or_else(|| self.may(Section::Participants), |only| only == id)
+    }
 }
 
 /// What the reader asked of the two axes of time: carried by every link.
@@ -104,6 +133,8 @@ pub struct Here {
     pub name: String,
     /// The page.
     pub section: Section,
+    /// Who looks.
+    pub reader: Reader,
     /// What was asked.
     pub asked: Asked,
     /// What had happened by the close of this day.
@@ -142,14 +173,29 @@ impl Here {
         format!("/p/{}{path}{mark}{}", self.slug, query.join("&"))
     }
 
-    /// Whether this is the ledger as it is now: only then it is kept up to date.
+    /// Whether the reader may open this page of the program.
+    pub fn may(&self, section: Section) -> bool {
+        self.reader.may(section)
+    }
+
+    /// Whether this is the ledger as it is now and the reader may follow it: only then it is kept up to date.
     pub fn is_live(&self) -> bool {
-        self.asked.known_at.is_none()
+        self.asked == Asked::default() && self.may(Section::History) && self.section != Section::Published
     }
 }
 
-/// The head and foot around the main part of a page. `heading` is the page's own.
-pub fn page(title: &str, here: Option<&Here>, main: &Markup) -> Markup {
+/// A page of a program. `title` is the page's own.
+pub fn page(title: &str, here: &Here, main: &Markup) -> Markup {
+    whole(title, Some(here), Some(&here.reader), main)
+}
+
+/// A page of no program, for somebody or for nobody in particular.
+pub fn plain(title: &str, reader: Option<&Reader>, main: &Markup) -> Markup {
+    whole(title, None, reader, main)
+}
+
+/// The head and foot around the main part of a page.
+fn whole(title: &str, here: Option<&Here>, reader: Option<&Reader>, main: &Markup) -> Markup {
     let live = here.filter(|here| here.is_live());
     html! {
         (DOCTYPE)
@@ -169,19 +215,11 @@ pub fn page(title: &str, here: Option<&Here>, main: &Markup) -> Markup {
                     p.brand { a href="/" { "mentorlog" } }
                     @if let Some(here) = here {
                         p.program { a href=(here.link("", &[])) { (here.name) } }
-                        nav aria-label="Program" {
-                            ul {
-                                @for section in Section::ALL {
-                                    li {
-                                        a href=(here.link(section.path(), &[]))
-                                            aria-current=[(section == here.section).then_some("page")] {
-                                            (section.name())
-                                        }
-                                    }
-                                }
-                            }
-                        }
                     }
+                    @if let Some(role) = reader.and_then(|reader| reader.role) {
+                        form.out method="post" action="/logout" { span { (role) } button type="submit" { "Log out" } }
+                    }
+                    @if let Some(here) = here { (navigation(here)) }
                 }
                 main #main tabindex="-1"
                     data-program=[live.map(|here| &here.slug)]
@@ -191,11 +229,11 @@ pub fn page(title: &str, here: Option<&Here>, main: &Markup) -> Markup {
                 }
                 p #told.told role="status" aria-live="polite" {}
                 footer {
-                    @if let Some(here) = here {
+                    @if let Some(here) = here.filter(|here| here.size > 0) {
                         p {
                             "Ledger of " (count(here.size)) " entries, root "
                             code.hash { (here.root) } ". "
-                            a href=(here.link("/audit", &[])) { "Check it" }
+                            @if here.may(Section::Audit) { a href=(here.link("/audit", &[])) { "Check it" } }
                         }
                     }
                     p {
@@ -209,9 +247,32 @@ pub fn page(title: &str, here: Option<&Here>, main: &Markup) -> Markup {
     }
 }
 
+fn navigation(here: &Here) -> Markup {
+    let current = |section| (section == here.section).then_some("page");
+    html! {
+        nav aria-label="Program" {
+            ul {
+                @for section in Section::ALL.into_iter().filter(|section| here.may(*section)) {
+                    li { a href=(here.link(section.path(), &[])) aria-current=[current(section)] { (section.name()) } }
+                }
+                @if let Some(only) = here.reader.only {
+                    li {
+                        a href=(here.link(&format!("/participants/{only}"), &[]))
+                            aria-current=[current(Section::Participants)] { "Your page" }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// What moment is shown, and how to go to another.
 fn time_bar(here: &Here) -> Markup {
     let axes = here.section.axes();
+    if here.reader.only.is_some() || here.section == Section::Published {
+        // The past is for whoever may look into all of it.
+        return none();
+    }
     if axes == Axes::Neither {
         return html! {
             @if here.asked != Asked::default() {

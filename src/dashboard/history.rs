@@ -143,7 +143,7 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
         }
         p.quiet { "The whole history as it is stored, one entry a line: " code { "curl -H 'Accept: application/x-ndjson' $SERVER" (format!("/v1/programs/{}/events", here.slug)) } }
     };
-    frame::page(&format!("History · {}", here.name), Some(here), &main)
+    frame::page(&format!("History · {}", here.name), here, &main)
 }
 
 /// Where a field of the data leads.

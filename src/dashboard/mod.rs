@@ -28,3 +28,5 @@ pub mod suggestions;
 pub mod history;
 
 pub mod audit;
+
+pub mod published;

@@ -11,7 +11,7 @@ use mentorlog_projections::reciprocity::Reciprocity;
 use mentorlog_projections::retention::{Point, Retention};
 
 use super::charts;
-use super::frame::{self, Counted, Drawing, Here, cell, encoded, figure, none, number, stat, table};
+use super::frame::{self, Counted, Drawing, Here, Section, cell, encoded, figure, none, number, stat, table};
 use super::numbers::{count, hours, month, month_tick, of, percent, person, short, time, title};
 use super::programs;
 
@@ -39,6 +39,12 @@ fn pair_link(here: &Here, pair: PairId) -> Markup {
 }
 
 fn person_link(here: &Here, id: ParticipantId) -> Markup {
+    if here.reader.only == Some(id) {
+        return html! { a href=(here.link(&format!("/participants/{id}"), &[])) title=(id) { "You" } };
+    }
+    if !here.reader.may_meet(id) {
+        return html! { (person(id)) };
+    }
     html! { a href=(here.link(&format!("/participants/{id}"), &[])) title=(id) { (person(id)) } }
 }
 
@@ -87,8 +93,8 @@ fn acts(here: &Here, health: &Health) -> Markup {
                 h3 { b { (count(health.participants.unpaired)) } @if health.participants.unpaired == 1 { "person without a pair" } @else { "people without a pair" } }
                 @if health.participants.unpaired == 0 { p { "Everybody who takes part has a pair or a proposal." } }
                 @else { p { "They take part and have neither a pair nor a proposal." }
-                    p { a href=(here.link("/participants", &[("state", "enrolled")])) { "Who they are" } " · "
-                        a href=(here.link("/suggestions", &[])) { "Who would fit" } } }
+                    p { a href=(here.link("/participants", &[("state", "enrolled")])) { "Who they are" }
+                        @if here.may(Section::Suggestions) { " · " a href=(here.link("/suggestions", &[])) { "Who would fit" } } } }
             }
             li.fine[health.confirmation.disputed == 0] {
                 h3 { b { (count(health.confirmation.disputed)) } @if health.confirmation.disputed == 1 { "session in dispute" } @else { "sessions in dispute" } }
@@ -175,7 +181,7 @@ pub fn page(here: &Here, overview: &Overview<'_>) -> Markup {
         }
         }
     };
-    frame::page(&program.name, Some(here), &main)
+    frame::page(&program.name, here, &main)
 }
 
 /// What a curve read at 180 days rests on.

@@ -10,7 +10,7 @@ use mentorlog_projections::reciprocity::Balance;
 
 use super::charts::{self, Meeting};
 use super::frame::{
-    self, Counted, Drawing, Here, Part, cell, empty, figure, none, number, pager, stat, table,
+    self, Counted, Drawing, Here, Part, Section, cell, empty, figure, none, number, pager, stat, table,
 };
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, day, hours, maybe, of, percent, short, time, title, words};
@@ -78,7 +78,7 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Da
         @let part = Part { offset: pairs.offset, shown: pairs.items.len() as u64, total: pairs.total, step: asked.limit as u64 };
         (pager(here, "/pairs", &keep, part))
     };
-    frame::page(&format!("Pairs · {}", here.name), Some(here), &main)
+    frame::page(&format!("Pairs · {}", here.name), here, &main)
 }
 
 /// Fields that keep the moment when a form is sent.
@@ -135,16 +135,22 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
     let One { pair, sessions, idle_days, lines, events, today } = of_pair;
     let balance = Balance::of_pair(pair);
     let id = pair.pair.to_string();
-    let history = here.link("/history", &[("about", &id)]);
+    let history = here.may(Section::History).then(|| here.link("/history", &[("about", &id)]));
     let main = html! {
-        p.back { a href=(here.link("/pairs", &[])) { "All pairs" } }
+        p.back {
+            @if here.may(Section::Pairs) { a href=(here.link("/pairs", &[])) { "All pairs" } }
+            @else if let Some(only) = here.reader.only { a href=(here.link(&format!("/participants/{only}"), &[])) { "Your page" } }
+        }
         h1 { "Pair " (short(pair.pair.0)) }
         p.lead { (person_of(here, pair.a)) " and " (person_of(here, pair.b)) " " (state(pair)) }
         @if let Some(days) = idle_days.filter(|_| pair.stalled) {
-            div.notice { p { "They have not met for " (of(u64::from(days), "day", "days")) ". Ask them whether they want to go on, pause or end." } }
+            div.notice {
+                p { @if here.reader.only.is_some() { "You have not met for " (of(u64::from(days), "day", "days")) ". Do you want to go on, pause or end?" }
+                    @else { "They have not met for " (of(u64::from(days), "day", "days")) ". Ask them whether they want to go on, pause or end." } }
+            }
         }
         dl.stats {
-            (stat(Counted { name: "Balance", definition: "pair-balance", unit: "minutes" }, &balance.figure, Some(&history)))
+            (stat(Counted { name: "Balance", definition: "pair-balance", unit: "minutes" }, &balance.figure, history.as_deref()))
             (number("Sessions", "sessions-per-month", &count(u64::from(pair.sessions.live)),
                 &format!("{} confirmed, {} in dispute, {} voided", pair.sessions.confirmed, pair.sessions.disputed, pair.sessions.voided)))
         }
@@ -163,13 +169,15 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
             dt { "Goals" } dd { (pair.goals.open) " open, " (pair.goals.completed) " reached, " (pair.goals.abandoned) " given up" }
         }
         section aria-labelledby="h-together" { h2 #h-together { "Time together" } (together(here, pair, sessions, *today)) }
-        section aria-labelledby="h-events" {
-            h2 #h-events { "Everything that concerns it" }
-            (history::lines(here, lines))
-            @if *events > lines.len() as u64 { p { a href=(history) { "All " (count(*events)) " events" } } }
+        @if let Some(history) = history {
+            section aria-labelledby="h-events" {
+                h2 #h-events { "Everything that concerns it" }
+                (history::lines(here, lines))
+                @if *events > lines.len() as u64 { p { a href=(history) { "All " (count(*events)) " events" } } }
+            }
         }
     };
-    frame::page(&format!("Pair {} · {}", short(pair.pair.0), here.name), Some(here), &main)
+    frame::page(&format!("Pair {} · {}", short(pair.pair.0), here.name), here, &main)
 }
 
 fn evidence(session: &SessionView) -> &'static str {
@@ -244,7 +252,10 @@ fn together(here: &Here, pair: &PairView, sessions: &[SessionView], today: Day) 
                 format!("{} taught {} for {} min{rated}", super::numbers::person(exchange.teacher), title(exchange.skill.as_str()), exchange.minutes)
             });
             vec![
-                html! { a href=(here.link("/history", &[("about", &one.session.to_string())])) { (time(one.day)) } },
+                html! {
+                    @if here.may(Section::History) { a href=(here.link("/history", &[("about", &one.session.to_string())])) { (time(one.day)) } }
+                    @else { (time(one.day)) }
+                },
                 cell(what.collect::<Vec<_>>().join("; ")),
                 cell(evidence(one)),
                 cell(format!("{} min", one.minutes)),

@@ -8,9 +8,10 @@ use mentorlog_events::time::Day;
 use mentorlog_projections::listings::{Listing, PeopleAsked, PeopleOrder};
 use mentorlog_projections::pairs::PairView;
 use mentorlog_projections::participants::{ParticipantState, ParticipantView};
+use mentorlog_projections::read_models::WorthOfTeaching;
 use mentorlog_projections::reciprocity::Balance;
 
-use super::frame::{self, Counted, Here, Part, cell, empty, number, pager, stat, table};
+use super::frame::{self, Counted, Here, Part, Section, cell, empty, number, pager, stat, table};
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, generation, hours, maybe, of, person, time, title, words};
 use super::overview::{pair_of, person_of};
@@ -101,7 +102,7 @@ pub fn list(
         @let part = Part { offset: people.offset, shown: people.items.len() as u64, total: people.total, step: asked.limit as u64 };
         (pager(here, "/participants", &keep, part))
     };
-    frame::page(&format!("People · {}", here.name), Some(here), &main)
+    frame::page(&format!("People · {}", here.name), here, &main)
 }
 
 /// What the page of one person is made from.
@@ -114,15 +115,18 @@ pub struct One<'a> {
     pub lines: &'a [Line],
     /// How many events concern them.
     pub events: u64,
+    /// What their teaching was worth, if it is they who look and enough have said so.
+    pub worth: Option<WorthOfTeaching>,
     /// The day they are looked at.
     pub today: Day,
 }
 
 /// The page of one person.
 pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
-    let One { person: one, pairs, lines, events, .. } = of_person;
+    let One { person: one, pairs, lines, events, worth, .. } = of_person;
     let id = one.participant.to_string();
-    let history = here.link("/history", &[("about", &id)]);
+    let history = here.may(Section::History).then(|| here.link("/history", &[("about", &id)]));
+    let is_own = here.reader.only == Some(one.participant);
     let balance = Balance::of_person(one);
     let rows: Vec<Vec<Markup>> = pairs
         .items
@@ -145,15 +149,22 @@ pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
         })
         .collect();
     let main = html! {
-        p.back { a href=(here.link("/participants", &[])) { "All people" } }
-        h1 { (person(one.participant)) }
+        @if here.may(Section::Participants) { p.back { a href=(here.link("/participants", &[])) { "All people" } } }
+        h1 { @if is_own { "Your page" } @else { (person(one.participant)) } }
         p.lead { (generation(one.generation.as_str())) ", " (state(one)) " since " (time(one.since)) }
         dl.stats {
-            (stat(Counted { name: "Balance of taught and learned", definition: "pair-balance", unit: "minutes" }, &balance.figure, Some(&history)))
+            (stat(Counted { name: "Balance of taught and learned", definition: "pair-balance", unit: "minutes" }, &balance.figure, history.as_deref()))
             (number("Taught", "generation-flow", &hours(one.taught.minutes), &of(u64::from(one.taught.exchanges), "exchange", "exchanges")))
             (number("Learned", "generation-flow", &hours(one.learned.minutes), &of(u64::from(one.learned.exchanges), "exchange", "exchanges")))
             (number("Sessions", "sessions-per-month", &count(u64::from(one.sessions)),
                 &format!("{} missed", of(u64::from(one.no_shows), "agreed session", "agreed sessions"))))
+            @if let Some(worth) = worth {
+                (number("What your teaching was worth", "worth-of-teaching", &format!("{:.1} of 5", worth.mean),
+                    &format!("{} in all from {}", count(worth.sum), of(worth.learners, "learner", "learners"))))
+            }
+        }
+        @if is_own && worth.is_none() {
+            p.quiet { "What your teaching was worth is shown once enough of those who learned from you have said so, so that nobody's rating can be told." }
         }
         dl.facts {
             dt { "Id" } dd { code { (one.participant) } }
@@ -169,18 +180,23 @@ pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
         }
         section aria-labelledby="h-pairs" {
             h2 #h-pairs { "Pairs" }
-            @if rows.is_empty() { p.quiet { "No pair yet." @if one.state == ParticipantState::Enrolled {
+            @if rows.is_empty() { p.quiet { "No pair yet." @if one.state == ParticipantState::Enrolled && here.may(Section::Suggestions) {
                 " " a href=(here.link("/suggestions", &[("participant", &id)])) { "Who would fit" } } } }
             @else {
                 (table("Pairs, newest first", &["Pair", "State", "With", "Last session", "Sessions", "Taught", "Learned"], &rows, 4))
-                @if pairs.total > pairs.items.len() as u64 { p { a href=(here.link("/pairs", &[("participant", &id)])) { "All " (count(pairs.total)) " pairs" } } }
+                @if pairs.total > pairs.items.len() as u64 {
+                    @if here.may(Section::Pairs) { p { a href=(here.link("/pairs", &[("participant", &id)])) { "All " (count(pairs.total)) " pairs" } } }
+                    @else { p.quiet { "There are " (count(pairs.total)) " in all." } }
+                }
             }
         }
-        section aria-labelledby="h-events" {
-            h2 #h-events { "Everything that concerns them" }
-            (history::lines(here, lines))
-            @if *events > lines.len() as u64 { p { a href=(history) { "All " (count(*events)) " events" } } }
+        @if let Some(history) = history {
+            section aria-labelledby="h-events" {
+                h2 #h-events { "Everything that concerns them" }
+                (history::lines(here, lines))
+                @if *events > lines.len() as u64 { p { a href=(history) { "All " (count(*events)) " events" } } }
+            }
         }
     };
-    frame::page(&format!("{} · {}", person(one.participant), here.name), Some(here), &main)
+    frame::page(&format!("{} · {}", person(one.participant), here.name), here, &main)
 }

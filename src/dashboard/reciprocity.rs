@@ -59,7 +59,7 @@ pub fn page(here: &Here, measured: &Reciprocity, balances: &Balances, months: &[
         section aria-labelledby="h-time" { h2 #h-time { "How it came about" } (over_time(months)) }
         section aria-labelledby="h-skills" { h2 #h-skills { "What was taught, and what is missing" } (skills(&measured.skills)) }
     };
-    frame::page(&format!("Reciprocity · {}", here.name), Some(here), &main)
+    frame::page(&format!("Reciprocity · {}", here.name), here, &main)
 }
 
 fn flow(measured: &Reciprocity) -> Markup {

@@ -146,7 +146,7 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
         }
         section aria-labelledby="h-cohorts" { h2 #h-cohorts { "Month by month" } (cohorts(&measured.cohorts, what)) }
     };
-    frame::page(&format!("Retention · {}", here.name), Some(here), &main)
+    frame::page(&format!("Retention · {}", here.name), here, &main)
 }
 
 fn median_says(one: &Stratum) -> String {

@@ -69,5 +69,5 @@ pub fn page(
             nav.pager aria-label="Pages" { a.button rel="next" href=(here.link("/suggestions", &[("participant", &id), ("after", next)])) { "More" } }
         }
     };
-    frame::page(&format!("Suggestions · {}", here.name), Some(here), &main)
+    frame::page(&format!("Suggestions · {}", here.name), here, &main)
 }

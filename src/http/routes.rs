@@ -13,7 +13,7 @@ use axum::routing::{self, MethodRouter};
 use super::problem::{Code, Problem};
 use super::{
     App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
-    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
+    outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -21,19 +21,33 @@ use crate::access::permission::Permission;
 struct Way {
     method: Method,
     needs: Permission,
+    kind: Kind,
     handler: MethodRouter<Arc<App>>,
 }
 
+/// What asks at a way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Programs: answers are data, and problems are problem documents.
+    Api,
+    /// People with a browser: answers are pages, and problems are pages, too.
+    Page,
+}
+
 fn get<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::GET, needs, handler: routing::get(handler) }
+    Way { method: Method::GET, needs, kind: Kind::Api, handler: routing::get(handler) }
 }
 
 fn post<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::POST, needs, handler: routing::post(handler) }
+    Way { method: Method::POST, needs, kind: Kind::Api, handler: routing::post(handler) }
 }
 
 fn delete<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::DELETE, needs, handler: routing::delete(handler) }
+    Way { method: Method::DELETE, needs, kind: Kind::Api, handler: routing::delete(handler) }
+}
+
+fn page<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Page, ..get(needs, handler) }
 }
 
 type Route = (&'static str, Vec<Way>);
@@ -42,8 +56,8 @@ type Route = (&'static str, Vec<Way>);
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     use Permission::{
-        Command, CommandNames, Content, Disclose, Figures, Keys, Log, Matching, Metrics, Open, OpenProgram, Own,
-        PersonalData, Programs, Publish, RegistryLog, RotateKey, Summary, Tokens,
+        Command, CommandNames, Content, Disclose, Entrance, Figures, Home, Keys, Log, Matching, Metrics, Open,
+        OpenProgram, Own, PersonalData, Programs, Publish, RegistryLog, RotateKey, Summary, Tokens,
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
@@ -88,6 +102,20 @@ fn table() -> Vec<Route> {
         ("/log/{program}/checkpoint", vec![get(Log, proofs::checkpoint)]),
         ("/log/{program}/reports/{digest}", vec![get(Figures, reports::beside_the_log)]),
         ("/log/{program}/tile/{*tile}", vec![get(Log, proofs::tile)]),
+        ("/", vec![page(Home, pages::programs)]),
+        ("/definitions", vec![page(Open, pages::definitions)]),
+        ("/assets/{name}", vec![page(Open, pages::asset)]),
+        ("/p/{program}", vec![page(Entrance, pages::overview)]),
+        ("/p/{program}/reciprocity", vec![page(Content, pages::reciprocity)]),
+        ("/p/{program}/retention", vec![page(Content, pages::retention)]),
+        ("/p/{program}/pairs", vec![page(Content, pages::pairs)]),
+        ("/p/{program}/pairs/{id}", vec![page(Own, pages::pair)]),
+        ("/p/{program}/participants", vec![page(Content, pages::participants)]),
+        ("/p/{program}/participants/{id}", vec![page(Own, pages::participant)]),
+        ("/p/{program}/suggestions", vec![page(Matching, pages::suggestions)]),
+        ("/p/{program}/history", vec![page(Content, pages::history)]),
+        ("/p/{program}/audit", vec![page(Log, pages::audit)]),
+        ("/p/{program}/published", vec![page(Figures, pages::published)]),
     ]
 }
 
@@ -100,12 +128,14 @@ pub struct Declared {
     pub path: &'static str,
     /// What it needs.
     pub needs: Permission,
+    /// What asks there.
+    pub kind: Kind,
 }
 
 /// Every way in there is, in the order of the table.
 pub fn declared() -> impl Iterator<Item = Declared> {
     table().into_iter().flat_map(|(path, ways)| {
-        ways.into_iter().map(move |Way { method, needs, .. }| Declared { method, path, needs })
+        ways.into_iter().map(move |Way { method, needs, kind, .. }| Declared { method, path, needs, kind })
     })
 }
 
@@ -115,9 +145,13 @@ pub(super) fn router(app: Arc<App>) -> Router {
     for (path, ways) in table() {
         let mut methods = Vec::new();
         let mut route = MethodRouter::new();
-        for Way { method, needs, handler } in ways {
+        for Way { method, needs, kind, handler } in ways {
             let asked = guard::Asked::new(&app, path, needs);
-            route = route.merge(handler.route_layer(middleware::from_fn_with_state(asked, guard::guard)));
+            let mut guarded = handler.route_layer(middleware::from_fn_with_state(asked, guard::guard));
+            if kind == Kind::Page {
+                guarded = guarded.route_layer(middleware::from_fn(pages::dressed));
+            }
+            route = route.merge(guarded);
             let head = (method == Method::GET).then_some(Method::HEAD);
             methods.push(method);
             methods.extend(head);

@@ -187,10 +187,34 @@ fn assert_denied(answer: &Answer) {
 
 // ------------------------------------------------------------------------------------------------- matrix
 
+const ALL: &[&str] = &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
+
+/// Who may open a page: whoever may ask for the figures on it.
+fn allowed_page(path: &str) -> Option<&'static [&'static str]> {
+    Some(match path {
+        // Of the first page each sees what is theirs, and a stranger nothing.
+        "/" | "/definitions" | "/assets/{name}" => ALL,
+        "/p/{program}" => &["bound", "manager", "auditor", "viewer", "auditor-all"],
+        "/p/{program}/participants/{id}" | "/p/{program}/pairs/{id}" => {
+            &["bound", "manager", "auditor", "auditor-all"]
+        }
+        "/p/{program}/reciprocity"
+        | "/p/{program}/retention"
+        | "/p/{program}/pairs"
+        | "/p/{program}/participants"
+        | "/p/{program}/history"
+        | "/p/{program}/audit" => &["manager", "auditor", "auditor-all"],
+        "/p/{program}/suggestions" => &["manager"],
+        "/p/{program}/published" => &["manager", "auditor", "viewer", "auditor-all"],
+        _ => return None,
+    })
+}
+
 /// Who may use a way in, as the design has it. The service's own table is not asked.
 fn allowed(method: &str, path: &str) -> &'static [&'static str] {
-    const ALL: &[&str] =
-        &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
+    if let ("GET", Some(who)) = (method, allowed_page(path)) {
+        return who;
+    }
     match (method, path) {
         ("GET", "/openapi.json" | "/healthz" | "/readyz") => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
@@ -292,7 +316,8 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         .replace("{id}", thing)
         .replace("{digest}", report)
         .replace("{token}", token)
-        .replace("{*tile}", "0/000.p/1");
+        .replace("{*tile}", "0/000.p/1")
+        .replace("{name}", "0000000000000000.css");
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     (format!("{path}{query}"), body)
 }
@@ -360,7 +385,7 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
     for (method, path) in &ways {
         let may = allowed(method, path);
         let (target, body) = request(method, path, &hall.report.clone(), &token);
-        let open = may.contains(&"scraper") && may.contains(&"bound");
+        let open = may.contains(&"scraper") && may.contains(&"bound") && path != "/";
         for (name, header) in &strangers {
             let header = header.as_ref().map(|header| ("authorization", header.as_str()));
             let headers: Vec<_> = header.into_iter().chain((!body.is_empty()).then_some(JSON)).collect();
@@ -977,4 +1002,128 @@ fn without_tokens_only_this_machine_is_served_and_a_web_page_that_rebinds_its_na
     // A token that cannot be one of ours is no reason to let somebody in as anybody.
     assert_stranger(&hall.get(&Token::random().reveal(), "/v1/programs"));
     assert_eq!(hall.client.raw(b"GET /healthz HTTP/1.1\r\nhost: evil.example\r\n\r\n").unwrap().status, 200);
+}
+
+// -------------------------------------------------------------------------------------------------- pages
+
+/// Follows every link from the first page on, and returns the pages by path.
+fn walk(hall: &mut Hall, secret: &str) -> BTreeMap<String, String> {
+    let (mut waiting, mut pages) = (vec!["/".to_owned()], BTreeMap::new());
+    while let Some(path) = waiting.pop() {
+        if pages.contains_key(&path) {
+            continue;
+        }
+        let answer = hall.get(secret, &path);
+        if answer.status == 303 {
+            waiting.push(answer.header("location").unwrap().to_owned());
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let is_page = answer.header("content-type").is_some_and(|media| media.starts_with("text/html"));
+        let text = if is_page { answer.text().to_owned() } else { String::new() };
+        for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let link = link.split('#').next().unwrap_or_default().replace("&amp;", "&");
+            if link.starts_with('/') {
+                waiting.push(link);
+            }
+        }
+        pages.insert(path, text);
+    }
+    pages
+}
+
+#[test]
+fn pages_lead_each_role_to_what_it_may_see_and_nowhere_else() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    until("the checkpoint", || (hall.get(&manager, "/log/spring/checkpoint").status == 200).then_some(()));
+    let (auditor, viewer) = (hall.scoped(&admin, "kpmg", "auditor"), hall.scoped(&admin, "board", "viewer"));
+    let (bound, service) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "sync", "service"));
+    let scraper = hall.issue(&admin, &json!({ "principal": "prom", "role": "scraper" }));
+    let mut seen = String::new();
+    for (role, secret) in [
+        ("manager", &manager),
+        ("auditor", &auditor),
+        ("viewer", &viewer),
+        ("bound", &bound),
+        ("service", &service),
+        ("scraper", &scraper),
+        ("admin", &admin),
+    ] {
+        let pages = walk(&mut hall, secret);
+        let mut sections: Vec<String> = pages
+            .keys()
+            .filter(|path| {
+                path.starts_with('/') && !path.contains(['?', '=']) && !path.starts_with("/assets")
+            })
+            .map(|path| {
+                // One of each kind is enough.
+                let parts = path.split('/').map(|part| {
+                    let is_id = part.parse::<uuid::Uuid>().is_ok() || part.len() == 64;
+                    if is_id { "{id}" } else { part }
+                });
+                parts.collect::<Vec<_>>().join("/")
+            })
+            .collect();
+        sections.dedup();
+        let _ = writeln!(seen, "{role}\n    {}", sections.join("\n    "));
+        if !["manager", "auditor"].contains(&role) {
+            for (path, text) in &pages {
+                assert!(!text.contains(&BOB[20..]) || role == "bound", "{role} sees Bob at {path}");
+                assert!(!text.contains(CYD), "{role} sees Cyd at {path}");
+                assert!(!text.contains("data-size"), "{role} may not follow {path}");
+            }
+        }
+        if role != "admin" {
+            assert!(pages.values().all(|text| !text.contains("autumn")), "{role} knows of the other program");
+        }
+    }
+    insta::assert_snapshot!("pages_of_each_role", seen);
+}
+
+#[test]
+fn a_bound_token_sees_its_own_page_now_and_never_what_it_was_rated() {
+    let (mut hall, admin) = Hall::new();
+    let (bound, manager) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "hr", "manager"));
+    let pair = format!("/p/spring/pairs/{PAIR}");
+    let own = format!("/p/spring/participants/{ANN}");
+    let of_all = hall.get(&manager, &pair).text().to_owned();
+    assert!(of_all.contains("rated 4 of 5") && of_all.contains("rated 5 of 5"), "{of_all}");
+    let of_ann = hall.get(&bound, &pair).text().to_owned();
+    assert!(of_ann.contains("rated 5 of 5") && !of_ann.contains("rated 4"), "{of_ann}");
+    assert!(!of_ann.contains("Everything that concerns"), "raw events are not theirs");
+    assert!(hall.get(&bound, &own).text().contains("Your page"));
+    let entrance = hall.get(&bound, "/p/spring");
+    assert_eq!((entrance.status, entrance.header("location")), (303, Some(own.as_str())));
+    // What is of others is refused, or is not there; and so is the past.
+    for (path, status) in [
+        (format!("/p/spring/participants/{BOB}"), 403),
+        (format!("/p/spring/pairs/{OTHER_PAIR}"), 404),
+        (format!("{own}?known_at=5"), 403),
+        (format!("{pair}?as_of=2026-09-20"), 403),
+        ("/p/autumn".to_owned(), 404),
+    ] {
+        let answer = hall.get(&bound, &path);
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert!(!answer.text().contains("rated"), "{path}");
+    }
+    // And what the manager was shown just before was not kept for Ann.
+    assert!(!hall.get(&bound, &own).text().contains("/history"));
+}
+
+#[test]
+fn a_viewer_is_shown_what_is_published_and_told_what_else_is_not_theirs() {
+    let (mut hall, admin) = Hall::new();
+    let viewer = hall.scoped(&admin, "board", "viewer");
+    let api = hall.get(&viewer, "/v1/programs/spring/published-figures").json();
+    let entrance = hall.get(&viewer, "/p/spring");
+    assert_eq!((entrance.status, entrance.header("location")), (303, Some("/p/spring/published")));
+    let page = hall.get(&viewer, "/p/spring/published").text().to_owned();
+    let week = api["published"]["week"].as_str().unwrap();
+    assert!(page.contains(week) && page.contains("withheld"), "{page}");
+    assert!(page.contains(&hall.report));
+    let denied = hall.get(&viewer, "/p/spring/pairs");
+    assert_eq!(denied.status, 403);
+    assert!(denied.text().contains("forbidden") && denied.text().contains("href=\"/\""));
 }

@@ -90,6 +90,7 @@ fn pages() -> Vec<(&'static str, String)> {
         ("suggestions", at("/suggestions")),
         ("history", at("/history")),
         ("audit", at("/audit")),
+        ("published", at("/published")),
     ]
 }
 
