@@ -203,12 +203,12 @@ async fn cosign(shelf: &Arc<Shelf>, witness: &Witness, signed: &Signed) -> Resul
                     let Ok(line) = line.parse::<SignatureLine>() else { continue };
                     let alone = Note::signed(signed.note.text().to_owned(), vec![line.clone()]);
                     let Some(time) = alone.ok().and_then(|note| witness.vouched(&note)) else { continue };
+                    // Before the line is shown, so that nobody sees it there and is told here that there is none.
+                    witness.cosigned(ours, time);
                     let (shelf, text) = (shelf.clone(), signed.note.text().to_owned());
                     let kept = tokio::task::spawn_blocking(move || shelf.cosigned(&text, line)).await;
                     let kept = kept.map_err(|error| Failed::Ours(error.to_string()))?;
-                    kept.map_err(|error| Failed::Ours(error.to_string()))?;
-                    witness.cosigned(ours, time);
-                    return Ok(());
+                    return kept.map_err(|error| Failed::Ours(error.to_string()));
                 }
                 return Err(Failed::NoCosignature);
             }
