@@ -9,6 +9,7 @@ use mentorlog_events::event::Role;
 use mentorlog_events::id::{ParticipantId, ProgramId, TokenId};
 
 use super::permission::{Permission, Who};
+use super::sessions::SessionKey;
 
 /// Where a grant holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Grant {
     pub participant: Option<(ProgramId, ParticipantId)>,
     /// The token it came with; `None` without tokens.
     pub token: Option<TokenId>,
+    /// The session it came with, of a browser that showed the token before.
+    pub session: Option<SessionKey>,
 }
 
 /// The grant does not hold for this. Nothing was done.
@@ -92,6 +95,7 @@ impl Grant {
             programs: Scope::All,
             participant: None,
             token: None,
+            session: None,
         }
     }
 

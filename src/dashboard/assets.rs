@@ -5,9 +5,11 @@ use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
+use super::history;
+
 /// A file that is served as it is.
 pub struct Asset {
-    text: &'static str,
+    text: LazyLock<String>,
     media: &'static str,
     extension: &'static str,
     name: LazyLock<String>,
@@ -25,18 +27,25 @@ fn name(text: &str, extension: &str) -> String {
 
 /// The one stylesheet.
 pub static STYLE: Asset = Asset {
-    text: include_str!("style.css"),
+    text: LazyLock::new(|| include_str!("style.css").to_owned()),
     media: "text/css; charset=utf-8",
     extension: "css",
-    name: LazyLock::new(|| name(include_str!("style.css"), "css")),
+    name: LazyLock::new(|| name(&STYLE.text, "css")),
 };
 
-/// The one module: keeps a page up to date.
+/// The one module: keeps a page up to date. A browser hears only events whose types it was told.
 pub static LIVE: Asset = Asset {
-    text: include_str!("live.js"),
+    text: LazyLock::new(|| {
+        let types: Vec<String> = history::types().iter().map(|name| format!("\"{name}\"")).collect();
+        include_str!("live.js").replacen(
+            "const TYPES = [];",
+            &format!("const TYPES = [{}];", types.join(", ")),
+            1,
+        )
+    }),
     media: "text/javascript; charset=utf-8",
     extension: "js",
-    name: LazyLock::new(|| name(include_str!("live.js"), "js")),
+    name: LazyLock::new(|| name(&LIVE.text, "js")),
 };
 
 impl Asset {
@@ -46,8 +55,8 @@ impl Asset {
     }
 
     /// Its content and media type.
-    pub fn content(&self) -> (&'static str, &'static str) {
-        (self.text, self.media)
+    pub fn content(&'static self) -> (&'static str, &'static str) {
+        (&self.text, self.media)
     }
 
     /// The one of this name.

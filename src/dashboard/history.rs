@@ -57,6 +57,14 @@ impl Line {
     }
 }
 
+/// Every type of event of programs, each once.
+pub fn types() -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = mentorlog_events::history::shapes().map(|shape| shape.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// What of the history is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Shown {

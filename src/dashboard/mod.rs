@@ -30,3 +30,5 @@ pub mod history;
 pub mod audit;
 
 pub mod published;
+
+pub mod login;

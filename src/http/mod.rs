@@ -22,6 +22,7 @@ use crate::writer::published::Published;
 pub mod cloud_events;
 pub mod commands;
 pub mod guard;
+mod login;
 pub mod measures;
 pub mod openapi;
 pub mod outsiders;

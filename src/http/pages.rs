@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
@@ -23,13 +23,13 @@ use mentorlog_projections::retention::{self, Basis, By, Subject};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::App;
 use super::guard::{Identity, InProgram};
 use super::measures::{Known, Moment, When, at, axes, written};
 use super::outsiders::{OfWeek, of_week};
 use super::pairing::{SuggestionsPage, suggestions_of};
 use super::problem::{Code, Problem, ProblemCode};
 use super::request::Parameters;
+use super::{App, login};
 use crate::access::grant::{Denied, Grant};
 use crate::access::permission::Permission;
 use crate::dashboard::assets::Asset;
@@ -61,10 +61,11 @@ const SEARCHED: u64 = 20_000;
 const BLOCK: u64 = 1024;
 
 /// What browsers may do with a page: what comes from here, and nothing else.
-const POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-type Shell = Result<Response, Problem>;
+/// A page, or what is wrong with the question.
+pub(super) type Shell = Result<Response, Problem>;
 
 /// What of a program's pages somebody may open who has this.
 fn needs(section: Section) -> Permission {
@@ -111,7 +112,8 @@ fn with_headers(mut response: Response, media: &'static str) -> Response {
         (header::CONTENT_TYPE, media),
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::CACHE_CONTROL, "no-store"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With no referrer at all a browser would not say where a form comes from either.
+        (header::REFERRER_POLICY, "same-origin"),
         (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
@@ -122,24 +124,29 @@ fn with_headers(mut response: Response, media: &'static str) -> Response {
 
 const HTML: &str = "text/html; charset=utf-8";
 
-fn sent(body: Bytes) -> Response {
+pub(super) fn sent(body: Bytes) -> Response {
     with_headers(body.into_response(), HTML)
 }
 
 /// Around every page: a problem becomes a page, too, which says what the API says, with the way back.
 pub(super) async fn dressed(request: Request, next: Next) -> Response {
     let grant = request.extensions().get::<Identity>().cloned().and_then(Result::ok);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let document = problem.document();
-    let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
-    let main = html! {
-        h1 { (text("title")) }
-        p.lead { (text("detail")) }
-        p.quiet { "Code " code { (problem.code()) } ". " a href="/" { "What there is for you" } }
+    let mut page = if problem.status() == StatusCode::UNAUTHORIZED && method == Method::GET {
+        login::asked_to(&uri)
+    } else {
+        let document = problem.document();
+        let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+        let main = html! {
+            h1 { (text("title")) }
+            p.lead { (text("detail")) }
+            p.quiet { "Code " code { (problem.code()) } ". " a href="/" { "What there is for you" } }
+        };
+        let body = frame::plain(&text("title"), grant.as_ref().map(reader).as_ref(), &main).into_string();
+        with_headers((problem.status(), body).into_response(), HTML)
     };
-    let body = frame::plain(&text("title"), grant.as_ref().map(reader).as_ref(), &main).into_string();
-    let mut page = with_headers((problem.status(), body).into_response(), HTML);
     for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
         if let Some(value) = response.headers_mut().remove(&name) {
             page.headers_mut().insert(name, value);
@@ -149,7 +156,7 @@ pub(super) async fn dressed(request: Request, next: Next) -> Response {
     page
 }
 
-fn written_out(markup: Markup) -> Bytes {
+pub(super) fn written_out(markup: Markup) -> Bytes {
     Bytes::from(markup.into_string())
 }
 
@@ -673,7 +680,7 @@ pub(super) async fn history(
     let after = query.number("after", 0, (1 << 53) - 1)?;
     let lives = Lives::take(&mut query)?;
     query.finish()?;
-    let names: Vec<&'static str> = types();
+    let names: Vec<&'static str> = history::types();
     if let Some(name) = &name_of
         && !names.contains(&name.as_str())
     {
@@ -723,14 +730,6 @@ pub(super) async fn history(
         Some(_) => Err(Problem::new(Code::MalformedParameter, "`behind` must be reciprocity or retention")
             .with("parameter", "behind")),
     }
-}
-
-/// Every type of event of programs, each once.
-fn types() -> Vec<&'static str> {
-    let mut names: Vec<&'static str> = mentorlog_events::history::shapes().map(|shape| shape.name).collect();
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 async fn behind_a_figure(

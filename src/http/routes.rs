@@ -1,7 +1,8 @@
 //! Every route of the service, with what it needs: the one table.
 //! Never adds a route that does not say what it needs: a way in is a method, a permission and a handler, or it is not.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,7 +13,7 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
+    App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, login, measures, metrics, observe, openapi,
     outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
@@ -30,6 +31,8 @@ struct Way {
 pub enum Kind {
     /// Programs: answers are data, and problems are problem documents.
     Api,
+    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too.
+    Linked,
     /// People with a browser: answers are pages, and problems are pages, too.
     Page,
 }
@@ -46,8 +49,16 @@ fn delete<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) ->
     Way { method: Method::DELETE, needs, kind: Kind::Api, handler: routing::delete(handler) }
 }
 
+fn linked<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Linked, ..get(needs, handler) }
+}
+
 fn page<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
     Way { kind: Kind::Page, ..get(needs, handler) }
+}
+
+fn form<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Page, ..post(needs, handler) }
 }
 
 type Route = (&'static str, Vec<Way>);
@@ -81,29 +92,31 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/pairs", vec![get(Own, reads::pairs)]),
         ("/v1/programs/{program}/pairs/{id}", vec![get(Own, reads::pair)]),
         ("/v1/programs/{program}/sessions/{id}", vec![get(Own, reads::session)]),
-        ("/v1/programs/{program}/reciprocity", vec![get(Content, measures::reciprocity)]),
-        ("/v1/programs/{program}/retention", vec![get(Content, measures::retention)]),
-        ("/v1/programs/{program}/health", vec![get(Content, measures::health)]),
+        ("/v1/programs/{program}/reciprocity", vec![linked(Content, measures::reciprocity)]),
+        ("/v1/programs/{program}/retention", vec![linked(Content, measures::retention)]),
+        ("/v1/programs/{program}/health", vec![linked(Content, measures::health)]),
         ("/v1/programs/{program}/suggestions", vec![get(Matching, pairing::suggestions)]),
-        ("/v1/programs/{program}/rounds", vec![get(Matching, pairing::rounds)]),
+        ("/v1/programs/{program}/rounds", vec![linked(Matching, pairing::rounds)]),
         ("/v1/programs/{program}/published-figures", vec![get(Figures, outsiders::published_figures)]),
         ("/v1/programs/{program}/reports", vec![get(Figures, reports::list), post(Publish, reports::publish)]),
-        ("/v1/reports/{digest}", vec![get(Figures, reports::report)]),
-        ("/v1/programs/{program}/events", vec![get(Content, reads::events)]),
-        ("/v1/programs/{program}/events/stream", vec![get(Content, stream::stream)]),
+        ("/v1/reports/{digest}", vec![linked(Figures, reports::report)]),
+        ("/v1/programs/{program}/events", vec![linked(Content, reads::events)]),
+        ("/v1/programs/{program}/events/stream", vec![linked(Content, stream::stream)]),
         ("/v1/programs/{program}/read-models", vec![get(Content, reads::read_models)]),
-        ("/v1/programs/{program}/proofs/inclusion", vec![get(Log, proofs::inclusion)]),
+        ("/v1/programs/{program}/proofs/inclusion", vec![linked(Log, proofs::inclusion)]),
         ("/v1/programs/{program}/proofs/consistency", vec![get(Log, proofs::consistency)]),
         ("/v1/programs/{program}/rotate-key", vec![post(RotateKey, proofs::rotate)]),
         ("/v1/registry/proofs/inclusion", vec![get(RegistryLog, proofs::registry_inclusion)]),
         ("/v1/registry/proofs/consistency", vec![get(RegistryLog, proofs::registry_consistency)]),
         ("/v1/registry/rotate-key", vec![post(RotateKey, proofs::rotate_registry)]),
-        ("/v1/keys", vec![get(Keys, proofs::keys)]),
-        ("/log/{program}/checkpoint", vec![get(Log, proofs::checkpoint)]),
+        ("/v1/keys", vec![linked(Keys, proofs::keys)]),
+        ("/log/{program}/checkpoint", vec![linked(Log, proofs::checkpoint)]),
         ("/log/{program}/reports/{digest}", vec![get(Figures, reports::beside_the_log)]),
         ("/log/{program}/tile/{*tile}", vec![get(Log, proofs::tile)]),
         ("/", vec![page(Home, pages::programs)]),
         ("/definitions", vec![page(Open, pages::definitions)]),
+        ("/login", vec![page(Open, login::form), form(Open, login::begin)]),
+        ("/logout", vec![form(Open, login::end)]),
         ("/assets/{name}", vec![page(Open, pages::asset)]),
         ("/p/{program}", vec![page(Entrance, pages::overview)]),
         ("/p/{program}/reciprocity", vec![page(Content, pages::reciprocity)]),
@@ -137,6 +150,15 @@ pub fn declared() -> impl Iterator<Item = Declared> {
     table().into_iter().flat_map(|(path, ways)| {
         ways.into_iter().map(move |Way { method, needs, kind, .. }| Declared { method, path, needs, kind })
     })
+}
+
+/// Whether browsers look at this path, so that a session is taken there for a `GET`.
+pub(super) fn is_for_browsers(path: &str) -> bool {
+    static PATHS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        let looked_at = declared().filter(|way| way.method == Method::GET && way.kind != Kind::Api);
+        looked_at.map(|way| way.path).collect()
+    });
+    PATHS.contains(path)
 }
 
 /// Every route of the service, each behind its guard.

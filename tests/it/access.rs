@@ -193,7 +193,7 @@ const ALL: &[&str] = &["service", "bound", "manager", "auditor", "viewer", "scra
 fn allowed_page(path: &str) -> Option<&'static [&'static str]> {
     Some(match path {
         // Of the first page each sees what is theirs, and a stranger nothing.
-        "/" | "/definitions" | "/assets/{name}" => ALL,
+        "/" | "/definitions" | "/assets/{name}" | "/login" => ALL,
         "/p/{program}" => &["bound", "manager", "auditor", "viewer", "auditor-all"],
         "/p/{program}/participants/{id}" | "/p/{program}/pairs/{id}" => {
             &["bound", "manager", "auditor", "auditor-all"]
@@ -217,6 +217,8 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
     }
     match (method, path) {
         ("GET", "/openapi.json" | "/healthz" | "/readyz") => ALL,
+        // Whoever is not known yet is to become known.
+        ("POST", "/login" | "/logout") => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{token}") => &["admin"],
         ("GET", "/v1/programs") => &["service", "manager", "auditor", "admin", "auditor-all"],
@@ -292,7 +294,7 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         ("POST", "/v1/programs/{program}/rotate-key" | "/v1/registry/rotate-key") => {
             ("", json!({ "key_number": 2 }))
         }
-        ("POST", "/v1/programs/{program}/reports") => ("", json!({})),
+        ("POST", "/v1/programs/{program}/reports" | "/login" | "/logout") => ("", json!({})),
         ("POST", "/v1/programs/{program}/openings") => ("", json!({ "subject": ANN })),
         ("POST", "/v1/people/same") => {
             let somebody = |program: &str, who: &str| json!({ "program": program, "participant": who });
@@ -1006,14 +1008,14 @@ fn without_tokens_only_this_machine_is_served_and_a_web_page_that_rebinds_its_na
 
 // -------------------------------------------------------------------------------------------------- pages
 
-/// Follows every link from the first page on, and returns the pages by path.
-fn walk(hall: &mut Hall, secret: &str) -> BTreeMap<String, String> {
+/// Follows every link from the first page on with this header, and returns the pages by path.
+fn walk(hall: &mut Hall, header: (&str, &str)) -> BTreeMap<String, String> {
     let (mut waiting, mut pages) = (vec!["/".to_owned()], BTreeMap::new());
     while let Some(path) = waiting.pop() {
         if pages.contains_key(&path) {
             continue;
         }
-        let answer = hall.get(secret, &path);
+        let answer = hall.client.send("GET", &path, &[header], b"");
         if answer.status == 303 {
             waiting.push(answer.header("location").unwrap().to_owned());
             continue;
@@ -1050,7 +1052,7 @@ fn pages_lead_each_role_to_what_it_may_see_and_nowhere_else() {
         ("scraper", &scraper),
         ("admin", &admin),
     ] {
-        let pages = walk(&mut hall, secret);
+        let pages = walk(&mut hall, ("authorization", &authorization(secret)));
         let mut sections: Vec<String> = pages
             .keys()
             .filter(|path| {
@@ -1126,4 +1128,167 @@ fn a_viewer_is_shown_what_is_published_and_told_what_else_is_not_theirs() {
     let denied = hall.get(&viewer, "/p/spring/pairs");
     assert_eq!(denied.status, 403);
     assert!(denied.text().contains("forbidden") && denied.text().contains("href=\"/\""));
+}
+
+// ----------------------------------------------------------------------------------------------- sessions
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Shows a token as the form of a browser does.
+fn log_in(hall: &mut Hall, secret: &str, to: &str, more: &[(&str, &str)]) -> Answer {
+    let headers: Vec<(&str, &str)> = [FORM].into_iter().chain(more.iter().copied()).collect();
+    hall.client.send(
+        "POST",
+        "/login",
+        &headers,
+        format!("token={secret}&to={}", to.replace('/', "%2F")).as_bytes(),
+    )
+}
+
+/// The cookie an answer sets, as the browser sends it back.
+fn cookie(answer: &Answer) -> String {
+    let set = answer.header("set-cookie").unwrap_or_else(|| panic!("no cookie: {}", answer.text()));
+    set.split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_browser_shows_its_token_once_and_goes_on_with_a_cookie_that_is_not_the_token() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let asked = hall.client.get("/p/spring/pairs?state=active");
+    assert_eq!(asked.status, 401);
+    assert_eq!(asked.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(
+        asked.text().contains("action=\"/login\"")
+            && asked.text().contains("value=\"/p/spring/pairs?state=active\"")
+    );
+    let wrong = log_in(&mut hall, &Token::random().reveal(), "/p/spring/pairs", &[]);
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (401, None));
+    assert!(wrong.text().contains("not honoured") && wrong.text().contains("value=\"/p/spring/pairs\""));
+    let answer = log_in(&mut hall, &manager, "/p/spring/pairs", &[]);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/p/spring/pairs")),
+        "{}",
+        answer.text()
+    );
+    let set = answer.header("set-cookie").unwrap();
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200"), "{set}");
+    assert!(!set.contains(&manager[37..]) && !set.contains("mtk_"));
+    let session = cookie(&answer);
+    let page = hall.client.send("GET", "/p/spring/pairs", &[("cookie", &session)], b"");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("Log out") && !page.text().contains(&manager[37..]));
+    // Over TLS nobody else can set it, and it is sent nowhere else.
+    let over_tls = log_in(
+        &mut hall,
+        &manager,
+        "/",
+        &[("origin", "https://log.example"), ("x-forwarded-host", "log.example")],
+    );
+    let set = over_tls.header("set-cookie").unwrap();
+    assert!(set.starts_with("__Host-mentorlog=") && set.ends_with("; Secure"), "{set}");
+    // A form of another page, a form that is none, and a place that is elsewhere.
+    let other = log_in(&mut hall, &manager, "/", &[("origin", "https://evil.example")]);
+    assert_eq!((other.status, other.header("set-cookie")), (403, None));
+    assert_eq!(log_in(&mut hall, &manager, "//evil.example", &[]).header("location"), Some("/"));
+    assert_eq!(hall.client.send("POST", "/login", &[JSON], b"{}").status, 415);
+    assert_eq!(hall.client.send("POST", "/login", &[FORM], &vec![b'a'; 5000]).status, 413);
+}
+
+#[test]
+fn a_session_is_for_looking_alone_and_changes_nothing() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let report = hall.report.clone();
+    let sessions: Vec<String> =
+        [&manager, &admin].map(|secret| cookie(&log_in(&mut hall, secret, "/", &[]))).into();
+    let before = hall.sizes();
+    let mut looks = String::new();
+    for way in declared() {
+        let (method, path) = (way.method.to_string(), way.path);
+        let (target, body) = request(&method, path, &report, NEW);
+        if ["/login", "/logout"].contains(&path) {
+            continue;
+        }
+        let headers = |session: &str| -> Vec<(String, String)> {
+            let json = (!body.is_empty()).then(|| (JSON.0.to_owned(), JSON.1.to_owned()));
+            [("cookie".to_owned(), session.to_owned())].into_iter().chain(json).collect()
+        };
+        let mut statuses = Vec::new();
+        for session in &sessions {
+            let headers = headers(session);
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let answer = hall.client.send(&method, &target, &headers, &body);
+            statuses.push(answer.status);
+            let with_other: Vec<(&str, &str)> = headers
+                .iter()
+                .copied()
+                .chain([("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")])
+                .collect();
+            let elsewhere = hall.client.send(&method, &target, &with_other, &body).status;
+            let is_open =
+                ["/openapi.json", "/healthz", "/readyz", "/definitions", "/assets/{name}"].contains(&path);
+            assert!(
+                is_open || elsewhere == 401,
+                "{method} {path} is answered to a page of others: {elsewhere}"
+            );
+            assert!(
+                method == "GET" || answer.status == 401,
+                "{method} {path} takes a session: {}",
+                answer.status
+            );
+        }
+        if statuses.iter().any(|status| *status != 401) {
+            let _ = writeln!(looks, "{method} {path}: manager {}, admin {}", statuses[0], statuses[1]);
+        }
+    }
+    assert_eq!(hall.sizes(), before, "a session has appended something");
+    insta::assert_snapshot!("ways_of_a_session", looks);
+    // All that a manager's pages lead to is there for the session, too.
+    until("the checkpoint", || (hall.get(&manager, "/log/spring/checkpoint").status == 200).then_some(()));
+    let pages = walk(&mut hall, ("cookie", &sessions[0]));
+    assert!(pages.len() > 40, "{}", pages.len());
+}
+
+#[test]
+fn a_session_is_over_with_its_token_its_time_or_its_end() {
+    let (mut hall, admin) = Hall::new();
+    let (manager, other) = (hall.scoped(&admin, "hr", "manager"), hall.scoped(&admin, "hr", "manager"));
+    let page = |hall: &mut Hall, session: &str| {
+        hall.client.send("GET", "/p/spring/pairs", &[("cookie", session)], b"").status
+    };
+    let sessions: Vec<String> = (0..3).map(|_| cookie(&log_in(&mut hall, &manager, "/", &[]))).collect();
+    assert_eq!(sessions.iter().map(|one| page(&mut hall, one)).collect::<Vec<_>>(), [200; 3]);
+    // What is none: made up, the token itself, or the right one with another beside it that came first.
+    for made_up in ["mentorlog=", &format!("mentorlog={manager}"), &format!("mentorlog={}", "A".repeat(43))] {
+        assert_eq!(page(&mut hall, made_up), 401, "{made_up}");
+    }
+    // Logged out, that one alone is over, also for whoever kept the cookie.
+    let out = hall.client.send("POST", "/logout", &[FORM, ("cookie", &sessions[0])], b"");
+    assert_eq!((out.status, out.header("location")), (303, Some("/login")));
+    assert!(out.headers.iter().any(|(name, value)| name == "set-cookie"
+        && value.starts_with("mentorlog=;")
+        && value.contains("Max-Age=0")));
+    let elsewhere = [FORM, ("cookie", sessions[1].as_str()), ("sec-fetch-site", "cross-site")];
+    assert_eq!(hall.client.send("POST", "/logout", &elsewhere, b"").status, 403, "nobody else logs one out");
+    assert_eq!(sessions.iter().map(|one| page(&mut hall, one)).collect::<Vec<_>>(), [401, 200, 200]);
+    // Its time.
+    hall.machine.advance(12 * 3600);
+    assert_eq!(page(&mut hall, &sessions[1]), 401);
+    // Its token.
+    let session = cookie(&log_in(&mut hall, &other, "/", &[]));
+    assert_eq!(page(&mut hall, &session), 200);
+    let path = format!("/v1/tokens/{}", id_of(&other));
+    assert_eq!(hall.ask(&admin, "DELETE", &path, b"").status, 200);
+    assert_eq!(page(&mut hall, &session), 401);
+    assert_eq!(log_in(&mut hall, &other, "/", &[]).status, 401, "and it begins none");
+    // No token is overlooked because there is a session.
+    let session = cookie(&log_in(&mut hall, &manager, "/", &[]));
+    let both = [("cookie", session.as_str()), ("authorization", "Bearer mtk_x")];
+    assert_eq!(hall.client.send("GET", "/p/spring/pairs", &both, b"").status, 401);
+    // Nothing of it was written down.
+    let mut hall = hall.restarted();
+    assert_eq!(page(&mut hall, &session), 401);
 }

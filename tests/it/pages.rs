@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::harness::{Answer, until};
 use crate::http::Town;
 
-const POLICY: &str =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What a page may weigh.
 const WEIGHT: usize = 300_000;
