@@ -2,9 +2,10 @@
 //! Never says more than is proven.
 
 use maud::{Markup, html};
+use mentorlog_events::time::Timestamp;
 
 use super::frame::{self, Here, cell, empty, table};
-use super::numbers::{count, of};
+use super::numbers::{count, instant, of};
 
 /// A published checkpoint as text.
 pub struct Checkpoint {
@@ -23,9 +24,9 @@ pub struct Key {
     /// As verifiers take it.
     pub vkey: String,
     /// From when.
-    pub since: String,
+    pub since: Timestamp,
     /// Until when; `None` while it signs.
-    pub until: Option<String>,
+    pub until: Option<Timestamp>,
 }
 
 /// Who cosigns the registry.
@@ -50,6 +51,8 @@ pub struct Audit {
     pub registry_key: Option<String>,
     /// Entries of the registry.
     pub registry_size: u64,
+    /// Whether the reader may have the registry, so that their bundle holds it.
+    pub with_registry: bool,
     /// Who cosigns the registry.
     pub witnesses: Vec<Witness>,
     /// Why nothing more is published, if so.
@@ -69,8 +72,8 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
             vec![
                 cell(key.number.to_string()),
                 html! { code.hash { (key.vkey) } },
-                cell(&key.since),
-                cell(key.until.as_deref().unwrap_or("signs now")),
+                instant(key.since),
+                key.until.map_or_else(|| cell("signs now"), instant),
             ]
         })
         .collect();
@@ -119,8 +122,14 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
             h2 #h-verify { "How to verify" }
             p { "With this program's own tool, against the running server. It hashes every entry again:" }
             pre tabindex="0" { "mentorlog verify $SERVER --program " (slug) " \\\n  --vkey '" (vkey) "'" }
-            p { "As a bundle that needs no server, with instructions for verifiers others wrote in Go and Python:" }
-            pre tabindex="0" { "mentorlog export --program " (slug) " --server $SERVER --out " (slug) "-bundle\nmentorlog verify " (slug) "-bundle --vkey '" (vkey) "' --pin " (slug) ".checkpoint" }
+            @if audit.checkpoint.is_some() {
+                p { a.button href=(format!("/v1/programs/{slug}/bundle")) download="" { "Download the bundle" } }
+                p { "A tar archive that needs no server: every entry up to the checkpoint, the reports, and instructions, also for verifiers others wrote in Go and Python. "
+                    @if audit.with_registry { "The registry is in it." }
+                    @else { "The registry, which vouches for the key and says how long the ledger was, is not in it: this token may not read it." } }
+            }
+            p { "The same with the command line:" }
+            pre tabindex="0" { "mentorlog export --program " (slug) " --server $SERVER --out " (slug) "-bundle\nmentorlog verify " (slug) "-bundle --pin " (slug) ".checkpoint \\\n  --vkey '" (vkey) "'" }
             p { "Or fetch it as a static log in the C2SP tlog-tiles layout: " code { "/log/" (slug) "/checkpoint" } ", "
                 code { "/log/" (slug) "/tile/entries/000" } ", " code { "/log/" (slug) "/tile/0/000" } "." }
             ul {

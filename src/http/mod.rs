@@ -19,6 +19,7 @@ use crate::metrics::{Answered, Metrics, Outcome};
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+pub mod bundle;
 pub mod cloud_events;
 pub mod commands;
 pub mod guard;

@@ -1226,6 +1226,15 @@ fn proofs(paths: &mut Paths, schemas: &mut Schemas) {
         )
         .answers(200, TEXT, text(), "The note, to the byte."),
     );
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/bundle",
+            "bundle",
+            "proofs",
+            "The log up to its checkpoint with instructions, and the registry for whoever may read it, as a tar archive.",
+        )
+        .answers(200, "application/x-tar", json!({ "type": "string", "format": "binary" }), "The archive."),
+    );
     for (path, id, summary) in [
         ("/log/{program}/tile/{level}/{index}", "tile", "A tile of hashes."),
         ("/log/{program}/tile/entries/{index}", "entry-bundle", "A bundle of entries."),

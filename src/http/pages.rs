@@ -36,6 +36,7 @@ use crate::dashboard::assets::Asset;
 use crate::dashboard::audit::{self, Audit, Checkpoint, Key, Witness};
 use crate::dashboard::frame::{self, Asked, Here, Reader, Section};
 use crate::dashboard::history::{self, History, Line, Shown};
+use crate::dashboard::numbers::of;
 use crate::dashboard::overview::{self, Overview};
 use crate::dashboard::programs::{self, Card};
 use crate::dashboard::published::{self, Published as Publication};
@@ -880,10 +881,10 @@ pub(super) async fn audit(
     };
     let here =
         here(&program, &view, reader(&grant), Known { as_of: today, size, root }, &when, Section::Audit);
-    Ok(sent(written_out(audit::page(&here, &gathered(&app, &program, &view)))))
+    Ok(sent(written_out(audit::page(&here, &gathered(&app, &grant, &program, &view)))))
 }
 
-fn gathered(app: &App, program: &Program, view: &ProgramView) -> Audit {
+fn gathered(app: &App, grant: &Grant, program: &Program, view: &ProgramView) -> Audit {
     let published = &app.published;
     let checkpoint = program.auditable.signed().map(|signed| Checkpoint {
         size: signed.checkpoint.size,
@@ -896,8 +897,8 @@ fn gathered(app: &App, program: &Program, view: &ProgramView) -> Audit {
             let keys = of.keys.iter().enumerate().map(|(n, key)| Key {
                 number: key.number,
                 vkey: key.vkey.to_string(),
-                since: key.since.to_string(),
-                until: of.until(n).map(|until| until.to_string()),
+                since: key.since,
+                until: of.until(n),
             });
             keys.collect()
         });
@@ -915,6 +916,7 @@ fn gathered(app: &App, program: &Program, view: &ProgramView) -> Audit {
         keys,
         registry_key,
         registry_size: published.registry().size,
+        with_registry: grant.may(Permission::RegistryLog).is_ok(),
         witnesses: witnesses.collect(),
         refused: program.auditable.refused().map(str::to_owned),
         reports: reports_of(app, view),
@@ -962,8 +964,13 @@ pub(super) async fn published(
 
 fn reports_of(app: &App, view: &ProgramView) -> Vec<(String, String)> {
     let reports = app.published.reports.recorded().of(&view.origin).into_iter();
-    let named = reports.map(|(_, size, digest, at)| {
-        (digest.to_string(), format!("on the first {size} entries, published {at}"))
-    });
+    let named = reports.map(|(_, size, digest, at)| (digest.to_string(), named_report(size, at)));
     named.collect()
+}
+
+/// What a report is of, in words: its entries, and the minute in which it was published.
+fn named_report(size: u64, at: Timestamp) -> String {
+    let text = at.to_string();
+    let minute = text.get(..16).unwrap_or(&text).replace('T', " ");
+    format!("On the first {}, published {minute} UTC", of(size, "entry", "entries"))
 }

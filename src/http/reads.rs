@@ -616,23 +616,23 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Streams that may be under way at once: each holds a thread.
-static STREAMS: Semaphore = Semaphore::const_new(32);
+pub(super) static STREAMS: Semaphore = Semaphore::const_new(32);
 
 /// How long a stream waits for its reader to take the next block.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A turn among the streams.
-fn stream_turn(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+pub(super) fn stream_turn(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
     streams
         .try_acquire()
         .map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again in a moment"))
 }
 
-type Block = Result<Bytes, std::io::Error>;
+pub(super) type Block = Result<Bytes, std::io::Error>;
 
 /// Sends block after block, as fast as the reader takes them, on a blocking thread. Ends when there are no more,
 /// after an error, or when the reader stalls.
-fn send_blocks(
+pub(super) fn send_blocks(
     turn: SemaphorePermit<'static>,
     mut next: impl FnMut() -> Option<Block> + Send + 'static,
 ) -> tokio::sync::mpsc::Receiver<Block> {
@@ -732,7 +732,7 @@ pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProg
 }
 
 /// An answer whose body comes from a blocking thread.
-fn streamed(
+pub(super) fn streamed(
     receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
     media: &'static str,
     size: u64,

@@ -13,8 +13,8 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, login, measures, metrics, observe, openapi,
-    outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, bundle, commands, guard, healthz, login, measures, metrics, observe,
+    openapi, outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -105,6 +105,7 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/read-models", vec![get(Content, reads::read_models)]),
         ("/v1/programs/{program}/proofs/inclusion", vec![linked(Log, proofs::inclusion)]),
         ("/v1/programs/{program}/proofs/consistency", vec![get(Log, proofs::consistency)]),
+        ("/v1/programs/{program}/bundle", vec![linked(Log, bundle::bundle)]),
         ("/v1/programs/{program}/rotate-key", vec![post(RotateKey, proofs::rotate)]),
         ("/v1/registry/proofs/inclusion", vec![get(RegistryLog, proofs::registry_inclusion)]),
         ("/v1/registry/proofs/consistency", vec![get(RegistryLog, proofs::registry_consistency)]),

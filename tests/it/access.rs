@@ -246,6 +246,7 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/programs/{program}/read-models"
             | "/v1/programs/{program}/proofs/inclusion"
             | "/v1/programs/{program}/proofs/consistency"
+            | "/v1/programs/{program}/bundle"
             | "/log/{program}/checkpoint"
             | "/log/{program}/tile/{*tile}",
         ) => &["manager", "auditor", "auditor-all"],
@@ -1291,4 +1292,31 @@ fn a_session_is_over_with_its_token_its_time_or_its_end() {
     // Nothing of it was written down.
     let mut hall = hall.restarted();
     assert_eq!(page(&mut hall, &session), 401);
+}
+
+#[test]
+fn the_registry_is_in_the_bundle_of_those_who_may_read_it() {
+    let (mut hall, admin) = Hall::new();
+    let (scoped, all) = (
+        hall.scoped(&admin, "kpmg", "auditor"),
+        hall.issue(&admin, &json!({ "principal": "kpmg", "role": "auditor" })),
+    );
+    until("the checkpoints", || {
+        let mut is_there = |name| hall.get(&all, &format!("/log/{name}/checkpoint")).status == 200;
+        (is_there("registry") && is_there("spring")).then_some(())
+    });
+    for (secret, has_registry) in [(&scoped, false), (&all, true)] {
+        let bundle = hall.get(secret, "/v1/programs/spring/bundle");
+        assert_eq!(bundle.status, 200);
+        let has = |name: &str| bundle.body.windows(name.len()).any(|window| window == name.as_bytes());
+        assert!(
+            has("spring-bundle/checkpoint") && has("spring-bundle/tile/entries/000.p/") && has("VERIFY.md")
+        );
+        assert!(has(&format!("spring-bundle/reports/{}", hall.report)));
+        assert_eq!(has("spring-bundle/registry/"), has_registry);
+        // Who else has a program here is the registry's to tell.
+        assert_eq!(has("autumn"), has_registry);
+        let page = hall.get(secret, "/p/spring/audit");
+        assert_eq!(page.text().contains("The registry is in it."), has_registry);
+    }
 }
