@@ -11,6 +11,7 @@ pub mod people;
 pub mod writer;
 
 pub mod access;
+pub mod dashboard;
 pub mod http;
 pub mod metrics;
 

@@ -19,9 +19,13 @@ pub mod reciprocity;
 
 pub mod reciprocation;
 
+pub mod mutuality;
+
 pub mod retention;
 
 pub mod health;
+
+pub mod listings;
 
 pub mod outsiders;
 pub mod suggestions;

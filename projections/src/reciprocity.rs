@@ -386,6 +386,33 @@ impl ReadModels {
         self.figures(asked, picked.lessons.totals(), skills, |row, _| picked.held[row as usize])
     }
 
+    /// Minutes each way, and sessions, of every two people: what the figures add up.
+    pub(crate) fn minutes_of_two(&self, asked: Asked) -> Vec<([u64; 2], u64)> {
+        let everything = asked.from.is_none()
+            && asked.evidence == Grades::ALL
+            && self.latest_day.is_none_or(|latest| latest <= asked.until());
+        let picked = (!everything).then(|| self.picked(asked));
+        let mut of_two = vec![([0; 2], 0); self.pairs.len() as usize];
+        for (row, &first) in (0..).zip(self.first_of_two.iter()) {
+            let pair = &self.pairs[row];
+            if !pair.counts() {
+                continue;
+            }
+            let (mut minutes, sessions) = match &picked {
+                Some(picked) => (picked.held[row as usize].minutes, picked.held[row as usize].sessions),
+                None => (pair.minutes, u64::from(pair.sessions.live)),
+            };
+            if pair.people != self.pairs[first].people {
+                minutes.reverse();
+            }
+            let sum: &mut ([u64; 2], u64) = &mut of_two[first as usize];
+            sum.0[0] += minutes[0];
+            sum.0[1] += minutes[1];
+            sum.1 += sessions;
+        }
+        of_two
+    }
+
     fn picked(&self, asked: Asked) -> Picked {
         let mut held = vec![Held::default(); self.pairs.len() as usize];
         // Never more parts than of everything: room for all of them at once is cheaper than growing.

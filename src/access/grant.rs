@@ -9,6 +9,7 @@ use mentorlog_events::event::Role;
 use mentorlog_events::id::{ParticipantId, ProgramId, TokenId};
 
 use super::permission::{Permission, Who};
+use super::sessions::SessionKey;
 
 /// Where a grant holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub struct Grant {
     pub token: Option<TokenId>,
     /// Whether this very process asks: no token that is issued meanwhile shuts it out.
     pub is_operator: bool,
+    /// The session it came with, of a browser that showed the token before.
+    pub session: Option<SessionKey>,
 }
 
 /// The grant does not hold for this. Nothing was done.
@@ -95,6 +98,7 @@ impl Grant {
             participant: None,
             token: None,
             is_operator: false,
+            session: None,
         }
     }
 

@@ -4,4 +4,5 @@
 pub mod grant;
 pub mod kept;
 pub mod permission;
+pub mod sessions;
 pub mod token;

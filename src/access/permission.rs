@@ -83,6 +83,10 @@ permissions! {
     Metrics: Scraper Admin;
     /// The list of programs; everyone sees those of their scope.
     Programs: Service Manager Auditor Admin;
+    /// The first page, which shows each what is there for them: names of the programs of their scope at most.
+    Home: Service Participant Manager Auditor Viewer Scraper Admin;
+    /// The way into a program's pages, which leads each to what they may see of it.
+    Entrance: Participant Manager Auditor Viewer;
     /// To open a program.
     OpenProgram: Admin;
     /// What commands there are.

@@ -11,7 +11,6 @@ use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{B64, LedgerId, ProgramId, Slug};
 use mentorlog_events::record::{Hash, Record};
-use serde::Serialize;
 
 use super::Failure;
 use super::place::Place;
@@ -19,6 +18,7 @@ use super::progress::Progress;
 use super::source::{ProgramName, Stored, damaged};
 use super::verify::told::Told;
 use super::verify::{PUBLISHED_WITHIN, REPORTS};
+use crate::http::bundle::{KeyLine, KeysFile, RECOMPUTE_PY, instructions};
 use crate::keys::Keys;
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
@@ -30,12 +30,6 @@ use crate::ledger::{Log, ReadError};
 
 /// Entries read at a time.
 const BLOCK: usize = 1024;
-
-/// How to check a bundle, with the names of what is particular to one in braces.
-const VERIFY_MD: &str = include_str!("bundle/VERIFY.md");
-
-/// An auditor's own implementation of the headline measures.
-const RECOMPUTE_PY: &str = include_str!("bundle/recompute.py");
 
 /// A log about to be written into a bundle: as signed as it ever was.
 struct Source<'a> {
@@ -255,12 +249,15 @@ fn write(
     write_log(registry, &draft.path().join("registry"), &progress)?;
     write_log(program, draft.path(), &progress)?;
     progress.finish();
-    let keys = KeysFile::of(told, registry, program);
+    let keys = keys(told, registry, program);
     let id = ProgramId(program.ledger.0);
     let slug = told.slug(id).map_or("?", Slug::as_str);
     for (name, content) in [
-        ("keys.json", serde_json::to_vec_pretty(&keys).expect("keys are plain data")),
-        ("VERIFY.md", instructions(slug, &keys, registry, program).into_bytes()),
+        ("keys.json", keys.bytes()),
+        (
+            "VERIFY.md",
+            instructions(slug, &keys, Some(&registry.checkpoint), &program.checkpoint).into_bytes(),
+        ),
         ("recompute.py", RECOMPUTE_PY.as_bytes().to_vec()),
     ] {
         let mut file = fs::File::create(draft.path().join(name)).map_err(unwritten)?;
@@ -310,71 +307,22 @@ fn write_log(source: &Source<'_>, dir: &Path, progress: &Progress) -> Result<(),
     fs::write(dir.join("checkpoint"), &source.note).map_err(unwritten)
 }
 
-/// The keys a bundle's registry names, for reading. They prove nothing: whoever made the bundle wrote them.
-#[derive(Serialize)]
-struct KeysFile {
-    note: &'static str,
-    keys: Vec<KeyLine>,
-}
-
-#[derive(Clone, Serialize)]
-struct KeyLine {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    program: Option<ProgramId>,
-    origin: String,
-    number: u32,
-    vkey: String,
-    /// The registry's entry that names it.
-    registry_seq: u64,
-    /// Signed by the key before it, when it took that one's place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotation_signature: Option<B64<64>>,
-}
-
-impl KeysFile {
-    fn of(told: &Told, registry: &Source<'_>, program: &Source<'_>) -> Self {
-        let lines = |source: &Source<'_>| {
-            let origin = source.checkpoint.origin.to_string();
-            let program = (source.ledger != LedgerId::REGISTRY).then_some(ProgramId(source.ledger.0));
-            let lines = told.keys(&origin).iter().map(|key| KeyLine {
-                program,
-                origin: origin.clone(),
-                number: key.number,
-                vkey: key.public.to_string(),
-                registry_seq: key.seq,
-                rotation_signature: key.signature.map(B64),
-            });
-            lines.collect::<Vec<_>>()
-        };
-        let note = "for reading only: believe a key because you got it from somebody else";
-        Self { note, keys: [lines(registry), lines(program)].concat() }
-    }
-
-    /// The key that signs now.
-    fn vkey(&self, origin: &str) -> &str {
-        let key = self.keys.iter().rev().find(|key| key.origin == origin);
-        key.map_or("?", |key| key.vkey.as_str())
-    }
-}
-
-fn instructions(slug: &str, keys: &KeysFile, registry: &Source<'_>, program: &Source<'_>) -> String {
-    let (origin, registry_origin) = (program.checkpoint.origin.as_str(), registry.checkpoint.origin.as_str());
-    let mut text = VERIFY_MD.to_owned();
-    for (name, value) in [
-        ("{slug}", slug),
-        ("{origin}", origin),
-        ("{vkey}", keys.vkey(origin)),
-        ("{size}", &program.checkpoint.size.to_string()),
-        ("{root}", &B64(program.checkpoint.root).to_string()),
-        ("{registry_origin}", registry_origin),
-        ("{registry_vkey}", keys.vkey(registry_origin)),
-        ("{registry_size}", &registry.checkpoint.size.to_string()),
-        ("{registry_root}", &B64(registry.checkpoint.root).to_string()),
-        ("{version}", env!("CARGO_PKG_VERSION")),
-    ] {
-        text = text.replace(name, value);
-    }
-    text
+/// The keys of both logs, as the registry names them.
+fn keys(told: &Told, registry: &Source<'_>, program: &Source<'_>) -> KeysFile {
+    let lines = |source: &Source<'_>| {
+        let origin = source.checkpoint.origin.to_string();
+        let program = (source.ledger != LedgerId::REGISTRY).then_some(ProgramId(source.ledger.0));
+        let lines = told.keys(&origin).iter().map(|key| KeyLine {
+            program,
+            origin: origin.clone(),
+            number: key.number,
+            vkey: key.public.to_string(),
+            registry_seq: Some(key.seq),
+            rotation_signature: key.signature.map(B64),
+        });
+        lines.collect::<Vec<_>>()
+    };
+    KeysFile::new([lines(registry), lines(program)].concat())
 }
 
 /// The program a bundle's log is of, by its entry 0.

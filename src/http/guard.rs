@@ -13,10 +13,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
@@ -26,9 +26,11 @@ use mentorlog_events::id::TokenId;
 
 use super::App;
 use super::problem::{Code, Problem};
+use super::{login, routes};
 use crate::access::grant::{Denied, Grant, Scope};
-use crate::access::kept::KeptTokens;
+use crate::access::kept::{Holder, KeptTokens};
 use crate::access::permission::Permission;
+use crate::access::sessions::Sessions;
 use crate::access::token::{SecretHash, Token};
 use crate::writer::By;
 use crate::writer::auditable::Auditable;
@@ -51,25 +53,31 @@ enum Door {
 pub struct Access {
     /// The tokens that are kept.
     pub kept: Arc<KeptTokens>,
+    /// The browsers that are logged in.
+    pub sessions: Sessions,
     door: Door,
 }
 
 impl Access {
     /// For a listener on a loopback address: until the first token is issued, whoever reaches it may do everything.
     pub fn loopback(kept: KeptTokens) -> Self {
-        Self { kept: Arc::new(kept), door: Door::Loopback }
+        Self::with(kept, Door::Loopback)
     }
 
     /// For a listener that others reach: everybody needs a token.
     pub fn guarded(kept: KeptTokens) -> Self {
-        Self { kept: Arc::new(kept), door: Door::Guarded }
+        Self::with(kept, Door::Guarded)
     }
 
     /// For a listener that only this process may use: everybody else on this machine is a stranger there, also
     /// while no token was ever issued. Its token may do everything.
     pub fn own(kept: KeptTokens) -> (Self, Token) {
         let token = Token::random();
-        (Self { kept: Arc::new(kept), door: Door::Own(token.id, token.hash()) }, token)
+        (Self::with(kept, Door::Own(token.id, token.hash())), token)
+    }
+
+    fn with(kept: KeptTokens, door: Door) -> Self {
+        Self { kept: Arc::new(kept), sessions: Sessions::default(), door }
     }
 }
 
@@ -124,16 +132,30 @@ pub type Identity = Result<Grant, Stranger>;
 
 /// Finds out who asks and leaves it with the request.
 pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let identity = identity(&app, &request);
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let looks = [Method::GET, Method::HEAD].contains(request.method())
+        && path.is_some_and(routes::is_for_browsers)
+        && !login::is_of_others(request.headers());
+    let identity = identity(&app, &request, looks);
     request.extensions_mut().insert(identity);
     next.run(request).await
 }
 
-fn identity(app: &App, request: &Request) -> Identity {
+/// Who asks; `looks`: where browsers look, so that a session is as good as the token it was begun with.
+fn identity(app: &App, request: &Request, looks: bool) -> Identity {
     let Some(token) = bearer(request.headers())? else {
         let is_local = matches!(app.access.door, Door::Loopback) && !app.published.tokens().were_issued();
-        return if is_local { local(request) } else { Err(Stranger::Unauthorized) };
+        return match looks {
+            _ if is_local => local(request),
+            true => by_session(app, request.headers()),
+            false => Err(Stranger::Unauthorized),
+        };
     };
+    honoured(app, &token)
+}
+
+/// Whoever shows this token.
+pub(super) fn honoured(app: &App, token: &Token) -> Identity {
     if let Door::Own(own, hash) = &app.access.door {
         return if *own == token.id && hash.is(&token.hash()) {
             Ok(Grant::operator())
@@ -142,9 +164,25 @@ fn identity(app: &App, request: &Request) -> Identity {
         };
     }
     // Both are asked in any case: how long it takes says nothing of why.
-    let holder = app.access.kept.holder(&token);
+    worth(app, token.id, app.access.kept.holder(token))
+}
+
+/// Whoever is logged in with this browser: what their token is worth now.
+fn by_session(app: &App, headers: &HeaderMap) -> Identity {
     let now = app.published.clock.to_expire();
-    let issued = app.published.tokens().issued(token.id).cloned().filter(|issued| issued.is_honoured(now));
+    let open = login::sessions(headers).find_map(|session| {
+        let key = session.key();
+        app.access.sessions.token(key, now).map(|token| (key, token))
+    });
+    let (key, token) = open.ok_or(Stranger::Unauthorized)?;
+    let grant = worth(app, token, app.access.kept.kept(token))?;
+    Ok(Grant { session: Some(key), ..grant })
+}
+
+/// What a token is worth to whoever holds it.
+fn worth(app: &App, token: TokenId, holder: Option<Holder>) -> Identity {
+    let now = app.published.clock.to_expire();
+    let issued = app.published.tokens().issued(token).cloned().filter(|issued| issued.is_honoured(now));
     let (holder, issued) = holder.zip(issued).ok_or(Stranger::Unauthorized)?;
     if let Some((program, _)) = holder.participant {
         // The registry's word and the file's must fit: else the token is worth nothing rather than too much.
@@ -162,8 +200,9 @@ fn identity(app: &App, request: &Request) -> Identity {
         role: Some(issued.role),
         programs: Scope::of(&issued.programs),
         participant: holder.participant,
-        token: Some(token.id),
+        token: Some(token),
         is_operator: false,
+        session: None,
     })
 }
 
@@ -177,9 +216,12 @@ pub(super) const fn by(grant: &Grant) -> By {
 }
 
 /// Whether a grant that was given would be given now: nobody has issued the first token meanwhile, and its own is
-/// neither revoked nor over.
+/// neither revoked nor over, nor is the session it came with.
 pub(super) fn is_still_honoured(app: &App, grant: &Grant) -> bool {
     let now = app.published.clock.to_expire();
+    if grant.session.is_some_and(|key| app.access.sessions.token(key, now).is_none()) {
+        return false;
+    }
     let tokens = app.published.tokens();
     match by(grant) {
         By::Operator => true,
@@ -227,7 +269,8 @@ fn local(request: &Request) -> Identity {
     // A page of another site that has this machine's browser ask here (Fetch Metadata). A link may lead here.
     let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     let follows_link = request.method().is_safe() && said("sec-fetch-mode") == Some(b"navigate");
-    let is_foreign = !matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none")) && !follows_link;
+    let is_foreign =
+        !matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none")) && !follows_link;
     if is_foreign || headers.keys().any(|name| is_of_proxies(name.as_str())) {
         return Err(Stranger::Forwarded);
     }

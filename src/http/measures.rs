@@ -189,9 +189,18 @@ impl Measures {
 
 /// `known_at`: a size of the ledger, or an instant.
 #[derive(Debug, Clone, Copy)]
-enum KnownAt {
+pub(super) enum KnownAt {
     Size(u64),
     Instant(Timestamp),
+}
+
+impl fmt::Display for KnownAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Size(size) => write!(f, "{size}"),
+            Self::Instant(instant) => write!(f, "{instant}"),
+        }
+    }
 }
 
 impl FromStr for KnownAt {
@@ -206,18 +215,19 @@ impl FromStr for KnownAt {
 }
 
 /// The parameters of both axes of time.
-struct When {
-    as_of: Option<Day>,
-    known_at: Option<KnownAt>,
-    min_size: Option<u64>,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct When {
+    pub(super) as_of: Option<Day>,
+    pub(super) known_at: Option<KnownAt>,
+    pub(super) min_size: Option<u64>,
 }
 
 /// A moment on both axes.
 #[derive(Clone, Copy)]
-struct Moment {
-    as_of: Day,
+pub(super) struct Moment {
+    pub(super) as_of: Day,
     /// `None` is the present.
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -248,9 +258,15 @@ fn wrong(parameter: &str, what: impl fmt::Display) -> Problem {
 
 fn when(uri: &Uri) -> Result<(Parameters, When), Problem> {
     let (mut query, min_size) = parameters(uri)?;
+    let When { as_of, known_at, .. } = axes(&mut query)?;
+    Ok((query, When { as_of, known_at, min_size }))
+}
+
+/// Takes both axes of time.
+pub(super) fn axes(query: &mut Parameters) -> Result<When, Problem> {
     let as_of = query.take("as_of", "a civil day, e.g. 2026-11-21")?;
     let known_at = query.take("known_at", KNOWN_AT)?;
-    Ok((query, When { as_of, known_at, min_size }))
+    Ok(When { as_of, known_at, min_size: None })
 }
 
 /// Which of the positions behind a figure are asked for.
@@ -380,6 +396,17 @@ pub async fn health(State(app): State<Arc<App>>, InProgram(program): InProgram, 
     .await
 }
 
+/// What a figure rests on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    /// What had happened by the close of this day.
+    pub(super) as_of: Day,
+    /// What the ledger said at this size.
+    pub(super) size: u64,
+    /// The root it had then.
+    pub(super) root: Hash,
+}
+
 /// Computes an answer when it is its turn, or gives the one computed before.
 async fn answer<T: Serialize>(
     app: &Arc<App>,
@@ -388,12 +415,30 @@ async fn answer<T: Serialize>(
     asked: String,
     measure: impl FnOnce(&ReadModels, Day) -> Result<T, Problem> + Send + 'static,
 ) -> Answer {
+    let id = program.id;
+    let write = move |models: &ReadModels, known: Known| {
+        let measured = measure(models, known.as_of)?;
+        let body = Body { program: id, known_at: Head { size: known.size, root: B64(known.root) }, measured };
+        Ok(Bytes::from(serde_json::to_vec(&body).expect("a view is plain data")))
+    };
+    Ok(json_bytes(written(app, program, when, asked, write).await?))
+}
+
+/// Writes what was measured when it is its turn, or gives what was written before. `asked` names everything but the
+/// program and the moment that the bytes depend on.
+pub(super) async fn written(
+    app: &Arc<App>,
+    program: Arc<Program>,
+    when: When,
+    asked: String,
+    write: impl FnOnce(&ReadModels, Known) -> Result<Bytes, Problem> + Send + 'static,
+) -> Result<Bytes, Problem> {
     at_least(app, &program, when.min_size).await?;
     if when.known_at.is_none() {
         // Needs no log: what everybody asks is answered at once while nothing has changed.
         let Moment { as_of, .. } = moment(app, &program, &when)?;
         if let Some(body) = app.measures.answered(&AnswerKey::new(&program, program.size(), as_of, &asked)) {
-            return Ok(json_bytes(body));
+            return Ok(body);
         }
     }
     let turn = app.measures.turn().await?;
@@ -403,15 +448,18 @@ async fn answer<T: Serialize>(
         let desk = app.clone();
         desk.measures.desk.run(move || {
             let moment = moment(&app, &program, &when)?;
-            compute(&app, &program, moment, &asked, measure)
+            compute(&app, &program, moment, &asked, write)
         })
     });
     let failed = || Problem::new(Code::Internal, "computing the figures failed");
-    let body = computed.await.ok().flatten().ok_or_else(failed)??;
-    Ok(json_bytes(body))
+    computed.await.ok().flatten().ok_or_else(failed)?
 }
 
 /// Finds out what moment is meant. Reads the log, so blocks, if `known_at` says one.
+pub(super) fn at(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> {
+    moment(app, program, when)
+}
+
 fn moment(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> {
     let now = app.published.clock.now();
     let day = |instant: Timestamp| {
@@ -478,17 +526,15 @@ fn size_at(
     Ok(known)
 }
 
-fn compute<T: Serialize>(
+fn compute(
     app: &App,
     program: &Program,
     Moment { as_of, size }: Moment,
     asked: &str,
-    measure: impl FnOnce(&ReadModels, Day) -> Result<T, Problem>,
+    write: impl FnOnce(&ReadModels, Known) -> Result<Bytes, Problem>,
 ) -> Result<Bytes, Problem> {
     let key = |size| AnswerKey::new(program, size, as_of, asked);
-    let write = |size: u64, root: Hash, measured: T| {
-        let body = Body { program: program.id, known_at: Head { size, root: B64(root) }, measured };
-        let body = Bytes::from(serde_json::to_vec(&body).expect("a view is plain data"));
+    let kept = |size: u64, body: Bytes| {
         app.measures.keep(key(size), &body);
         body
     };
@@ -497,8 +543,7 @@ fn compute<T: Serialize>(
             return Ok(body);
         }
         let View { models, size, root } = program.moment();
-        let measured = measure(&models, as_of)?;
-        return Ok(write(size, root, measured));
+        return Ok(kept(size, write(&models, Known { as_of, size, root })?));
     };
     if let Some(body) = app.measures.answered(&key(size)) {
         return Ok(body);
@@ -508,7 +553,7 @@ fn compute<T: Serialize>(
         .map_err(|error| Problem::new(Code::Unreadable, error))?
         .ok_or_else(|| Problem::new(Code::Internal, "the ledger is shorter than it was"))?;
     let models = app.measures.past(&app.published, program.id, size)?;
-    Ok(write(size, root, measure(&models, as_of)?))
+    Ok(kept(size, write(&models, Known { as_of, size, root })?))
 }
 
 #[cfg(test)]

@@ -18,15 +18,18 @@ use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+pub mod bundle;
 pub mod catalogue;
 pub mod cloud_events;
 pub mod commands;
 pub mod docs;
 pub mod edge;
 pub mod guard;
+mod login;
 pub mod measures;
 pub mod openapi;
 pub mod outsiders;
+mod pages;
 pub mod pairing;
 pub mod personal;
 pub mod problem;

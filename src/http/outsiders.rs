@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::response::Response;
 use mentorlog_events::id::{B64, ProgramId};
+use mentorlog_events::record::Hash;
 use mentorlog_events::time::Day;
 use mentorlog_projections::outsiders::{Week, WeekClose};
 use serde::Serialize;
@@ -49,7 +50,17 @@ pub async fn published_figures(
     computed.await.map_err(|_| Problem::new(Code::Internal, "computing the figures failed"))?
 }
 
-fn answer(app: &App, program: &Program, week: Option<Week>) -> Result<Response, Problem> {
+/// What is published of a week.
+pub(super) struct OfWeek {
+    /// The figures, and the root of the ledger they are of; `None` while no week is over.
+    pub(super) close: Option<(Arc<WeekClose>, Hash)>,
+    /// The last week that is over.
+    pub(super) last: Week,
+}
+
+/// Finds what is published of a week; of the last one that is over, if none is named. A pass over the program the
+/// first time, and reads the log: blocks.
+pub(super) fn of_week(app: &App, program: &Program, week: Option<Week>) -> Result<OfWeek, Problem> {
     let now = app.published.clock.now();
     let last = program.closed_week(now);
     let last = last.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
@@ -67,16 +78,21 @@ fn answer(app: &App, program: &Program, week: Option<Week>) -> Result<Response, 
     if let (Some(week), None) = (week, &close) {
         return Err(wrong(&format_args!("{week} was before the program was opened")));
     }
-    let published = match &close {
+    let close = match close {
         None => None,
         Some(close) => {
             let root = program.root_at(&*app.published.log, close.size);
             let root = root.map_err(|error| Problem::new(Code::Unreadable, error))?;
             let missing = || Problem::new(Code::Internal, "the ledger is shorter than it was");
-            Some(Figures { close, root: B64(root.ok_or_else(missing)?) })
+            Some((close, root.ok_or_else(missing)?))
         }
     };
-    let next_close = last.next().last_day();
-    let body = Body { program: program.id, next_close, published };
+    Ok(OfWeek { close, last })
+}
+
+fn answer(app: &App, program: &Program, week: Option<Week>) -> Result<Response, Problem> {
+    let OfWeek { close, last } = of_week(app, program, week)?;
+    let published = close.as_ref().map(|(close, root)| Figures { close, root: B64(*root) });
+    let body = Body { program: program.id, next_close: last.next().last_day(), published };
     Ok(json_bytes(serde_json::to_vec(&body).expect("a view is plain data").into()))
 }

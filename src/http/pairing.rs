@@ -208,17 +208,54 @@ pub async fn suggestions(State(app): State<Arc<App>>, InProgram(program): InProg
         min_score,
         again,
     };
+    let id = program.id;
+    let SuggestionsPage { found, not_now, next, size, root } = searched(&app, program, asked, unit).await?;
+    let Suggestions { items, people, cut, .. } = found;
+    Ok(json(&SuggestionsBody { program: id, items, next, people, cut, not_now, size, root: B64(root) }))
+}
+
+/// A page of suggestions and what it rests on.
+pub(super) struct SuggestionsPage {
+    pub(super) found: Suggestions,
+    pub(super) not_now: Option<NotNow>,
+    /// `after` of the next page.
+    pub(super) next: Option<String>,
+    pub(super) size: u64,
+    pub(super) root: Hash,
+}
+
+/// Suggestions as they are asked for when nothing is said but for whom and after what.
+pub(super) async fn suggestions_of(
+    app: &App,
+    program: Arc<Program>,
+    participant: Option<ParticipantId>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<SuggestionsPage, Problem> {
+    let after: Option<Cursor> = after
+        .map(|text| text.parse().map_err(|()| wrong("after", "must be the `next` of a page of suggestions")))
+        .transpose()?;
+    let asked = Asked { participant, after: after.map(Cursor::place), limit, min_score: 1, again: false };
+    searched(app, program, asked, None).await
+}
+
+async fn searched(
+    app: &App,
+    program: Arc<Program>,
+    asked: Asked,
+    unit: Option<Slug>,
+) -> Result<SuggestionsPage, Problem> {
     let turn = turn(&app.turns.search).await?;
-    let body = computed(turn, move || {
-        let Copied { pool, not_now, size, root } = copied(&program, participant, unit.as_ref())?;
-        let Suggestions { items, more, people, cut } = pool.suggestions(&asked);
-        let next = items.last().filter(|_| more).map(|last| {
+    computed(turn, move || {
+        let Copied { pool, not_now, size, root } = copied(&program, asked.participant, unit.as_ref())?;
+        let found = pool.suggestions(&asked);
+        let next = found.items.last().filter(|_| found.more).map(|last| {
             let (across, score) = (last.across_generations, last.score);
             Cursor { across, score, a: last.a, b: last.b }.to_string()
         });
-        Ok(SuggestionsBody { program: program.id, items, next, people, cut, not_now, size, root: B64(root) })
-    });
-    Ok(json(&body.await?))
+        Ok(SuggestionsPage { found, not_now, next, size, root })
+    })
+    .await
 }
 
 /// A round, how it was asked for, what it rests on, and the commands that propose it.

@@ -368,6 +368,8 @@ impl IntoResponse for Problem {
         }
         // What the metrics count.
         response.extensions_mut().insert(ProblemCode(self.code));
+        // What a page is made of, where somebody asked for one.
+        response.extensions_mut().insert(self);
         response
     }
 }

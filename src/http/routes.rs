@@ -1,7 +1,8 @@
 //! Every route of the service, with what it needs: the one table.
 //! Never adds a route that does not say what it needs: a way in is a method, a permission and a handler, or it is not.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -12,8 +13,9 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, catalogue, commands, docs, edge, guard, healthz, measures, metrics, openapi,
-    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tables, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, bundle, catalogue, commands, docs, edge, guard, healthz, login,
+    measures, metrics, openapi, outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream,
+    tables, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -21,19 +23,43 @@ use crate::access::permission::Permission;
 struct Way {
     method: Method,
     needs: Permission,
+    kind: Kind,
     handler: MethodRouter<Arc<App>>,
 }
 
+/// What asks at a way in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Programs: answers are data, and problems are problem documents.
+    Api,
+    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too.
+    Linked,
+    /// People with a browser: answers are pages, and problems are pages, too.
+    Page,
+}
+
 fn get<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::GET, needs, handler: routing::get(handler) }
+    Way { method: Method::GET, needs, kind: Kind::Api, handler: routing::get(handler) }
 }
 
 fn post<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::POST, needs, handler: routing::post(handler) }
+    Way { method: Method::POST, needs, kind: Kind::Api, handler: routing::post(handler) }
 }
 
 fn delete<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
-    Way { method: Method::DELETE, needs, handler: routing::delete(handler) }
+    Way { method: Method::DELETE, needs, kind: Kind::Api, handler: routing::delete(handler) }
+}
+
+fn linked<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Linked, ..get(needs, handler) }
+}
+
+fn page<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Page, ..get(needs, handler) }
+}
+
+fn form<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
+    Way { kind: Kind::Page, ..post(needs, handler) }
 }
 
 type Route = (&'static str, Vec<Way>);
@@ -42,8 +68,8 @@ type Route = (&'static str, Vec<Way>);
 #[rustfmt::skip]
 fn table() -> Vec<Route> {
     use Permission::{
-        Command, CommandNames, Content, Disclose, Figures, Keys, Log, Matching, Metrics, Open, OpenProgram, Own,
-        PersonalData, Programs, Publish, RegistryLog, RotateKey, Summary, Tokens,
+        Command, CommandNames, Content, Disclose, Entrance, Figures, Home, Keys, Log, Matching, Metrics, Open,
+        OpenProgram, Own, PersonalData, Programs, Publish, RegistryLog, RotateKey, Summary, Tokens,
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
@@ -74,27 +100,44 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/pairs", vec![get(Own, reads::pairs)]),
         ("/v1/programs/{program}/pairs/{id}", vec![get(Own, reads::pair)]),
         ("/v1/programs/{program}/sessions/{id}", vec![get(Own, reads::session)]),
-        ("/v1/programs/{program}/reciprocity", vec![get(Content, measures::reciprocity)]),
-        ("/v1/programs/{program}/retention", vec![get(Content, measures::retention)]),
-        ("/v1/programs/{program}/health", vec![get(Content, measures::health)]),
+        ("/v1/programs/{program}/reciprocity", vec![linked(Content, measures::reciprocity)]),
+        ("/v1/programs/{program}/retention", vec![linked(Content, measures::retention)]),
+        ("/v1/programs/{program}/health", vec![linked(Content, measures::health)]),
         ("/v1/programs/{program}/suggestions", vec![get(Matching, pairing::suggestions)]),
-        ("/v1/programs/{program}/rounds", vec![get(Matching, pairing::rounds)]),
+        ("/v1/programs/{program}/rounds", vec![linked(Matching, pairing::rounds)]),
         ("/v1/programs/{program}/published-figures", vec![get(Figures, outsiders::published_figures)]),
         ("/v1/programs/{program}/reports", vec![get(Figures, reports::list), post(Publish, reports::publish)]),
-        ("/v1/reports/{digest}", vec![get(Figures, reports::report)]),
-        ("/v1/programs/{program}/events", vec![get(Content, reads::events)]),
-        ("/v1/programs/{program}/events/stream", vec![get(Content, stream::stream)]),
+        ("/v1/reports/{digest}", vec![linked(Figures, reports::report)]),
+        ("/v1/programs/{program}/events", vec![linked(Content, reads::events)]),
+        ("/v1/programs/{program}/events/stream", vec![linked(Content, stream::stream)]),
         ("/v1/programs/{program}/read-models", vec![get(Content, reads::read_models)]),
-        ("/v1/programs/{program}/proofs/inclusion", vec![get(Log, proofs::inclusion)]),
+        ("/v1/programs/{program}/proofs/inclusion", vec![linked(Log, proofs::inclusion)]),
         ("/v1/programs/{program}/proofs/consistency", vec![get(Log, proofs::consistency)]),
+        ("/v1/programs/{program}/bundle", vec![linked(Log, bundle::bundle)]),
         ("/v1/programs/{program}/rotate-key", vec![post(RotateKey, proofs::rotate)]),
         ("/v1/registry/proofs/inclusion", vec![get(RegistryLog, proofs::registry_inclusion)]),
         ("/v1/registry/proofs/consistency", vec![get(RegistryLog, proofs::registry_consistency)]),
         ("/v1/registry/rotate-key", vec![post(RotateKey, proofs::rotate_registry)]),
-        ("/v1/keys", vec![get(Keys, proofs::keys)]),
-        ("/log/{program}/checkpoint", vec![get(Log, proofs::checkpoint)]),
+        ("/v1/keys", vec![linked(Keys, proofs::keys)]),
+        ("/log/{program}/checkpoint", vec![linked(Log, proofs::checkpoint)]),
         ("/log/{program}/reports/{digest}", vec![get(Figures, reports::beside_the_log)]),
         ("/log/{program}/tile/{*tile}", vec![get(Log, proofs::tile)]),
+        ("/", vec![page(Home, pages::programs)]),
+        ("/definitions", vec![page(Open, pages::definitions)]),
+        ("/login", vec![page(Open, login::form), form(Open, login::begin)]),
+        ("/logout", vec![form(Open, login::end)]),
+        ("/assets/{name}", vec![page(Open, pages::asset)]),
+        ("/p/{program}", vec![page(Entrance, pages::overview)]),
+        ("/p/{program}/reciprocity", vec![page(Content, pages::reciprocity)]),
+        ("/p/{program}/retention", vec![page(Content, pages::retention)]),
+        ("/p/{program}/pairs", vec![page(Content, pages::pairs)]),
+        ("/p/{program}/pairs/{id}", vec![page(Own, pages::pair)]),
+        ("/p/{program}/participants", vec![page(Content, pages::participants)]),
+        ("/p/{program}/participants/{id}", vec![page(Own, pages::participant)]),
+        ("/p/{program}/suggestions", vec![page(Matching, pages::suggestions)]),
+        ("/p/{program}/history", vec![page(Content, pages::history)]),
+        ("/p/{program}/audit", vec![page(Log, pages::audit)]),
+        ("/p/{program}/published", vec![page(Figures, pages::published)]),
     ]
 }
 
@@ -107,13 +150,24 @@ pub struct Declared {
     pub path: &'static str,
     /// What it needs.
     pub needs: Permission,
+    /// What asks there.
+    pub kind: Kind,
 }
 
 /// Every way in there is, in the order of the table.
 pub fn declared() -> impl Iterator<Item = Declared> {
     table().into_iter().flat_map(|(path, ways)| {
-        ways.into_iter().map(move |Way { method, needs, .. }| Declared { method, path, needs })
+        ways.into_iter().map(move |Way { method, needs, kind, .. }| Declared { method, path, needs, kind })
     })
+}
+
+/// Whether browsers look at this path, so that a session is taken there for a `GET`.
+pub(super) fn is_for_browsers(path: &str) -> bool {
+    static PATHS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+        let looked_at = declared().filter(|way| way.method == Method::GET && way.kind != Kind::Api);
+        looked_at.map(|way| way.path).collect()
+    });
+    PATHS.contains(path)
 }
 
 /// Every route of the service, each behind its guard.
@@ -122,9 +176,13 @@ pub(super) fn router(app: Arc<App>) -> Router {
     for (path, ways) in table() {
         let mut methods = Vec::new();
         let mut route = MethodRouter::new();
-        for Way { method, needs, handler } in ways {
+        for Way { method, needs, kind, handler } in ways {
             let asked = guard::Asked::new(&app, path, needs);
-            route = route.merge(handler.route_layer(middleware::from_fn_with_state(asked, guard::guard)));
+            let mut guarded = handler.route_layer(middleware::from_fn_with_state(asked, guard::guard));
+            if kind == Kind::Page {
+                guarded = guarded.route_layer(middleware::from_fn(pages::dressed));
+            }
+            route = route.merge(guarded);
             let head = (method == Method::GET).then_some(Method::HEAD);
             methods.push(method);
             methods.extend(head);

@@ -189,16 +189,42 @@ fn assert_denied(answer: &Answer) {
 
 // ------------------------------------------------------------------------------------------------- matrix
 
+const ALL: &[&str] = &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
+
+/// Who may open a page: whoever may ask for the figures on it.
+fn allowed_page(path: &str) -> Option<&'static [&'static str]> {
+    Some(match path {
+        // Of the first page each sees what is theirs, and a stranger nothing.
+        "/" | "/definitions" | "/assets/{name}" | "/login" => ALL,
+        "/p/{program}" => &["bound", "manager", "auditor", "viewer", "auditor-all"],
+        "/p/{program}/participants/{id}" | "/p/{program}/pairs/{id}" => {
+            &["bound", "manager", "auditor", "auditor-all"]
+        }
+        "/p/{program}/reciprocity"
+        | "/p/{program}/retention"
+        | "/p/{program}/pairs"
+        | "/p/{program}/participants"
+        | "/p/{program}/history"
+        | "/p/{program}/audit" => &["manager", "auditor", "auditor-all"],
+        "/p/{program}/suggestions" => &["manager"],
+        "/p/{program}/published" => &["manager", "auditor", "viewer", "auditor-all"],
+        _ => return None,
+    })
+}
+
 /// Who may use a way in, as the design has it. The service's own table is not asked.
 fn allowed(method: &str, path: &str) -> &'static [&'static str] {
-    const ALL: &[&str] =
-        &["service", "bound", "manager", "auditor", "viewer", "scraper", "admin", "auditor-all"];
+    if let ("GET", Some(who)) = (method, allowed_page(path)) {
+        return who;
+    }
     match (method, path) {
         (
             "GET",
             "/openapi.json" | "/docs" | "/docs/{file}" | "/problems" | "/problems/{code}" | "/healthz"
             | "/readyz",
         ) => ALL,
+        // Whoever is not known yet is to become known.
+        ("POST", "/login" | "/logout") => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{token}") => &["admin"],
         ("GET", "/v1/programs") => &["service", "manager", "auditor", "admin", "auditor-all"],
@@ -229,6 +255,7 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             | "/v1/programs/{program}/read-models"
             | "/v1/programs/{program}/proofs/inclusion"
             | "/v1/programs/{program}/proofs/consistency"
+            | "/v1/programs/{program}/bundle"
             | "/log/{program}/checkpoint"
             | "/log/{program}/tile/{*tile}",
         ) => &["manager", "auditor", "auditor-all"],
@@ -277,7 +304,7 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         ("POST", "/v1/programs/{program}/rotate-key" | "/v1/registry/rotate-key") => {
             ("", json!({ "key_number": 2 }))
         }
-        ("POST", "/v1/programs/{program}/reports") => ("", json!({})),
+        ("POST", "/v1/programs/{program}/reports" | "/login" | "/logout") => ("", json!({})),
         ("POST", "/v1/programs/{program}/openings") => ("", json!({ "subject": ANN })),
         ("POST", "/v1/people/same") => {
             let somebody = |program: &str, who: &str| json!({ "program": program, "participant": who });
@@ -303,7 +330,8 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         .replace("{file}", "start.js")
         .replace("{code}", "busy")
         .replace("{token}", token)
-        .replace("{*tile}", "0/000.p/1");
+        .replace("{*tile}", "0/000.p/1")
+        .replace("{name}", "0000000000000000.css");
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     (format!("{path}{query}"), body)
 }
@@ -371,7 +399,7 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
     for (method, path) in &ways {
         let may = allowed(method, path);
         let (target, body) = request(method, path, &hall.report.clone(), &token);
-        let open = may.contains(&"scraper") && may.contains(&"bound");
+        let open = may.contains(&"scraper") && may.contains(&"bound") && path != "/";
         for (name, header) in &strangers {
             let header = header.as_ref().map(|header| ("authorization", header.as_str()));
             let headers: Vec<_> = header.into_iter().chain((!body.is_empty()).then_some(JSON)).collect();
@@ -1317,4 +1345,318 @@ fn what_time_it_is_decides_when_a_token_is_over_and_a_doubtful_clock_ends_it() {
     assert_eq!((gone.status, &gone.json()["state"]), (200, &json!("revoked")));
     hall.machine.advance(2 * 3600);
     assert_eq!(status(&mut hall, &auditor), 401);
+}
+
+// -------------------------------------------------------------------------------------------------- pages
+
+/// Follows every link from the first page on with this header, and returns the pages by path.
+fn walk(hall: &mut Hall, header: (&str, &str)) -> BTreeMap<String, String> {
+    let (mut waiting, mut pages) = (vec!["/".to_owned()], BTreeMap::new());
+    while let Some(path) = waiting.pop() {
+        if pages.contains_key(&path) {
+            continue;
+        }
+        let answer = hall.client.send("GET", &path, &[header], b"");
+        if answer.status == 303 {
+            waiting.push(answer.header("location").unwrap().to_owned());
+            continue;
+        }
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let is_page = answer.header("content-type").is_some_and(|media| media.starts_with("text/html"));
+        let text = if is_page { answer.text().to_owned() } else { String::new() };
+        for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let link = link.split('#').next().unwrap_or_default().replace("&amp;", "&");
+            if link.starts_with('/') {
+                waiting.push(link);
+            }
+        }
+        pages.insert(path, text);
+    }
+    pages
+}
+
+#[test]
+fn pages_lead_each_role_to_what_it_may_see_and_nowhere_else() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    until("the checkpoint", || (hall.get(&manager, "/log/spring/checkpoint").status == 200).then_some(()));
+    let (auditor, viewer) = (hall.scoped(&admin, "kpmg", "auditor"), hall.scoped(&admin, "board", "viewer"));
+    let (bound, service) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "sync", "service"));
+    let scraper = hall.issue(&admin, &json!({ "principal": "prom", "role": "scraper" }));
+    let mut seen = String::new();
+    for (role, secret) in [
+        ("manager", &manager),
+        ("auditor", &auditor),
+        ("viewer", &viewer),
+        ("bound", &bound),
+        ("service", &service),
+        ("scraper", &scraper),
+        ("admin", &admin),
+    ] {
+        let pages = walk(&mut hall, ("authorization", &authorization(secret)));
+        let mut sections: Vec<String> = pages
+            .keys()
+            .filter(|path| {
+                path.starts_with('/') && !path.contains(['?', '=']) && !path.starts_with("/assets")
+            })
+            .map(|path| {
+                // One of each kind is enough.
+                let parts = path.split('/').map(|part| {
+                    let is_id = part.parse::<uuid::Uuid>().is_ok() || part.len() == 64;
+                    if is_id { "{id}" } else { part }
+                });
+                parts.collect::<Vec<_>>().join("/")
+            })
+            .collect();
+        sections.dedup();
+        let _ = writeln!(seen, "{role}\n    {}", sections.join("\n    "));
+        if !["manager", "auditor"].contains(&role) {
+            for (path, text) in &pages {
+                assert!(!text.contains(&BOB[20..]) || role == "bound", "{role} sees Bob at {path}");
+                assert!(!text.contains(CYD), "{role} sees Cyd at {path}");
+                assert!(!text.contains("data-size"), "{role} may not follow {path}");
+            }
+        }
+        if role != "admin" {
+            assert!(pages.values().all(|text| !text.contains("autumn")), "{role} knows of the other program");
+        }
+    }
+    insta::assert_snapshot!("pages_of_each_role", seen);
+}
+
+#[test]
+fn a_bound_token_sees_its_own_page_now_and_never_what_it_was_rated() {
+    let (mut hall, admin) = Hall::new();
+    let (bound, manager) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "hr", "manager"));
+    let pair = format!("/p/spring/pairs/{PAIR}");
+    let own = format!("/p/spring/participants/{ANN}");
+    let of_all = hall.get(&manager, &pair).text().to_owned();
+    assert!(of_all.contains("rated 4 of 5") && of_all.contains("rated 5 of 5"), "{of_all}");
+    let of_ann = hall.get(&bound, &pair).text().to_owned();
+    assert!(of_ann.contains("rated 5 of 5") && !of_ann.contains("rated 4"), "{of_ann}");
+    assert!(!of_ann.contains("Everything that concerns"), "raw events are not theirs");
+    assert!(hall.get(&bound, &own).text().contains("Your page"));
+    let entrance = hall.get(&bound, "/p/spring");
+    assert_eq!((entrance.status, entrance.header("location")), (303, Some(own.as_str())));
+    // What is of others is refused, or is not there; and so is the past.
+    for (path, status) in [
+        (format!("/p/spring/participants/{BOB}"), 403),
+        (format!("/p/spring/pairs/{OTHER_PAIR}"), 404),
+        (format!("{own}?known_at=5"), 403),
+        (format!("{pair}?as_of=2026-09-20"), 403),
+        ("/p/autumn".to_owned(), 404),
+    ] {
+        let answer = hall.get(&bound, &path);
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert!(!answer.text().contains("rated"), "{path}");
+    }
+    // And what the manager was shown just before was not kept for Ann.
+    assert!(!hall.get(&bound, &own).text().contains("/history"));
+}
+
+#[test]
+fn a_viewer_is_shown_what_is_published_and_told_what_else_is_not_theirs() {
+    let (mut hall, admin) = Hall::new();
+    let viewer = hall.scoped(&admin, "board", "viewer");
+    let api = hall.get(&viewer, "/v1/programs/spring/published-figures").json();
+    let entrance = hall.get(&viewer, "/p/spring");
+    assert_eq!((entrance.status, entrance.header("location")), (303, Some("/p/spring/published")));
+    let page = hall.get(&viewer, "/p/spring/published").text().to_owned();
+    let week = api["published"]["week"].as_str().unwrap();
+    assert!(page.contains(week) && page.contains("withheld"), "{page}");
+    assert!(page.contains(&hall.report));
+    let denied = hall.get(&viewer, "/p/spring/pairs");
+    assert_eq!(denied.status, 403);
+    assert!(denied.text().contains("forbidden") && denied.text().contains("href=\"/\""));
+}
+
+// ----------------------------------------------------------------------------------------------- sessions
+
+const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
+
+/// Shows a token as the form of a browser does.
+fn log_in(hall: &mut Hall, secret: &str, to: &str, more: &[(&str, &str)]) -> Answer {
+    let headers: Vec<(&str, &str)> = [FORM].into_iter().chain(more.iter().copied()).collect();
+    hall.client.send(
+        "POST",
+        "/login",
+        &headers,
+        format!("token={secret}&to={}", to.replace('/', "%2F")).as_bytes(),
+    )
+}
+
+/// The cookie an answer sets, as the browser sends it back.
+fn cookie(answer: &Answer) -> String {
+    let set = answer.header("set-cookie").unwrap_or_else(|| panic!("no cookie: {}", answer.text()));
+    set.split(';').next().unwrap().to_owned()
+}
+
+#[test]
+fn a_browser_shows_its_token_once_and_goes_on_with_a_cookie_that_is_not_the_token() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let asked = hall.client.get("/p/spring/pairs?state=active");
+    assert_eq!(asked.status, 401);
+    assert_eq!(asked.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(
+        asked.text().contains("action=\"/login\"")
+            && asked.text().contains("value=\"/p/spring/pairs?state=active\"")
+    );
+    let wrong = log_in(&mut hall, &Token::random().reveal(), "/p/spring/pairs", &[]);
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (401, None));
+    assert!(wrong.text().contains("not honoured") && wrong.text().contains("value=\"/p/spring/pairs\""));
+    let answer = log_in(&mut hall, &manager, "/p/spring/pairs", &[]);
+    assert_eq!(
+        (answer.status, answer.header("location")),
+        (303, Some("/p/spring/pairs")),
+        "{}",
+        answer.text()
+    );
+    let set = answer.header("set-cookie").unwrap();
+    assert!(set.ends_with("; Path=/; HttpOnly; SameSite=Strict; Max-Age=43200"), "{set}");
+    assert!(!set.contains(&manager[37..]) && !set.contains("mtk_"));
+    let session = cookie(&answer);
+    let page = hall.client.send("GET", "/p/spring/pairs", &[("cookie", &session)], b"");
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("Log out") && !page.text().contains(&manager[37..]));
+    // Over TLS nobody else can set it, and it is sent nowhere else.
+    let over_tls = log_in(
+        &mut hall,
+        &manager,
+        "/",
+        &[("origin", "https://log.example"), ("x-forwarded-host", "log.example")],
+    );
+    let set = over_tls.header("set-cookie").unwrap();
+    assert!(set.starts_with("__Host-mentorlog=") && set.ends_with("; Secure"), "{set}");
+    // A form of another page, a form that is none, and a place that is elsewhere.
+    let other = log_in(&mut hall, &manager, "/", &[("origin", "https://evil.example")]);
+    assert_eq!((other.status, other.header("set-cookie")), (403, None));
+    assert_eq!(log_in(&mut hall, &manager, "//evil.example", &[]).header("location"), Some("/"));
+    assert_eq!(hall.client.send("POST", "/login", &[JSON], b"{}").status, 415);
+    assert_eq!(hall.client.send("POST", "/login", &[FORM], &vec![b'a'; 5000]).status, 413);
+}
+
+#[test]
+fn a_session_is_for_looking_alone_and_changes_nothing() {
+    let (mut hall, admin) = Hall::new();
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let report = hall.report.clone();
+    let sessions: Vec<String> =
+        [&manager, &admin].map(|secret| cookie(&log_in(&mut hall, secret, "/", &[]))).into();
+    let before = hall.sizes();
+    let mut looks = String::new();
+    for way in declared() {
+        let (method, path) = (way.method.to_string(), way.path);
+        let (target, body) = request(&method, path, &report, NEW);
+        if ["/login", "/logout"].contains(&path) {
+            continue;
+        }
+        let headers = |session: &str| -> Vec<(String, String)> {
+            let json = (!body.is_empty()).then(|| (JSON.0.to_owned(), JSON.1.to_owned()));
+            [("cookie".to_owned(), session.to_owned())].into_iter().chain(json).collect()
+        };
+        let mut statuses = Vec::new();
+        for session in &sessions {
+            let headers = headers(session);
+            let headers: Vec<(&str, &str)> =
+                headers.iter().map(|(name, value)| (&**name, &**value)).collect();
+            let answer = hall.client.send(&method, &target, &headers, &body);
+            statuses.push(answer.status);
+            let with_other: Vec<(&str, &str)> = headers
+                .iter()
+                .copied()
+                .chain([("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")])
+                .collect();
+            let elsewhere = hall.client.send(&method, &target, &with_other, &body).status;
+            let is_open =
+                ["/openapi.json", "/healthz", "/readyz", "/definitions", "/assets/{name}"].contains(&path);
+            assert!(
+                is_open || elsewhere == 401,
+                "{method} {path} is answered to a page of others: {elsewhere}"
+            );
+            assert!(
+                method == "GET" || answer.status == 401,
+                "{method} {path} takes a session: {}",
+                answer.status
+            );
+        }
+        if statuses.iter().any(|status| *status != 401) {
+            let _ = writeln!(looks, "{method} {path}: manager {}, admin {}", statuses[0], statuses[1]);
+        }
+    }
+    assert_eq!(hall.sizes(), before, "a session has appended something");
+    insta::assert_snapshot!("ways_of_a_session", looks);
+    // All that a manager's pages lead to is there for the session, too.
+    until("the checkpoint", || (hall.get(&manager, "/log/spring/checkpoint").status == 200).then_some(()));
+    let pages = walk(&mut hall, ("cookie", &sessions[0]));
+    assert!(pages.len() > 40, "{}", pages.len());
+}
+
+#[test]
+fn a_session_is_over_with_its_token_its_time_or_its_end() {
+    let (mut hall, admin) = Hall::new();
+    let (manager, other) = (hall.scoped(&admin, "hr", "manager"), hall.scoped(&admin, "hr", "manager"));
+    let page = |hall: &mut Hall, session: &str| {
+        hall.client.send("GET", "/p/spring/pairs", &[("cookie", session)], b"").status
+    };
+    let sessions: Vec<String> = (0..3).map(|_| cookie(&log_in(&mut hall, &manager, "/", &[]))).collect();
+    assert_eq!(sessions.iter().map(|one| page(&mut hall, one)).collect::<Vec<_>>(), [200; 3]);
+    // What is none: made up, the token itself, or the right one with another beside it that came first.
+    for made_up in ["mentorlog=", &format!("mentorlog={manager}"), &format!("mentorlog={}", "A".repeat(43))] {
+        assert_eq!(page(&mut hall, made_up), 401, "{made_up}");
+    }
+    // Logged out, that one alone is over, also for whoever kept the cookie.
+    let out = hall.client.send("POST", "/logout", &[FORM, ("cookie", &sessions[0])], b"");
+    assert_eq!((out.status, out.header("location")), (303, Some("/login")));
+    assert!(out.headers.iter().any(|(name, value)| name == "set-cookie"
+        && value.starts_with("mentorlog=;")
+        && value.contains("Max-Age=0")));
+    let elsewhere = [FORM, ("cookie", sessions[1].as_str()), ("sec-fetch-site", "cross-site")];
+    assert_eq!(hall.client.send("POST", "/logout", &elsewhere, b"").status, 403, "nobody else logs one out");
+    assert_eq!(sessions.iter().map(|one| page(&mut hall, one)).collect::<Vec<_>>(), [401, 200, 200]);
+    // Its time.
+    hall.machine.advance(12 * 3600);
+    assert_eq!(page(&mut hall, &sessions[1]), 401);
+    // Its token.
+    let session = cookie(&log_in(&mut hall, &other, "/", &[]));
+    assert_eq!(page(&mut hall, &session), 200);
+    let path = format!("/v1/tokens/{}", id_of(&other));
+    assert_eq!(hall.ask(&admin, "DELETE", &path, b"").status, 200);
+    assert_eq!(page(&mut hall, &session), 401);
+    assert_eq!(log_in(&mut hall, &other, "/", &[]).status, 401, "and it begins none");
+    // No token is overlooked because there is a session.
+    let session = cookie(&log_in(&mut hall, &manager, "/", &[]));
+    let both = [("cookie", session.as_str()), ("authorization", "Bearer mtk_x")];
+    assert_eq!(hall.client.send("GET", "/p/spring/pairs", &both, b"").status, 401);
+    // Nothing of it was written down.
+    let mut hall = hall.restarted();
+    assert_eq!(page(&mut hall, &session), 401);
+}
+
+#[test]
+fn the_registry_is_in_the_bundle_of_those_who_may_read_it() {
+    let (mut hall, admin) = Hall::new();
+    let (scoped, all) = (
+        hall.scoped(&admin, "kpmg", "auditor"),
+        hall.issue(&admin, &json!({ "principal": "kpmg", "role": "auditor" })),
+    );
+    until("the checkpoints", || {
+        let mut is_there = |name| hall.get(&all, &format!("/log/{name}/checkpoint")).status == 200;
+        (is_there("registry") && is_there("spring")).then_some(())
+    });
+    for (secret, has_registry) in [(&scoped, false), (&all, true)] {
+        let bundle = hall.get(secret, "/v1/programs/spring/bundle");
+        assert_eq!(bundle.status, 200);
+        let has = |name: &str| bundle.body.windows(name.len()).any(|window| window == name.as_bytes());
+        assert!(
+            has("spring-bundle/checkpoint") && has("spring-bundle/tile/entries/000.p/") && has("VERIFY.md")
+        );
+        assert!(has(&format!("spring-bundle/reports/{}", hall.report)));
+        assert_eq!(has("spring-bundle/registry/"), has_registry);
+        // Who else has a program here is the registry's to tell.
+        assert_eq!(has("autumn"), has_registry);
+        let page = hall.get(secret, "/p/spring/audit");
+        assert_eq!(page.text().contains("The registry is in it."), has_registry);
+    }
 }

@@ -396,3 +396,107 @@ fn a_second_implementation_has_the_same_figures_of_corrections_disputes_and_ends
     fs::write(bundle.join("checkpoint"), checkpoint.replace(&size, &less)).unwrap();
     recomputed(&bundle, &[], 11);
 }
+
+/// The files of a tar archive, by their names.
+fn unpacked(archive: &[u8], into: &Path) -> Vec<String> {
+    let (mut names, mut rest) = (Vec::new(), archive);
+    let text = |field: &[u8]| {
+        let end = field.iter().position(|byte| *byte == 0).unwrap_or(field.len());
+        std::str::from_utf8(&field[..end]).unwrap().to_owned()
+    };
+    while rest[0] != 0 {
+        let (header, content) = rest.split_at(512);
+        assert_eq!(&header[257..265], b"ustar\x0000");
+        let (prefix, name) = (text(&header[345..500]), text(&header[..100]));
+        let name = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        let length = usize::from_str_radix(&text(&header[124..136]), 8).unwrap();
+        let path = into.join(&name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, &content[..length]).unwrap();
+        names.push(name);
+        rest = &content[length.next_multiple_of(512)..];
+    }
+    assert_eq!(rest, [0; 1024], "two empty blocks end it");
+    names
+}
+
+#[test]
+fn a_bundle_that_is_downloaded_is_the_one_that_export_makes() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    imported(&dir, &data, "spring");
+    let server = Server::start(&data);
+    until("the checkpoints", || {
+        let keys = server.json("/v1/keys");
+        let is_there = |name: &str| {
+            let note = reqwest::blocking::get(format!("{}/log/{name}/checkpoint", server.url)).unwrap();
+            note.status().is_success()
+        };
+        (keys["keys"].as_array().unwrap().len() == 2 && is_there("spring") && is_there("registry"))
+            .then_some(())
+    });
+    let exported = dir.path().join("exported");
+    run(&["export", "--program", "spring", "--server", &server.url, "--out", exported.to_str().unwrap()], 0);
+    // What is published of the registry may have grown by a second's worth: until both are of one size.
+    let (folder, archive) = until("an archive of the same checkpoints", || {
+        let answer = reqwest::blocking::get(format!("{}/v1/programs/spring/bundle", server.url)).unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/x-tar");
+        assert!(
+            answer.headers()["content-disposition"]
+                .to_str()
+                .unwrap()
+                .starts_with("attachment; filename=\"spring-")
+        );
+        let archive = answer.bytes().unwrap();
+        let into = TempDir::new().unwrap();
+        unpacked(&archive, into.path());
+        let folder = into.path().join("spring-bundle");
+        let same = fs::read(folder.join("registry/checkpoint")).unwrap()
+            == fs::read(exported.join("registry/checkpoint")).unwrap();
+        if !same {
+            fs::remove_dir_all(&exported).unwrap();
+            run(
+                &[
+                    "export",
+                    "--program",
+                    "spring",
+                    "--server",
+                    &server.url,
+                    "--out",
+                    exported.to_str().unwrap(),
+                ],
+                0,
+            );
+        }
+        same.then_some((into, archive))
+    });
+    let downloaded = folder.path().join("spring-bundle");
+    let (left, right) = (files(&downloaded), files(&exported));
+    let names = |files: &[(String, Vec<u8>)]| files.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&left), names(&right));
+    for ((name, left), (_, right)) in left.iter().zip(&right) {
+        assert_eq!(String::from_utf8_lossy(left), String::from_utf8_lossy(right), "{name}");
+    }
+    let vkey = registry_vkey(&downloaded);
+    let verified = verified(downloaded.to_str().unwrap(), &vkey, &[]);
+    assert_eq!(verified["logs"].as_array().unwrap().len(), 2);
+    // Others' tar reads it, too, where there is one.
+    let path = dir.path().join("bundle.tar");
+    fs::write(&path, &archive).unwrap();
+    if let Ok(listed) = Command::new("tar").arg("-tf").arg(&path).output() {
+        assert!(listed.status.success(), "{}", text(&listed.stderr));
+        assert_eq!(text(&listed.stdout).lines().count(), left.len());
+    }
+    // One bit of one entry, and it is found out.
+    let entries = downloaded.join("tile/entries").read_dir().unwrap().next().unwrap().unwrap().path();
+    let entries =
+        if entries.is_dir() { entries.read_dir().unwrap().next().unwrap().unwrap().path() } else { entries };
+    let mut bytes = fs::read(&entries).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&entries, bytes).unwrap();
+    let refused = Command::new(env!("CARGO_BIN_EXE_mentorlog"))
+        .args(["verify", downloaded.to_str().unwrap(), "--vkey", &vkey])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+}

@@ -96,6 +96,11 @@ impl Town {
         answer
     }
 
+    /// Lets time pass.
+    pub fn advance(&self, seconds: u64) {
+        self.machine.advance(seconds);
+    }
+
     pub fn size(&self) -> u64 {
         self.service.published.program("spring").map_or(0, |program| program.size())
     }
@@ -410,7 +415,7 @@ fn wrong_paths_methods_media_and_sizes_are_problems() {
     let enrol = format!("{COMMANDS}/enrol");
     let answer = town.refused(404, "no-such-path", |client| client.get("/v1/nothing"));
     town.check("refused_path", &answer);
-    town.refused(404, "no-such-path", |client| client.get("/"));
+    town.refused(404, "no-such-path", |client| client.get("/nowhere"));
     town.refused(404, "no-such-program", |client| client.get("/v1/programs/autumn"));
     town.refused(404, "no-such-program", |client| client.get("/v1/programs/autumn/events"));
     town.refused(404, "no-such-program", |client| {

@@ -24,6 +24,7 @@ mod house;
 mod http;
 mod ledger;
 mod operations;
+mod pages;
 mod pairing;
 mod personal;
 mod proof;

@@ -179,7 +179,7 @@ impl ReadModels {
         Some(Page::of(rows.map(|row| self.participant_view(row)), limit))
     }
 
-    pub(super) fn participant_view(&self, row: Row) -> ParticipantView {
+    pub(crate) fn participant_view(&self, row: Row) -> ParticipantView {
         let (person, profile) = (&self.participants[row], &self.profiles[row]);
         let skills = |numbers: &[u32]| numbers.iter().map(|&skill| self.skills.word(skill).clone()).collect();
         let personal = PersonalField::ALL.iter().enumerate();
@@ -217,7 +217,7 @@ impl ReadModels {
     }
 
     /// The rows of a participant's pairs, newest first.
-    pub(super) fn pairs_of(&self, person: &Participant) -> impl Iterator<Item = Row> {
+    pub(crate) fn pairs_of(&self, person: &Participant) -> impl Iterator<Item = Row> {
         let id = person.id;
         let mut next = person.newest_pair;
         std::iter::from_fn(move || {
@@ -261,7 +261,7 @@ impl ReadModels {
         Some(Page::of(rows.into_iter().filter(takes).map(view), limit))
     }
 
-    pub(super) fn pair_view(&self, row: Row, today: Day) -> PairView {
+    pub(crate) fn pair_view(&self, row: Row, today: Day) -> PairView {
         let (pair, terms) = (&self.pairs[row], &self.terms[row]);
         let [a, b] = pair.people.map(|person| self.participants[person].id);
         let of = |side: Side| if side == Side::A { a } else { b };
@@ -348,7 +348,7 @@ impl ReadModels {
         Some(&self.program.as_ref()?.slug)
     }
 
-    pub(super) fn session_view(&self, session: &Session) -> SessionView {
+    pub(crate) fn session_view(&self, session: &Session) -> SessionView {
         let pair = &self.pairs[session.pair];
         let [a, b] = pair.people.map(|person| self.participants[person].id);
         let of = |side: Side| if side == Side::A { a } else { b };

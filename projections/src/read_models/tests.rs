@@ -13,6 +13,7 @@ use crate::exchanges::{Evidence, SessionState, SessionView};
 use crate::pairs::PairView;
 
 mod measures;
+mod mutuality;
 mod outsiders;
 mod reports;
 mod suggestions;

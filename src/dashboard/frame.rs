@@ -1,0 +1,504 @@
+//! What every page has: landmarks, navigation, the two axes of time, and how a figure is shown.
+//! Never holds what only one page shows.
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use mentorlog_events::id::ParticipantId;
+use mentorlog_events::time::Day;
+use mentorlog_projections::reciprocity::Figure;
+
+use super::assets;
+use super::numbers::{count, percent, time};
+
+/// A page of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Health at a glance.
+    Overview,
+    /// How mutual it is.
+    Reciprocity,
+    /// How long it lasts.
+    Retention,
+    /// The pairs.
+    Pairs,
+    /// The people.
+    Participants,
+    /// Who could be paired.
+    Suggestions,
+    /// Every event.
+    History,
+    /// What proves it.
+    Audit,
+    /// What outsiders see of it.
+    Published,
+}
+
+impl Section {
+    /// Every section, in the order of the navigation.
+    pub const ALL: [Self; 9] = [
+        Self::Overview,
+        Self::Reciprocity,
+        Self::Retention,
+        Self::Pairs,
+        Self::Participants,
+        Self::Suggestions,
+        Self::History,
+        Self::Audit,
+        Self::Published,
+    ];
+
+    /// Its place below the program's.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "",
+            Self::Reciprocity => "/reciprocity",
+            Self::Retention => "/retention",
+            Self::Pairs => "/pairs",
+            Self::Participants => "/participants",
+            Self::Suggestions => "/suggestions",
+            Self::History => "/history",
+            Self::Audit => "/audit",
+            Self::Published => "/published",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Reciprocity => "Reciprocity",
+            Self::Retention => "Retention",
+            Self::Pairs => "Pairs",
+            Self::Participants => "People",
+            Self::Suggestions => "Suggestions",
+            Self::History => "History",
+            Self::Audit => "Audit",
+            Self::Published => "Published",
+        }
+    }
+
+    /// Which axes of time its page can be moved on.
+    const fn axes(self) -> Axes {
+        match self {
+            Self::Overview | Self::Reciprocity | Self::Retention => Axes::Both,
+            Self::Pairs | Self::Participants | Self::History => Axes::KnownAt,
+            Self::Suggestions | Self::Audit | Self::Published => Axes::Neither,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axes {
+    Both,
+    KnownAt,
+    Neither,
+}
+
+/// Who looks at a page, as far as it shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reader {
+    /// The role of their token; `None` without tokens.
+    pub role: Option<&'static str>,
+    /// The participant whose page is all that is theirs to see.
+    pub only: Option<ParticipantId>,
+    /// What they may open of a program, in the order of the navigation.
+    pub sections: Vec<Section>,
+}
+
+impl Reader {
+    /// Whether they may open this page of a program.
+    pub fn may(&self, section: Section) -> bool {
+        self.sections.contains(&section)
+    }
+
+    /// Whether they may open the page of this person.
+    pub fn may_meet(&self, id: ParticipantId) -> bool {
+        self.only.map_or_else(|| self.may(Section::Participants), |only| only == id)
+    }
+}
+
+/// What the reader asked of the two axes of time: carried by every link.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Asked {
+    /// What had happened by the close of this day.
+    pub as_of: Option<Day>,
+    /// What the ledger said at this size or instant.
+    pub known_at: Option<String>,
+}
+
+/// Where a page stands: its program, its moment, and what it rests on.
+#[derive(Debug, Clone)]
+pub struct Here {
+    /// The program's name in paths.
+    pub slug: String,
+    /// Its name for people.
+    pub name: String,
+    /// The page.
+    pub section: Section,
+    /// Who looks.
+    pub reader: Reader,
+    /// What was asked.
+    pub asked: Asked,
+    /// What had happened by the close of this day.
+    pub as_of: Day,
+    /// Entries of the ledger.
+    pub size: u64,
+    /// The root it had at that size, in base64.
+    pub root: String,
+    /// Parameters of this page that its own controls keep, in order.
+    pub keep: Vec<(&'static str, String)>,
+}
+
+/// Percent-encodes what may not stand in a query as it is.
+pub fn encoded(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+    }
+    out
+}
+
+impl Here {
+    /// A link within the program that stays at the same moment. Empty values are left out.
+    pub fn link(&self, path: &str, more: &[(&str, &str)]) -> String {
+        let as_of = self.asked.as_of.map(|day| day.to_string());
+        let time = [("as_of", as_of.as_deref()), ("known_at", self.asked.known_at.as_deref())];
+        let time = time.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given = time.chain(more.iter().copied()).filter(|(_, value)| !value.is_empty());
+        let query: Vec<String> = given.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("/p/{}{path}{mark}{}", self.slug, query.join("&"))
+    }
+
+    /// Whether the reader may open this page of the program.
+    pub fn may(&self, section: Section) -> bool {
+        self.reader.may(section)
+    }
+
+    /// Whether this is the ledger as it is now and the reader may follow it: only then it is kept up to date.
+    pub fn is_live(&self) -> bool {
+        self.asked == Asked::default() && self.may(Section::History) && self.section != Section::Published
+    }
+}
+
+/// A page of a program. `title` is the page's own.
+pub fn page(title: &str, here: &Here, main: &Markup) -> Markup {
+    whole(title, Some(here), Some(&here.reader), main)
+}
+
+/// A page of no program, for somebody or for nobody in particular.
+pub fn plain(title: &str, reader: Option<&Reader>, main: &Markup) -> Markup {
+    whole(title, None, reader, main)
+}
+
+/// The head and foot around the main part of a page.
+fn whole(title: &str, here: Option<&Here>, reader: Option<&Reader>, main: &Markup) -> Markup {
+    let live = here.filter(|here| here.is_live());
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · mentorlog" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href=(assets::STYLE.path());
+                script type="module" src=(assets::LIVE.path()) {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header.top {
+                    p.brand { a href="/" { "mentorlog" } }
+                    @if let Some(here) = here {
+                        p.program { a href=(here.link("", &[])) { (here.name) } }
+                    }
+                    @if let Some(role) = reader.and_then(|reader| reader.role) {
+                        form.out method="post" action="/logout" { span { (role) } button type="submit" { "Log out" } }
+                    }
+                    @if let Some(here) = here { (navigation(here)) }
+                }
+                main #main tabindex="-1"
+                    data-program=[live.map(|here| &here.slug)]
+                    data-size=[live.map(|here| here.size)] {
+                    @if let Some(here) = here { (time_bar(here)) }
+                    (main)
+                }
+                p #told.told role="status" aria-live="polite" {}
+                footer {
+                    @if let Some(here) = here.filter(|here| here.size > 0) {
+                        p {
+                            "Ledger of " (count(here.size)) " entries, root "
+                            code.hash { (here.root) } ". "
+                            @if here.may(Section::Audit) { a href=(here.link("/audit", &[])) { "Check it" } }
+                        }
+                    }
+                    p {
+                        a href="/definitions" { "Definitions" } " · "
+                        a href="/" { "Programs" }
+                        " · Nobody is ranked by any of these figures."
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn navigation(here: &Here) -> Markup {
+    let current = |section| (section == here.section).then_some("page");
+    html! {
+        nav aria-label="Program" {
+            ul {
+                @for section in Section::ALL.into_iter().filter(|section| here.may(*section)) {
+                    li { a href=(here.link(section.path(), &[])) aria-current=[current(section)] { (section.name()) } }
+                }
+                @if let Some(only) = here.reader.only {
+                    li {
+                        a href=(here.link(&format!("/participants/{only}"), &[]))
+                            aria-current=[current(Section::Participants)] { "Your page" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What moment is shown, and how to go to another.
+fn time_bar(here: &Here) -> Markup {
+    let axes = here.section.axes();
+    if here.reader.only.is_some() || here.section == Section::Published {
+        // The past is for whoever may look into all of it.
+        return none();
+    }
+    if axes == Axes::Neither {
+        return html! {
+            @if here.asked != Asked::default() {
+                p.moment { "This page is of the present: " (time(here.as_of)) ". Links keep the moment you had chosen." }
+            }
+        };
+    }
+    let moved = here.asked != Asked::default();
+    html! {
+        details.moment #moment open[moved] {
+            summary {
+                @if axes == Axes::Both { "As of " (time(here.as_of)) ", as " } @else { "As " }
+                "the ledger knew it at " (count(here.size)) " entries"
+                @if here.is_live() { " " span.live { "live" } }
+            }
+            form method="get" {
+                @for (name, value) in &here.keep {
+                    @if !value.is_empty() { input type="hidden" name=(name) value=(value); }
+                }
+                @if axes == Axes::Both {
+                    label {
+                        span { "What had happened by the close of" }
+                        input #as_of type="date" name="as_of" value=[here.asked.as_of.map(|day| day.to_string())];
+                    }
+                } @else if let Some(day) = here.asked.as_of {
+                    input type="hidden" name="as_of" value=(day);
+                }
+                label {
+                    span { "What the ledger said at (a size or an instant)" }
+                    input #known_at type="text" name="known_at" value=[here.asked.known_at.as_deref()]
+                        placeholder="now" autocomplete="off" spellcheck="false";
+                }
+                button type="submit" { "Go" }
+                @if moved { a.button href=(now(here)) { "Back to now" } }
+            }
+        }
+    }
+}
+
+fn now(here: &Here) -> String {
+    let now = Here { asked: Asked::default(), ..here.clone() };
+    let keep: Vec<(&str, &str)> = here.keep.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    now.link(here.section.path(), &keep)
+}
+
+/// How a figure is counted.
+#[derive(Debug, Clone, Copy)]
+pub struct Counted<'a> {
+    /// Its name on the page.
+    pub name: &'a str,
+    /// Its anchor among the definitions.
+    pub definition: &'a str,
+    /// What numerator and denominator count.
+    pub unit: &'a str,
+}
+
+/// One figure: its value, the integers it is made from, its definition, and the events behind it.
+pub fn stat(what: Counted<'_>, figure: &Figure, events: Option<&str>) -> Markup {
+    html! {
+        div.stat {
+            dt { a href={ "/definitions#" (what.definition) } { (what.name) } }
+            dd {
+                span.value data-figure=(what.definition)
+                    data-numerator=(figure.numerator) data-denominator=(figure.denominator) {
+                    (percent(figure.value))
+                }
+                @if figure.denominator == 0 {
+                    span.of { "undefined: there are no " (what.unit) " to count among" }
+                } @else {
+                    span.of { (count(figure.numerator)) " of " (count(figure.denominator)) " " (what.unit) }
+                }
+                @if let Some(interval) = figure.interval {
+                    span.of { "95% interval " (percent(Some(interval.lower))) " to " (percent(Some(interval.upper))) }
+                }
+                @if let Some(events) = events { a.events href=(events) { "Events behind it" } }
+            }
+        }
+    }
+}
+
+/// A figure that is no ratio.
+pub fn number(name: &str, definition: &str, value: &str, of: &str) -> Markup {
+    html! {
+        div.stat {
+            dt { a href={ "/definitions#" (definition) } { (name) } }
+            dd { span.value data-figure=(definition) { (value) } span.of { (of) } }
+        }
+    }
+}
+
+/// A drawing with its title, what it says, and the numbers in a table.
+pub struct Drawing<'a> {
+    /// Unique on the page.
+    pub id: &'a str,
+    /// What is drawn.
+    pub title: &'a str,
+    /// What it says, in a sentence or two.
+    pub says: &'a str,
+    /// Its anchor among the definitions.
+    pub definition: &'a str,
+}
+
+/// Draws twice, for wide and for narrow windows, with the table once.
+pub fn figure(of: &Drawing<'_>, key: &Markup, draw: impl Fn(Sheet<'_>) -> Markup, table: &Markup) -> Markup {
+    html! {
+        figure id=(of.id) {
+            figcaption {
+                h3 { a href={ "/definitions#" (of.definition) } { (of.title) } }
+                p { (of.says) }
+            }
+            (key)
+            @for (class, width) in [("wide", 720.0), ("narrow", 340.0)] {
+                div class=(class) {
+                    (draw(Sheet { id: of.id, class, width, title: of.title, says: of.says }))
+                }
+            }
+            details.data id={ (of.id) "-data" } { summary { "The numbers: " (of.title) } (table) }
+        }
+    }
+}
+
+/// A chart that has nothing to show says why.
+pub fn empty(title: &str, why: &str) -> Markup {
+    html! { figure.empty { figcaption { h3 { (title) } } p { (why) } } }
+}
+
+/// What a drawing is drawn on.
+#[derive(Debug, Clone, Copy)]
+pub struct Sheet<'a> {
+    /// The drawing.
+    pub id: &'a str,
+    /// `wide` or `narrow`.
+    pub class: &'a str,
+    /// In user units, which are CSS pixels at most.
+    pub width: f64,
+    /// Its title.
+    pub title: &'a str,
+    /// What it says.
+    pub says: &'a str,
+}
+
+impl Sheet<'_> {
+    /// Whether the window is narrow.
+    pub fn is_narrow(&self) -> bool {
+        self.width < 500.0
+    }
+
+    /// The svg around what is drawn, `height` units high.
+    pub fn svg(&self, height: f64, inside: &Markup) -> Markup {
+        let (id, class) = (self.id, self.class);
+        html! {
+            svg viewBox={ "0 0 " (self.width) " " (format!("{height:.0}")) } role="img"
+                aria-labelledby={ (id) "-" (class) "-t " (id) "-" (class) "-d" } {
+                title id={ (id) "-" (class) "-t" } { (self.title) }
+                desc id={ (id) "-" (class) "-d" } { (self.says) }
+                (inside)
+            }
+        }
+    }
+
+    /// The name of something defined in this drawing.
+    pub fn name(&self, what: &str) -> String {
+        format!("{}-{}-{what}", self.id, self.class)
+    }
+}
+
+/// A table that scrolls by itself. `right` says from which column on there are numbers.
+pub fn table(caption: &str, head: &[&str], rows: &[Vec<Markup>], right: usize) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(caption) {
+            table {
+                caption { (caption) }
+                thead { tr { @for (at, name) in head.iter().enumerate() {
+                    th scope="col" class=[(at >= right).then_some("n")] { (name) }
+                } } }
+                tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() {
+                    @if at == 0 { th scope="row" class=[(right == 0).then_some("n")] { (cell) } }
+                    @else { td class=[(at >= right).then_some("n")] { (cell) } }
+                } } } }
+            }
+        }
+    }
+}
+
+/// Text as a cell.
+pub fn cell(text: impl AsRef<str>) -> Markup {
+    html! { (text.as_ref()) }
+}
+
+/// Nothing.
+pub fn none() -> Markup {
+    PreEscaped(String::new())
+}
+
+/// Where a page of a listing stands: how many come before it, are on it, are there in all, and are on a full page.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// Before it.
+    pub offset: u64,
+    /// On it.
+    pub shown: u64,
+    /// In all.
+    pub total: u64,
+    /// On a full page.
+    pub step: u64,
+}
+
+/// Links to the pages before and after a part of a listing.
+pub fn pager(here: &Here, path: &str, keep: &[(&str, &str)], part: Part) -> Markup {
+    let Part { offset, shown, total, step } = part;
+    let at = |offset: u64| {
+        let offset = offset.to_string();
+        let mut query = keep.to_vec();
+        query.push(("offset", if offset == "0" { "" } else { &offset }));
+        here.link(path, &query)
+    };
+    html! {
+        @if total > 0 {
+            nav.pager aria-label="Pages" {
+                @if offset > 0 { a.button rel="prev" href=(at(offset.saturating_sub(step))) { "Previous" } }
+                span {
+                    @if shown == 0 { "nothing here; there are " (count(total)) }
+                    @else { (count(offset + 1)) " to " (count(offset + shown)) " of " (count(total)) }
+                }
+                @if offset + shown < total && shown > 0 { a.button rel="next" href=(at(offset + step)) { "Next" } }
+            }
+        }
+    }
+}
