@@ -222,22 +222,21 @@ fn plan(
     let id = program.id;
     let checkpoint = &part.signed.checkpoint;
     let origin = checkpoint.origin.to_string();
-    let (lines, reports) = match &registry {
-        Some(registry) => told(app, registry, id, &origin)?,
-        None => {
-            let keybook = app.published.keybook();
-            let keys = keybook.of(id.into()).map(|of| of.keys.as_slice()).unwrap_or_default();
-            let line = |number, vkey: &VerifierKey| KeyLine {
-                program: Some(id),
-                origin: origin.clone(),
-                number,
-                vkey: vkey.to_string(),
-                registry_seq: None,
-                rotation_signature: None,
-            };
-            let lines = keys.iter().map(|key| line(key.number, &key.vkey)).collect();
-            (lines, app.published.reports.recorded())
-        }
+    let (lines, reports) = if let Some(registry) = &registry {
+        told(app, registry, id, &origin)?
+    } else {
+        let keybook = app.published.keybook();
+        let keys = keybook.of(id.into()).map(|of| of.keys.as_slice()).unwrap_or_default();
+        let line = |number, vkey: &VerifierKey| KeyLine {
+            program: Some(id),
+            origin: origin.clone(),
+            number,
+            vkey: vkey.to_string(),
+            registry_seq: None,
+            rotation_signature: None,
+        };
+        let lines = keys.iter().map(|key| line(key.number, &key.vkey)).collect();
+        (lines, app.published.reports.recorded())
     };
     let digests: Vec<Digest> = reports
         .of(&origin)
