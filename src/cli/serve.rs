@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 
 use super::keyring::PersonalKey;
 use super::log::LogFormat;
+use super::service_manager::ServiceManager;
 use super::{Failure, files, keyring, log};
 use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
@@ -31,6 +32,7 @@ use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::people::People;
 use crate::rules::tokens::Issued;
+use crate::writer::published::Published;
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
 use crate::writer::{StartError, Writer};
@@ -66,11 +68,12 @@ pub struct Arguments {
     #[command(flatten)]
     edge: EdgeArguments,
     /// A witness that is asked to cosign the registry's checkpoints, e.g. http://127.0.0.1:8080; may stand several
-    /// times, each with its key. TLS is not spoken: put a tunnel on this machine in between.
-    #[arg(long, value_name = "URL", requires = "witness_key")]
+    /// times, each with its key; in the environment with commas between them. TLS is not spoken: put a tunnel on this
+    /// machine in between.
+    #[arg(long, value_name = "URL", env = "MENTORLOG_WITNESS", value_delimiter = ',')]
     witness: Vec<String>,
     /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
-    #[arg(long, value_name = "VKEY", requires = "witness")]
+    #[arg(long, value_name = "VKEY", env = "MENTORLOG_WITNESS_KEY", value_delimiter = ',')]
     witness_key: Vec<VerifierKey>,
     #[command(flatten)]
     personal_key: PersonalKey,
@@ -231,6 +234,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             arguments.listen
         )));
     }
+    let manager = Arc::new(ServiceManager::of_environment());
+    manager.status("starting: the history is read and checked");
     let witnesses = arguments.witnesses()?;
     let kek = arguments.personal_key.read(&arguments.data)?;
     // Bound first: a taken port is found out before the history is read.
@@ -306,21 +311,34 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let surveyed = app.published.clone();
+        let told = manager.clone();
+        let watched =
+            manager.watchdog().map(|limit| tokio::spawn(watch(manager.clone(), writer.clone(), limit)));
         let ticking = tokio::spawn(async move {
             let mut interval = tokio::time::interval(TICK);
             loop {
                 interval.tick().await;
                 writer.tick();
+                told.status(&status(&surveyed, address));
                 let surveyed = surveyed.clone();
                 // One at a time: a slow disk makes the next one late, not more of them.
                 let _ = tokio::task::spawn_blocking(move || surveyed.survey()).await;
             }
         });
         let stop = stop_signal()?;
+        let stopping = manager.clone();
+        let stop = async move {
+            stop.await;
+            stopping.stopping();
+        };
+        // Whoever connects from here on is answered.
+        manager.ready();
         // On a task of its own: the thread that blocks here is not one that serves.
         let served = tokio::spawn(http::serve(listener, app, stop)).await;
-        ticking.abort();
-        let _ = ticking.await;
+        for task in std::iter::once(ticking).chain(watched) {
+            task.abort();
+            let _ = task.await;
+        }
         served.map_err(Failure::new)
     })?;
     // Whatever was accepted is answered, committed and then the store is closed.
@@ -329,6 +347,37 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     sled.close().map_err(Failure::new)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How the service is, for whoever looks at the service manager.
+fn status(published: &Published, address: SocketAddr) -> String {
+    if let Some(why) = published.stopped() {
+        return format!("read-only: {why}");
+    }
+    match published.clock.to_record() {
+        Ok(_) => format!("serving on http://{address}, programs: {}", published.programs().len()),
+        Err(deviates) => format!("recording nothing: {deviates}"),
+    }
+}
+
+/// Tells the manager twice in its limit that the writer lives, as long as it does. A writer that has stopped for good
+/// lives, too: reads go on, and starting it again would not free a disk.
+async fn watch(manager: Arc<ServiceManager>, writer: Writer, limit: Duration) {
+    let pace = limit / 2;
+    let mut interval = tokio::time::interval(pace);
+    loop {
+        interval.tick().await;
+        let asked = tokio::time::timeout(pace, writer.alive()).await;
+        let has_stopped = writer.published().stopped().is_some();
+        if matches!(asked, Ok(Ok(()))) || has_stopped {
+            manager.alive();
+        } else {
+            tracing::warn!(
+                seconds = pace.as_secs_f64(),
+                "the writer does not answer; the watchdog is not told that it lives"
+            );
+        }
+    }
 }
 
 /// Who is let in: everybody on this machine while no token was ever issued, else whoever has one.

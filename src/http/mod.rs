@@ -18,8 +18,10 @@ use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+pub mod catalogue;
 pub mod cloud_events;
 pub mod commands;
+pub mod docs;
 pub mod edge;
 pub mod guard;
 pub mod measures;
@@ -35,6 +37,7 @@ pub mod request;
 pub mod routes;
 pub mod server;
 pub mod stream;
+pub mod tables;
 pub mod tokens;
 
 use edge::seats::Seats;
@@ -135,8 +138,9 @@ async fn healthz() -> Response {
 
 /// Whether commands would be taken now.
 async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    if let Some(why) = app.published.stopped() {
-        return Err(Problem::new(Code::ReadOnly, format_args!("writing has stopped ({why}); reads go on")));
+    if app.published.stopped().is_some() {
+        // Why is for the log: it may name files, and anybody may ask this.
+        return Err(Problem::new(Code::ReadOnly, "writing has stopped, reads go on: the log says why"));
     }
     if *app.stopping.borrow() {
         return Err(Problem::new(Code::ReadOnly, "the service is stopping"));

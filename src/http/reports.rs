@@ -15,7 +15,7 @@ use mentorlog_projections::report::{Stated, decimals};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::guard::InProgram;
+use super::guard::{InProgram, Stranger, is_still_honoured};
 use super::problem::{Code, Problem};
 use super::reads::json_bytes;
 use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
@@ -56,6 +56,10 @@ pub async fn publish(
         Problem::new(Code::ImpossibleReport, format_args!("{error}")).with("pointer", "/week")
     })?;
     let caller = caller(&grant, &Common::default(), correlation)?;
+    // What is published already is recorded no second time, so the writer is not asked who may have it.
+    if !is_still_honoured(&app, &grant) {
+        return Err(Stranger::Unauthorized.into());
+    }
     let turn = app.measures.turn().await?;
     // On a task of its own: who hangs up leaves nothing half done.
     let publishing = app.clone();
@@ -121,9 +125,8 @@ pub async fn beside_the_log(
     let bytes = blocking(move || {
         let bytes = note(&app.published, digest)?;
         let (_, stated) = stated(&bytes)?;
-        let missing =
-            || Problem::new(Code::NotFound, format_args!("the report {digest} is of another program"));
-        if stated.program == program.id { Ok(bytes) } else { Err(missing()) }
+        // Of another program's it is not told that it is there.
+        if stated.program == program.id { Ok(bytes) } else { Err(no_report(digest)) }
     });
     Ok(as_text(bytes.await?))
 }

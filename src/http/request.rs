@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::edge::counts::Limit;
 use super::edge::{Edge, Times};
+use super::guard::by;
 use super::problem::{Code, Problem};
 use crate::access::grant::Grant;
 use crate::rules::command::Common;
@@ -250,7 +251,7 @@ pub fn caller(grant: &Grant, common: &Common, correlation: Option<Uuid>) -> Resu
     }
     let actor = grant.actor(common.actor, common.on_behalf_of)?;
     let principal = grant.principal.clone();
-    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation })
+    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation, by: by(grant) })
 }
 
 /// The parameters of a query, each taken once by name. What was not taken is a problem.

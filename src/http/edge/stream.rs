@@ -100,7 +100,8 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 pub async fn linger(stream: &mut TcpStream) {
     let unread = async {
         stream.shutdown().await?;
-        let (mut some, mut all) = ([0; 4096], 0);
+        // Not an array: it would be a part of every connection's state from its beginning on.
+        let (mut some, mut all) = (vec![0; 4096], 0);
         while all < LINGER_BYTES {
             match stream.read(&mut some).await? {
                 0 => break,
