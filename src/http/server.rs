@@ -2,6 +2,7 @@
 //! Never waits for a client: each of its steps has its time, and when there is no room the idle give way.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::io::AsyncReadExt as _;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::MissedTickBehavior;
 use tower::Service as _;
@@ -24,7 +25,7 @@ use super::edge::Times;
 use super::edge::answers::{self, Answer, Answers};
 use super::edge::counts::Limit;
 use super::edge::seats::{Order, Seat, Seats, Taken};
-use super::edge::stream::{Protocol, tell_apart};
+use super::edge::stream::{Protocol, Stream, linger, tell_apart};
 use super::problem::{Code, Problem};
 
 /// Most headers of a request.
@@ -38,9 +39,6 @@ pub const STREAMS_MAX: u32 = 128;
 
 /// Connections that are told `busy` at once; further ones are just closed.
 const TURNED_AWAY_MAX: usize = 256;
-
-/// How long somebody who is turned away may take to read why.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// What all connections share.
 struct Serving {
@@ -116,13 +114,31 @@ impl Serving {
         let service = Connected { serving: self.clone(), seat: seat.clone() };
         match protocol {
             Protocol::Http1 => {
-                let connection = self.http1.serve_connection(stream, service);
-                until_told(connection, seat, http1::Connection::graceful_shutdown).await;
+                let mut connection = self.http1.serve_connection(stream, service);
+                loop {
+                    tokio::select! {
+                        biased;
+                        // A client that breaks off is no error of ours.
+                        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
+                        order = seat.told() => match order {
+                            Order::Stay => {}
+                            Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
+                            Order::Cut => return,
+                        },
+                    }
+                }
+                let mut stream = connection.into_parts().io;
+                if seat.order() == Order::Stay {
+                    tokio::select! {
+                        () = stream.linger() => {}
+                        _ = seat.told() => {}
+                    }
+                }
             }
             // Its state is larger, and rarer.
             Protocol::Http2 => {
                 let connection = self.http2.serve_connection(stream, service);
-                Box::pin(until_told(connection, seat, http2::Connection::graceful_shutdown)).await;
+                Box::pin(until_told(connection, seat)).await;
             }
         }
     }
@@ -146,18 +162,17 @@ impl hyper::service::Service<Request<Incoming>> for Connected {
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Answer>, Infallible>> + Send>>;
 
-/// Drives a connection until it ends or its seat is told to end it.
-async fn until_told<C: Future>(connection: C, seat: &Seat, finish: fn(Pin<&mut C>)) {
+/// Drives a connection of HTTP/2 until it ends or its seat is told to end it.
+async fn until_told(connection: http2::Connection<Stream, Connected, TokioExecutor>, seat: &Seat) {
     let mut connection = pin!(connection);
     loop {
-        let mut told = pin!(seat.told());
         tokio::select! {
             biased;
             // A client that breaks off is no error of ours.
             _ = connection.as_mut() => return,
-            order = told.as_mut() => match order {
+            order = seat.told() => match order {
                 Order::Stay => {}
-                Order::Finish => finish(connection.as_mut()),
+                Order::Finish => connection.as_mut().graceful_shutdown(),
                 Order::Cut => return,
             },
         }
@@ -261,15 +276,8 @@ async fn turn_away(mut stream: TcpStream) {
          retry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
-    let told = async {
-        use tokio::io::AsyncWriteExt as _;
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await?;
-        // Closing on what was not read would throw away what was written.
-        let mut unread = [0; 1024];
-        while stream.read(&mut unread).await? > 0 {}
-        Ok::<(), std::io::Error>(())
-    };
-    // Whether it was heard makes no difference.
-    let _ = tokio::time::timeout(LINGER, told).await;
+    // A fresh connection has room for so little.
+    if stream.write_all(answer.as_bytes()).await.is_ok() {
+        linger(&mut stream).await;
+    }
 }

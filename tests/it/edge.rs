@@ -99,14 +99,31 @@ fn what_is_too_large_or_malformed_is_turned_away_and_nothing_breaks() {
     for (attack, status) in attacks {
         let answer = exchange(address, attack.as_bytes());
         let first = &attack[..attack.len().min(60)];
-        assert!([status, 0, 414].contains(&verdict(&answer).0), "{first:?}: {answer}");
+        assert_eq!(verdict(&answer).0, status, "{first:?}: {answer}");
         is_well(address);
     }
     for size in ["zz", "ffffffffffffffffff", "-1", ""] {
         let head = "POST /v1/programs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
         let answer = exchange(address, format!("{head}{size}\r\nhello\r\n0\r\n\r\n").as_bytes());
-        assert!([400, 0].contains(&verdict(&answer).0), "{size:?}: {answer}");
+        assert_eq!(verdict(&answer).0, 400, "{size:?}: {answer}");
         is_well(address);
+    }
+}
+
+#[test]
+fn whoever_is_refused_while_still_sending_can_read_why() {
+    let mut door = Door::with(Limits::default());
+    door.open();
+    let post = "POST /v1/programs HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let large = "x".repeat(1024 * 1024);
+    for (begun, wanted) in [
+        (format!("{post}content-length: {}\r\n\r\n", large.len()), (413, "too-large")),
+        (format!("{post}transfer-encoding: chunked\r\n\r\n100000\r\n"), (413, "too-large")),
+        (format!("{post}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"), (400, "malformed-header")),
+    ] {
+        // The rest is on its way while the answer is: closing on it would take the answer back.
+        let answer = converse(door.address(), format!("{begun}{large}").as_bytes(), false);
+        assert_eq!(verdict(&answer), (wanted.0, Some(wanted.1.to_owned())), "{begun}: {answer}");
     }
 }
 

@@ -185,6 +185,11 @@ impl Seat {
         self.told.notify_one();
     }
 
+    /// What it was told last.
+    pub fn order(&self) -> Order {
+        Order::read(&self.order)
+    }
+
     /// Waits for the next order.
     pub async fn told(&self) -> Order {
         self.told.notified().await;

@@ -5,11 +5,12 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::seats::Seat;
@@ -88,7 +89,37 @@ impl Read for Stream {
     }
 }
 
+/// How long somebody who is not listened to any more may take to read why.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What it may send meanwhile, in bytes.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Ends a connection whose other side may still be sending: closing on what was not read would throw away what was
+/// written last (RFC 9112, section 9.6).
+pub async fn linger(stream: &mut TcpStream) {
+    let unread = async {
+        stream.shutdown().await?;
+        // Not an array: it would be a part of every connection's state from its beginning on.
+        let (mut some, mut all) = (vec![0; 4096], 0);
+        while all < LINGER_BYTES {
+            match stream.read(&mut some).await? {
+                0 => break,
+                count => all += count,
+            }
+        }
+        Ok::<(), io::Error>(())
+    };
+    // Whether it was heard makes no difference.
+    let _ = tokio::time::timeout(LINGER, unread).await;
+}
+
 impl Stream {
+    /// Ends it so that the last answer can be read.
+    pub async fn linger(&mut self) {
+        linger(self.inner.inner_mut()).await;
+    }
+
     fn note(&self, offered: usize, written: &Poll<io::Result<usize>>) {
         match written {
             Poll::Pending => self.seat.blocked(),
