@@ -215,6 +215,10 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
+fn header(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
 /// Says of every integer how large it can be.
 fn bound(schema: &mut Value) {
     match schema {
@@ -376,7 +380,11 @@ impl Paths {
                 response["content"][media] = json!({ "schema": schema });
             }
         }
-        responses.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
+        for (answer, named) in [("429", "TooManyRequests"), ("503", "Unavailable"), ("default", "Problem")] {
+            responses
+                .entry(answer.to_owned())
+                .or_insert_with(|| json!({ "$ref": format!("#/components/responses/{named}") }));
+        }
         let mut described = json!({
             "operationId": id, "tags": [tag], "summary": summary, "parameters": parameters, "responses": responses,
         });
@@ -435,6 +443,7 @@ pub fn document() -> Value {
             }
         }
     }
+    let problem = json!({ "application/problem+json": { "schema": reference("Problem") } });
     schemas.0.insert(
         "Problem".to_owned(),
         json!({
@@ -480,10 +489,38 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "description": "A token, `mtk_<id>_<secret>`." },
             },
+            "headers": {
+                "RateLimit": {
+                    "description": "What is left of the quota, in requests (`r`), and in how many seconds it is whole \
+                                    again (`t`). With every answer to whoever has a quota.",
+                    "schema": { "type": "string", "example": "\"default\";r=9999;t=1" },
+                },
+                "RateLimit-Policy": {
+                    "description": "The quota, in requests (`q`) a window of so many seconds (`w`).",
+                    "schema": { "type": "string", "example": "\"default\";q=10000;w=10" },
+                },
+                "Retry-After": { "description": "In how many seconds to come again.", "schema": integer(1, 65535) },
+            },
             "responses": {
                 "Problem": {
                     "description": "What went wrong and what to do about it (RFC 9457).",
-                    "content": { "application/problem+json": { "schema": reference("Problem") } },
+                    "content": problem,
+                },
+                "TooManyRequests": {
+                    "description": "`rate-limited`: more requests than the token's quota, or too many without a valid \
+                                    token from one place. Nothing was done.",
+                    "headers": {
+                        "Retry-After": header("Retry-After"),
+                        "RateLimit": header("RateLimit"),
+                        "RateLimit-Policy": header("RateLimit-Policy"),
+                    },
+                    "content": problem,
+                },
+                "Unavailable": {
+                    "description": "`busy`: more is under way than can be; it passes in a moment. Other codes: the service \
+                                    cannot do it for now.",
+                    "headers": { "Retry-After": header("Retry-After") },
+                    "content": problem,
                 },
             },
         },

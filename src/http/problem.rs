@@ -95,6 +95,9 @@ codes! {
     /// An item of an atomic batch was refused.
     NotDone = "not-done" 409 "Another item of the atomic batch was refused"
         "Correct the item that was refused for a reason of its own and send the batch again: nothing of it was done.";
+    /// The two cannot be paired; why is not for a participant to know.
+    CannotBePaired = "cannot-be-paired" 409 "The two cannot be paired"
+        "Propose somebody else, or ask the program's manager, who is told why.";
     /// A ledger's key has another number than the one a rotation was asked from.
     KeyNumber = "key-number" 409 "The ledger signs with another key"
         "Look at GET /v1/keys and name the key that follows the present one.";
@@ -128,6 +131,9 @@ codes! {
     /// A token cannot be so.
     ImpossibleToken = "impossible-token" 422 "There can be no such token"
         "Read `detail`: it says which role, program or expiry does not go together.";
+    /// The caller asks more often than it may.
+    RateLimited = "rate-limited" 429 "Too many requests"
+        "Wait as long as `Retry-After` says, and ask less often.";
     /// Nothing is published by a service that keeps nothing on a disk.
     NotPublishing = "not-publishing" 501 "This service publishes nothing"
         "Run the service on a data directory: `mentorlog serve --data DIR`.";
@@ -225,6 +231,8 @@ pub struct Problem {
     detail: String,
     extra: Map<String, Value>,
     allow: Option<Vec<Method>>,
+    /// Narrow on purpose: problems are the errors of most functions here.
+    again_in: Option<std::num::NonZeroU16>,
 }
 
 impl Problem {
@@ -237,6 +245,7 @@ impl Problem {
             detail: detail.to_string(),
             extra: Map::new(),
             allow: None,
+            again_in: None,
         }
     }
 
@@ -249,6 +258,13 @@ impl Problem {
     /// Adds the methods a path takes.
     pub fn allowing(mut self, methods: Vec<Method>) -> Self {
         self.allow = Some(methods);
+        self
+    }
+
+    /// Says in how many seconds to come again, where the code alone does not.
+    pub fn again_in(mut self, seconds: u64) -> Self {
+        let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
+        self.again_in = std::num::NonZeroU16::new(seconds.max(1));
         self
     }
 
@@ -288,6 +304,7 @@ impl From<Rejection> for Problem {
             detail: rejection.to_string(),
             extra: Map::new(),
             allow: None,
+            again_in: None,
         };
         if let Some(pointer) = rejection.pointer() {
             problem = problem.with("pointer", pointer.to_string());
@@ -308,6 +325,7 @@ impl From<Rejection> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let code = match &refusal {
+            Refusal::LetInNoMore => return super::guard::Stranger::Unauthorized.into(),
             Refusal::Rule(rejection) => return (*rejection).into(),
             Refusal::NoSuchProgram => Code::NoSuchProgram,
             Refusal::KeyReused => Code::KeyReused,
@@ -335,7 +353,9 @@ impl IntoResponse for Problem {
             // RFC 6750, section 3. No `error`: what is wrong with a token is not a stranger's to know.
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"mentorlog\""));
         }
-        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+        if let Some(seconds) = self.again_in {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
+        } else if self.status == StatusCode::SERVICE_UNAVAILABLE {
             // Busy passes in a moment; the others want somebody to act.
             let seconds = if self.code == Code::Busy.as_str() { "1" } else { "30" };
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));

@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
+use mentorlog_events::event::Invalidation;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
@@ -54,6 +55,10 @@ type Answer = Result<Response, Problem>;
 pub(super) async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
+    if *growth.borrow_and_update() >= min_size {
+        return Ok(());
+    }
+    let _waiting = app.edge.load.wait()?;
     let grown = tokio::select! {
         grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)) => grown,
         () = app.stopping() => return Err(Problem::new(Code::NotYet, "the service is stopping")),
@@ -267,7 +272,14 @@ pub async fn pairs(
         .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
         .ok_or_else(|| unknown_cursor("pair"))?;
     let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
-    Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+    let items: Vec<PairView> = page.items.into_iter().map(|pair| as_shown(&grant, pair)).collect();
+    Ok(json_response(&PageBody { items, next, size: view.size, root: B64(view.root) }))
+}
+
+/// A pair as the caller may see it: that somebody does not want to be paired with them is not a participant's to know.
+fn as_shown(grant: &Grant, pair: PairView) -> PairView {
+    let hides = grant.only().is_some() && pair.invalidated_by == Some(Invalidation::PairingBlocked);
+    PairView { invalidated_by: pair.invalidated_by.filter(|_| !hides), ..pair }
 }
 
 /// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
@@ -294,7 +306,7 @@ pub async fn pair(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).filter(|pair| is_own(&grant, pair));
-    let body = body.ok_or_else(|| not_found("pair", pair))?;
+    let body = as_shown(&grant, body.ok_or_else(|| not_found("pair", pair))?);
     let version = body.version;
     let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
@@ -358,6 +370,7 @@ pub async fn events(
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
         let from = wanted.from;
+        let _waiting = if *growth.borrow_and_update() > from { None } else { Some(app.edge.load.wait()?) };
         tokio::select! {
             _ = growth.wait_for(|size| *size > from) => {}
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}

@@ -12,8 +12,8 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, catalogue, commands, docs, guard, healthz, measures, metrics, observe,
-    openapi, outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tables, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, catalogue, commands, docs, edge, guard, healthz, measures, metrics, openapi,
+    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tables, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -134,8 +134,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
     }
     router
         .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::limit))
         .layer(middleware::from_fn_with_state(app.clone(), guard::identify))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(middleware::from_fn_with_state(app.clone(), edge::observe))
         .with_state(app)
 }
 
