@@ -4,8 +4,10 @@
 //! `cargo bench --bench follow [-- --readers 1000 --rate 500 --seconds 20]`
 //! The server is a process of its own, stopped by SIGTERM after the first stretch of that many seconds and started
 //! again on the same address; readers come back by themselves, with `Last-Event-ID`. Ends with code 1 if a reader missed
-//! an entry, saw one twice or out of order. Lag is the time from the moment before a command is posted to the moment
-//! a reader has its entry whole, so it has the commit in it. Readers, writer and server share the machine.
+//! an entry, saw one twice or out of order. Commands are due at a steady rate; whoever writes sends what is due, more at
+//! once if the last answer was late. Lag is the time from the moment a command is due to the moment a reader has its entry
+//! whole, so it has the commit in it. Readers, writer and server share the machine.
+//! `MENTORLOG_PROGRAM` names another server than was built with this.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,13 +21,18 @@ use std::io::{BufRead, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Commands of a request.
+/// Commands of a request, if it is sent in time.
 const AT_ONCE: u64 = 5;
+
+/// Most commands of a request.
+const AT_ONCE_MAX: u64 = 500;
 
 /// How long the last reader may take to have everything after the last command.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,7 +45,8 @@ struct Server {
 
 impl Server {
     fn start(data: &Path, address: &str) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mentorlog"))
+        let program = std::env::var_os("MENTORLOG_PROGRAM");
+        let mut child = Command::new(program.unwrap_or_else(|| env!("CARGO_BIN_EXE_mentorlog").into()))
             .args(["serve", "--listen", address, "--data"])
             .arg(data)
             .env("MENTORLOG_LOG", "warn")
@@ -80,7 +88,7 @@ impl Drop for Server {
 /// Seconds of both kinds of time a process has had.
 fn cpu(process: &str) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
-    let fields: Vec<u64> =
+    let fields: Vec<i64> =
         stat.rsplit(')').next().unwrap().split_whitespace().filter_map(|field| field.parse().ok()).collect();
     // utime and stime are fields 14 and 15 (proc(5)), in hundredths of a second; state is no number.
     (fields[10] + fields[11]) as f64 / 100.0
@@ -123,11 +131,32 @@ impl Lags {
     }
 }
 
-/// What everybody on this thread knows.
+/// When the command of each position was due, in microseconds from the beginning; 0: it was not.
+struct Due {
+    begun: Instant,
+    micros: Vec<AtomicU64>,
+}
+
+impl Due {
+    fn new(positions: u64) -> Self {
+        Self { begun: Instant::now(), micros: (0..positions).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    fn set(&self, seq: u64, due: Instant) {
+        let micros = due.saturating_duration_since(self.begun).as_micros() as u64;
+        self.micros[seq as usize].store(micros.max(1), Ordering::Relaxed);
+    }
+
+    fn at(&self, seq: u64) -> Option<Instant> {
+        let micros = self.micros.get(seq as usize)?.load(Ordering::Relaxed);
+        (micros > 0).then(|| self.begun + Duration::from_micros(micros))
+    }
+}
+
+/// What every reader knows.
 struct Hall {
     address: String,
-    /// When the entry at a position was first posted.
-    posted: RefCell<Vec<Instant>>,
+    due: Arc<Due>,
     lags: RefCell<Lags>,
     /// Readers that are connected and have caught up.
     following: Cell<usize>,
@@ -227,8 +256,8 @@ impl Reader {
             self.hall.faults.borrow_mut().push(format!("reader {}: {seq} where {wanted} was due", self.name));
         }
         self.next.set(seq + 1);
-        if let Some(posted) = self.hall.posted.borrow().get(seq as usize) {
-            self.hall.lags.borrow_mut().add(now.saturating_duration_since(*posted));
+        if let Some(due) = self.hall.due.at(seq) {
+            self.hall.lags.borrow_mut().add(now.saturating_duration_since(due));
         }
     }
 }
@@ -310,42 +339,42 @@ async fn post(
     answered
 }
 
-/// Whoever writes: at a rate, every command until it is acknowledged.
+/// Whoever writes: at a rate, every command until it is acknowledged. In a thread of its own.
 struct Writer {
-    hall: Rc<Hall>,
+    address: String,
+    due: Arc<Due>,
     stream: Option<TcpStream>,
     /// The position the next entry gets.
     next: u64,
     /// Requests sent again.
     again: u64,
+    /// How long after they were due commands were acknowledged.
+    answered: Lags,
 }
 
 impl Writer {
-    async fn prepare(hall: &Rc<Hall>) -> Self {
-        let mut stream = None;
+    async fn prepare(&mut self) {
         let open = b"{\"slug\":\"load\",\"name\":\"Load\",\"time_zone\":\"UTC\"}";
-        let (status, answer) =
-            post(&mut stream, &hall.address, "/v1/programs", "application/json", open).await.unwrap();
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
-        let items = format!(
+        let answer = post(&mut self.stream, &self.address, "/v1/programs", "application/json", open).await;
+        assert_eq!(answer.unwrap().0, 201);
+        let item = format!(
             "{{\"command\":\"enrol\",\"data\":{{\"participant\":\"{PERSON}\",\"generation\":\"gen-x\"}}}}\n"
         );
-        let (status, _) =
-            post(&mut stream, &hall.address, PATH, "application/x-ndjson", items.as_bytes()).await.unwrap();
-        assert_eq!(status, 207);
-        Self { hall: hall.clone(), stream, next: 2, again: 0 }
+        let answer =
+            post(&mut self.stream, &self.address, PATH, "application/x-ndjson", item.as_bytes()).await;
+        assert_eq!(answer.unwrap().0, 207);
+        // The opening and the enrolment.
+        self.next = 2;
     }
 
-    /// One request of [`AT_ONCE`] commands, until it is answered.
-    async fn write(&mut self) {
+    /// One request of so many commands, until it is answered.
+    async fn write(&mut self, commands: u64) {
         let mut body = Vec::new();
-        for seq in self.next..self.next + AT_ONCE {
+        for seq in self.next..self.next + commands {
             // Eight skills each way make an entry about as long as a session's.
             let skills = |from: u64| {
-                (0..8)
-                    .map(|n| format!("\"skill-{}\"", (seq * 31 + from + n) % 1000))
-                    .collect::<Vec<_>>()
-                    .join(",")
+                let names = (0..8).map(|n| format!("\"skill-{}\"", (seq * 31 + from + n) % 1000));
+                names.collect::<Vec<_>>().join(",")
             };
             writeln!(
                 body,
@@ -356,21 +385,15 @@ impl Writer {
             )
             .unwrap();
         }
-        let now = Instant::now();
-        {
-            let mut posted = self.hall.posted.borrow_mut();
-            posted.resize((self.next + AT_ONCE) as usize, now);
-        }
         loop {
-            let address = self.hall.address.clone();
-            let answer = post(&mut self.stream, &address, PATH, "application/x-ndjson", &body).await;
+            let answer = post(&mut self.stream, &self.address, PATH, "application/x-ndjson", &body).await;
             match answer {
                 Some((207, answer)) => {
                     let text = String::from_utf8_lossy(&answer);
                     if !text.contains("\"code\"") {
                         break;
                     }
-                    // A stopping service refuses item by item.
+                    // A service that stops refuses item by item.
                     assert!(text.contains("\"status\":503"), "{text}");
                 }
                 Some((503, _)) | None => {}
@@ -379,18 +402,31 @@ impl Writer {
             self.again += 1;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.next += AT_ONCE;
+        self.next += commands;
     }
 
-    async fn write_for(&mut self, lasting: Duration, rate: u64) {
-        let begun = Instant::now();
-        let every = Duration::from_secs_f64(AT_ONCE as f64 / rate as f64);
-        let mut due = begun;
-        while begun.elapsed() < lasting {
-            tokio::time::sleep_until(due.into()).await;
-            due += every;
-            self.write().await;
-        }
+    /// Writes at a rate for so long.
+    fn write_for(mut self, lasting: Duration, rate: u64) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        self.stream = None;
+        runtime.block_on(async {
+            let (begun, first) = (Instant::now(), self.next);
+            let all = (lasting.as_secs_f64() * rate as f64) as u64;
+            let due = |written: u64| begun + Duration::from_secs_f64(written as f64 / rate as f64);
+            while self.next - first < all {
+                let written = self.next - first;
+                let least = AT_ONCE.min(all - written);
+                // The last of those that go together is due.
+                tokio::time::sleep_until(due(written + least - 1).into()).await;
+                let now_due = (begun.elapsed().as_secs_f64() * rate as f64) as u64;
+                let commands = now_due.min(all).saturating_sub(written).clamp(least, AT_ONCE_MAX);
+                (0..commands).for_each(|n| self.due.set(self.next + n, due(written + n)));
+                self.write(commands).await;
+                (0..commands).for_each(|n| self.answered.add(due(written + n).elapsed()));
+            }
+            self.stream = None;
+        });
+        self
     }
 }
 
@@ -422,9 +458,10 @@ fn main() -> ExitCode {
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
         let mut server = Server::start(&data, &address);
+        let due = Arc::new(Due::new(2 * seconds * rate + 1000));
         let hall = Rc::new(Hall {
             address: address.clone(),
-            posted: RefCell::default(),
+            due: due.clone(),
             lags: RefCell::new(Lags::new()),
             following: Cell::new(0),
             connections: Cell::new(0),
@@ -433,7 +470,8 @@ fn main() -> ExitCode {
             faults: RefCell::default(),
             bytes: Cell::new(0),
         });
-        let mut writer = Writer::prepare(&hall).await;
+        let mut writer = Writer { address: address.clone(), due, stream: None, next: 0, again: 0, answered: Lags::new() };
+        writer.prepare().await;
         let from = writer.next;
         let mut positions = Vec::new();
         for name in 0..readers {
@@ -447,7 +485,7 @@ fn main() -> ExitCode {
 
         let (own, theirs, bytes) = (cpu("self"), server.cpu(), hall.bytes.get());
         let begun = Instant::now();
-        writer.write_for(lasting, rate).await;
+        let mut writer = tokio::task::spawn_blocking(move || writer.write_for(lasting, rate)).await.unwrap();
         let all = |next: u64| positions.iter().all(|position| position.get() >= next);
         let end = writer.next;
         let behind = until("all have everything", || all(end)).await;
@@ -459,6 +497,8 @@ fn main() -> ExitCode {
             (hall.bytes.get() - bytes) as f64 / 1e6 / stretch
         );
         println!("          lag {}; all had the last {:.0} ms after its answer", hall.lags.borrow().say(), behind.as_secs_f64() * 1e3);
+        println!("          of it to the writer's answer {}", writer.answered.say());
+        writer.answered = Lags::new();
         println!(
             "          CPU: server {:.0} %, readers and writer {:.0} % of one core; server {} MiB, at most {} MiB",
             (server.cpu() - theirs) * 100.0 / stretch,
@@ -467,13 +507,10 @@ fn main() -> ExitCode {
             server.memory("VmHWM:")
         );
 
-        // The writer never stops; half the stretch into it the server does.
+        // The writer goes on; a quarter into the stretch the server is stopped.
         *hall.lags.borrow_mut() = Lags::new();
         let (connections, before) = (hall.connections.get(), writer.next);
-        let writing = tokio::task::spawn_local(async move {
-            writer.write_for(lasting, rate).await;
-            writer
-        });
+        let writing = tokio::task::spawn_blocking(move || writer.write_for(lasting, rate));
         tokio::time::sleep(lasting / 4).await;
         let (data, restarted) = (data.clone(), address.clone());
         let begun = Instant::now();
