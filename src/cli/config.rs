@@ -28,9 +28,8 @@ const NOT_SETTINGS: [(&str, &str); 4] = [
 /// Commands that share flags with `serve` and yet take nothing from its file.
 const APART: [&str; 1] = ["demo"];
 
-/// Variables that no flag stands for; the second one's value is never shown.
-const VARIABLES_ALONE: [(&str, &str, bool); 3] = [
-    ("MENTORLOG_LOG", "what is logged, such as `info` or `mentorlog=debug`", true),
+/// Variables that no flag stands for, what they are, and whether their value may be shown.
+const VARIABLES_ALONE: [(&str, &str, bool); 2] = [
     ("MENTORLOG_PERSONAL_KEY", "the key to the sealed personal data itself", false),
     ("NO_COLOR", "no colours on a terminal", true),
 ];

@@ -19,9 +19,20 @@ pub enum LogFormat {
     Json,
 }
 
+/// A filter that can be read, as it stands.
+pub fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    EnvFilter::try_new(text).map(|_| text.to_owned())
+}
+
 /// Writes what happens from now on to stderr, as far as `MENTORLOG_LOG` asks for it; without that from `level` on.
 pub fn begin(format: LogFormat, level: &str) {
-    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = std::env::var("MENTORLOG_LOG").ok().and_then(|text| filter(&text).ok());
+    begin_filtered(format, filter.as_deref().unwrap_or(level));
+}
+
+/// Writes what happens from now on to stderr, as far as this filter asks for it.
+pub fn begin_filtered(format: LogFormat, filter: &str) {
+    let filter = EnvFilter::new(filter);
     let colours = format == LogFormat::Text
         && io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|no_colour| no_colour.is_empty());

@@ -103,6 +103,9 @@ struct EdgeArguments {
     /// How lines are written to stderr; `json` adds one about every request.
     #[arg(long, value_enum, env = "MENTORLOG_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
+    /// What is logged, e.g. `warn` or `mentorlog=debug`.
+    #[arg(long, env = "MENTORLOG_LOG", value_name = "FILTER", default_value = "info", value_parser = log::filter)]
+    log: String,
 }
 
 const CONNECTIONS: NonZeroU32 = NonZeroU32::new(CONNECTIONS_MAX).expect("above zero");
@@ -226,7 +229,7 @@ pub fn open_failure(error: OpenError) -> Failure {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    log::begin(arguments.edge.log_format, "info");
+    log::begin_filtered(arguments.edge.log_format, &arguments.edge.log);
     if !arguments.listen.ip().is_loopback() && !arguments.behind_proxy {
         return Err(Failure::new(format_args!(
             "{} is not an address of this machine alone: listen on loopback, e.g. 127.0.0.1:7171, or give \

@@ -150,7 +150,7 @@ fn what_is_printed_names_every_setting_and_shows_no_key() {
         "workers = 2                               # mentorlog.toml, line 2",
         "# witness is not set                      # default",
         "personal-key-file = \"/etc/mentorlog/kek\"  # mentorlog.toml, line 3",
-        "#   MENTORLOG_LOG: \"debug\" (what is logged, such as `info` or `mentorlog=debug`)",
+        "log = \"debug\"                             # environment MENTORLOG_LOG",
         "#   MENTORLOG_PERSONAL_KEY: set, and not shown (the key to the sealed personal data itself)",
     ] {
         assert!(all.lines().any(|printed| printed == line), "{line}\n is not in\n{all}");
