@@ -354,8 +354,10 @@ pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32]) -> Markup 
     let narrow = sheet.is_narrow();
     let most = ticks.last().copied().unwrap_or(1);
     let one = groups.len() == 1;
+    // The names stand before the numbers of those at risk, of which the first lies under the beginning of the axis.
+    let longest = groups.iter().map(|group| group.name.chars().count()).max().unwrap_or(0);
     let plot = Plot {
-        left: if one || narrow { 42.0 } else { 130.0 },
+        left: if one || narrow { 42.0 } else { (24.0 + longest as f64 * 6.6 + 26.0).max(96.0) },
         right: sheet.width - if narrow { 16.0 } else { 24.0 },
         top: 12.0,
         floor: 262.0,

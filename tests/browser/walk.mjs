@@ -29,7 +29,7 @@ const pages = {
   "retention-people": `${p}/retention?subject=participants&by=generation`,
   pairs: `${p}/pairs`, pair: await first(`${p}/pairs?order=sessions`, /href="(\/p\/[^"]*\/pairs\/[0-9a-f-]+[^"]*)"/),
   participants: `${p}/participants`, participant: await first(`${p}/participants?order=quiet`, /href="(\/p\/[^"]*\/participants\/[0-9a-f-]+[^"]*)"/),
-  suggestions: `${p}/suggestions`, history: `${p}/history`, behind: `${p}/history?behind=reciprocity`, audit: `${p}/audit`,
+  published: `${p}/published`, login: "/login", suggestions: `${p}/suggestions`, history: `${p}/history`, behind: `${p}/history?behind=reciprocity`, audit: `${p}/audit`,
   past: `${p}?known_at=1000`, "past-day": `${p}/reciprocity?as_of=${new Date(Date.now() - 200 * 86_400_000).toISOString().slice(0, 10)}`,
   nothing: "/p/there-is-none",
 };
@@ -71,6 +71,12 @@ for (const { name: look, width, height, colorScheme } of windows) {
       return box.width > 0 && (box.left < sheet.left - 2 || box.right > sheet.right + 2);
     }).map((text) => text.textContent));
     if (cut.length) found(where, `text beyond its drawing: ${cut.join(" | ")}`);
+    const over = await page.evaluate(() => [...document.querySelectorAll("figure svg")].flatMap((sheet) => {
+      const texts = [...sheet.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+      const lie = ([, a], [, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+      return texts.flatMap((one, at) => texts.slice(at + 1).filter((other) => one[1].width > 0 && lie(one, other)).map((other) => `${one[0]} / ${other[0]}`));
+    }));
+    if (over.length) found(where, `text over text: ${over.slice(0, 5).join(" | ")}`);
     // Run in an isolated way: the policy forbids scripts that are not ours.
     await page.evaluate(`${axe}; undefined`);
     const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
@@ -83,15 +89,96 @@ for (const { name: look, width, height, colorScheme } of windows) {
   await context.close();
 }
 
-// The keyboard alone reaches the content and the navigation.
-const page = await browser.newPage();
-await page.goto(base + p);
-await page.keyboard.press("Tab");
-const skip = await page.evaluate(() => document.activeElement?.className);
-if (skip !== "skip") found("keyboard", `the first stop is ${skip}`);
-await page.keyboard.press("Enter");
-if ((await page.evaluate(() => document.activeElement?.id)) !== "main") found("keyboard", "the skip link does not lead to the content");
-await page.close();
+// On paper: nothing is cut off, every table is open, and what only a screen can use is gone.
+{
+  const page = await browser.newPage({ viewport: { width: 794, height: 1123 } });
+  for (const name of ["overview", "reciprocity", "retention", "pair", "audit"]) {
+    await page.goto(base + pages[name]);
+    await page.emulateMedia({ media: "print" });
+    await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
+    const closed = await page.evaluate(() => document.querySelectorAll("details.data:not([open])").length);
+    if (closed) found(`${name} (print)`, `${closed} tables are closed`);
+    const seen = await page.evaluate(() => [...document.querySelectorAll("nav a, form, .live, .skip")].filter((one) => one.getClientRects().length).length);
+    if (seen) found(`${name} (print)`, `${seen} controls are printed`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (wide > 0) found(`${name} (print)`, `is ${wide} px wider than the paper`);
+    if (shots) {
+      await page.screenshot({ path: `${shots}/print-${name}.png`, fullPage: true });
+      await page.pdf({ path: `${shots}/print-${name}.pdf`, format: "A4", printBackground: false });
+    }
+    await page.emulateMedia({ media: null });
+  }
+  await page.close();
+}
+
+// The keyboard alone reaches the content and the navigation, and each stop can be seen.
+{
+  const page = await browser.newPage();
+  await page.goto(base + p);
+  await page.keyboard.press("Tab");
+  const skip = await page.evaluate(() => document.activeElement?.className);
+  if (skip !== "skip") found("keyboard", `the first stop is ${skip}`);
+  await page.keyboard.press("Enter");
+  if ((await page.evaluate(() => document.activeElement?.id)) !== "main") found("keyboard", "the skip link does not lead to the content");
+  for (const name of ["overview", "pairs", "history"]) {
+    await page.goto(base + pages[name]);
+    const wanted = await page.evaluate(() => [...document.querySelectorAll("a[href], button, input:not([type=hidden]), select, summary, [tabindex='0']")].filter((one) => one.checkVisibility()).length);
+    const stops = new Set();
+    for (let n = 0; n < wanted + 20; n += 1) {
+      await page.keyboard.press("Tab");
+      const stop = await page.evaluate(() => {
+        const one = document.activeElement;
+        if (!one || one === document.body) return null;
+        one.dataset.stop ??= String(document.querySelectorAll("[data-stop]").length);
+        const { outlineStyle, outlineWidth } = getComputedStyle(one);
+        return { id: one.dataset.stop, seen: outlineStyle !== "none" && parseFloat(outlineWidth) > 0, what: one.outerHTML.slice(0, 80) };
+      });
+      if (!stop) break;
+      if (!stop.seen) found(`keyboard (${name})`, `the focus cannot be seen on ${stop.what}`);
+      stops.add(stop.id);
+    }
+    if (stops.size < wanted) found(`keyboard (${name})`, `${stops.size} of ${wanted} controls are reached`);
+  }
+  await page.close();
+}
+
+// An event that is recorded while somebody looks is there without a reload, and not while somebody types.
+{
+  const page = await browser.newPage();
+  const errors = [];
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  const enrol = () => fetch(`${base}/v1/programs/${program}/commands/enrol`, {
+    method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ generation: "gen-x" }),
+  });
+  const size = () => page.evaluate(() => Number(document.querySelector("main").dataset.size));
+  await page.goto(`${base}${p}/history`);
+  const before = await size();
+  if ((await enrol()).status !== 201) found("live", "nobody could be enrolled");
+  await page.waitForFunction((before) => Number(document.querySelector("main").dataset.size) > before, before, { timeout: 20_000 })
+    .catch(() => found("live", "the page did not follow"));
+  if (!(await page.textContent("ol.entries li")).includes("enrolled")) found("live", "the newest event is not on the page");
+  await page.fill("#about", "somebody types");
+  const typing = await size();
+  await enrol();
+  await page.waitForTimeout(6_000);
+  if ((await size()) !== typing) found("live", "the page was replaced while somebody typed");
+  await page.fill("#about", "");
+  await page.evaluate(() => document.activeElement.blur());
+  await page.waitForFunction((typing) => Number(document.querySelector("main").dataset.size) > typing, typing, { timeout: 20_000 })
+    .catch(() => found("live", "the page did not follow after the typing"));
+  // Cut off, it says so; back again, it says that.
+  await page.context().setOffline(true);
+  await page.evaluate(() => { Object.defineProperty(document, "hidden", { value: true, configurable: true }); document.dispatchEvent(new Event("visibilitychange")); });
+  await page.evaluate(() => { Object.defineProperty(document, "hidden", { value: false, configurable: true }); document.dispatchEvent(new Event("visibilitychange")); });
+  await page.waitForFunction(() => document.querySelector(".live.lost"), null, { timeout: 20_000 }).catch(() => found("live", "nobody was told that it is not connected"));
+  await page.context().setOffline(false);
+  await page.waitForFunction(() => document.querySelector(".live:not(.lost)"), null, { timeout: 30_000 }).catch(() => found("live", "it did not connect again"));
+  for (const error of errors.filter((text) => !text.includes("ERR_INTERNET_DISCONNECTED"))) found("live", `console: ${error}`);
+  // A page of the past stays what it is.
+  await page.goto(`${base}${p}?known_at=1000`);
+  if (await page.evaluate(() => document.querySelector("main").dataset.program)) found("live", "a page of the past follows the present");
+  await page.close();
+}
 await browser.close();
 
 for (const finding of findings) console.error(finding);
