@@ -335,10 +335,12 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
 /// Whether the log in a place says it is a registry.
 fn is_registry(place: &Place) -> bool {
     let fetched = examine::fetch(place, &mut Verified::of(place, Kind::Registry));
-    fetched.ok().flatten().is_some_and(|fetched| {
-        let origin = fetched.checkpoint.origin.as_str().split('/').nth(1);
-        origin == Some("registry")
-    })
+    fetched.ok().flatten().is_some_and(|fetched| is_registrys(&fetched))
+}
+
+/// Whether this is the head of a registry.
+fn is_registrys(fetched: &Fetched) -> bool {
+    fetched.checkpoint.origin.as_str().split('/').nth(1) == Some("registry")
 }
 
 fn registry(place: &Place, asked: &Asked<'_>, pin: Option<&Pin>) -> Registry {
