@@ -592,7 +592,11 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
     let whole = and(vec![
         fields,
         texts.clone(),
-        object(&[("entries", list(json!({ "type": "object" })))]),
+        object(&[
+            ("entries", list(json!({ "type": "object" }))),
+            ("left_out", json!({ "type": "integer" })),
+            ("texts_left_out", json!({ "type": "integer" })),
+        ]),
         ground.clone(),
         read.clone(),
     ]);
@@ -654,7 +658,12 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
             "Two participants are one human.",
             json_body(same),
         )
-        .answers(204, NOTHING, Value::Null, "They are: erasing one erases the other."),
+        .answers(
+            200,
+            JSON,
+            object(&[("participants", json!({ "type": "integer" }))]),
+            "They are: erasing one erases all of so many participants.",
+        ),
     );
 }
 

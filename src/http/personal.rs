@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::PersonalRead;
@@ -110,10 +110,10 @@ struct Ground {
 
 // ------------------------------------------------------------------------------------------- what the log commits to
 
-/// Everything an entry commits to, for whoever may see it.
-fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<Committed> {
+/// Everything an entry commits to, for whoever may see it; and how many texts about the viewer are withheld from them.
+fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> (Vec<Committed>, usize) {
     if entry.sealed.is_empty() {
-        return Vec::new();
+        return (Vec::new(), 0);
     }
     let two = |two: Option<[ParticipantId; 2]>| two.map(|[a, b]| About::Two(a, b));
     let of_pair = |pair: PairId| two(models.two_of(pair));
@@ -130,9 +130,10 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
             let fields = e.fields.iter().map(|field| (field.pointer(), SealedField::from(*field)));
             (Some(About::One(e.participant)), fields.collect(), true)
         }
-        // Why somebody does not want to be paired with another is for who has to see to it.
+        // Why somebody does not want to be paired with another is for them, and for who has to see to it.
         Event::PairingBlocked(e) => {
-            (Some(About::Two(e.participant, e.other)), vec![("/reason", SealedField::Reason)], false)
+            let mine = is_me(e.participant);
+            (Some(About::Two(e.participant, e.other)), vec![("/reason", SealedField::Reason)], mine)
         }
         Event::PairEnded(e) => (of_pair(e.pair), vec![("/conduct", SealedField::Conduct)], false),
         Event::GoalSet(e) => (of_pair(e.pair), vec![("/text", SealedField::GoalText)], true),
@@ -185,16 +186,18 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
         | Event::SessionConfirmed(_)
         | Event::SessionVoided(_)
         | Event::DisputeResolved(_)
-        | Event::NoShowRecorded(_) => return Vec::new(),
+        | Event::NoShowRecorded(_) => return (Vec::new(), 0),
     };
-    let Some(about) = about else { return Vec::new() };
-    if me.is_some_and(|me| !theirs || !about.participants().contains(&me)) {
-        return Vec::new();
-    }
+    let Some(about) = about else { return (Vec::new(), 0) };
     use mentorlog_events::entry::Facts as _;
     let is_there = |at: &str| entry.sealed.iter().any(|commitment| commitment.at == at);
     let there = fields.into_iter().filter(|(at, _)| is_there(at));
-    there
+    if let Some(me) = me
+        && (!theirs || !about.participants().contains(&me))
+    {
+        return (Vec::new(), if about.participants().contains(&me) { there.count() } else { 0 });
+    }
+    let committed = there
         .map(|(at, field)| Committed {
             seq: entry.seq,
             event: entry.id,
@@ -204,7 +207,8 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
             field,
             about,
         })
-        .collect()
+        .collect();
+    (committed, 0)
 }
 
 /// Whether a participant may be shown an entry that concerns them. What others gave them, and who does not want to be
@@ -297,6 +301,14 @@ struct Opened {
     read: Option<ReadId>,
 }
 
+impl Opened {
+    /// Whether it can be answered. A field that was set anew between looking and opening is not lost: look again.
+    fn is_of_now(&self, program: &Program, ground: Ground) -> bool {
+        let is_lost = self.texts.iter().any(|text| text.unreadable == Some("lost"));
+        !is_lost || program.size() == ground.size
+    }
+}
+
 /// Opens texts: first the registry says that they are read, then they are.
 async fn open(
     app: &App,
@@ -363,6 +375,8 @@ struct Looked {
     committed: Vec<Committed>,
     entries: Vec<Box<RawValue>>,
     left_out: usize,
+    /// Texts about the viewer that are for others to know.
+    texts_left_out: usize,
 }
 
 async fn look(
@@ -374,16 +388,21 @@ async fn look(
     let (app, program) = (app.clone(), program.clone());
     let looking = move || -> Result<Looked, Problem> {
         let (parsed, raw): (Vec<_>, Vec<_>) = entries(&app, &program, &seqs)?.into_iter().unzip();
-        let found = {
+        let (mut found, mut texts_left_out) = (Vec::new(), 0);
+        {
             let view = program.view();
-            parsed.iter().flat_map(|entry| committed(&view.models, entry, viewer)).collect()
-        };
+            for entry in &parsed {
+                let (mut shown, withheld) = committed(&view.models, entry, viewer);
+                found.append(&mut shown);
+                texts_left_out += withheld;
+            }
+        }
         let committed = newest(found, &parsed);
         let all = parsed.len();
         let kept = parsed.iter().zip(raw).filter(|(entry, _)| shown(entry, viewer));
         let entries: Vec<_> = kept.map(|(_, raw)| raw).collect();
         let left_out = all - entries.len();
-        Ok(Looked { committed, entries, left_out })
+        Ok(Looked { committed, entries, left_out, texts_left_out })
     };
     let looked = tokio::task::spawn_blocking(looking).await;
     looked.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
@@ -427,9 +446,7 @@ pub async fn personal(
         let mut looked = look(&app, &program, seqs, asking.viewer).await?;
         looked.committed.retain(|text| text.about == About::One(participant));
         let opened = open(&app, program.id, people.clone(), asking.clone(), looked.committed).await?;
-        // A field that was set anew between looking and opening is not lost: look again.
-        let is_lost = opened.texts.iter().any(|text| text.unreadable == Some("lost"));
-        if !is_lost || program.size() == ground.size {
+        if opened.is_of_now(&program, ground) {
             break (opened, ground);
         }
     };
@@ -492,17 +509,23 @@ pub async fn subject_access(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (seqs, ground) = {
-        let view = program.view();
-        let unknown = || not_found("participant", participant);
-        view.models.own_timeline(participant).ok_or_else(unknown)?;
-        not_erased(&people, &program, &view.models, &[participant])?;
-        let seqs = view.models.timeline(participant.0).ok_or_else(unknown)?.collect();
-        (seqs, Ground { size: view.size, root: view.root })
+    let (entries, left_out, texts_left_out, opened, ground) = loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            let unknown = || not_found("participant", participant);
+            view.models.own_timeline(participant).ok_or_else(unknown)?;
+            not_erased(&people, &program, &view.models, &[participant])?;
+            let seqs = view.models.timeline(participant.0).ok_or_else(unknown)?.collect();
+            (seqs, Ground { size: view.size, root: view.root })
+        };
+        let looked = look(&app, &program, seqs, asking.viewer).await?;
+        let Looked { committed, entries, left_out, texts_left_out } = looked;
+        let committed = without_erased(&people, &program, committed, participant);
+        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
+        if opened.is_of_now(&program, ground) {
+            break (entries, left_out, texts_left_out, opened, ground);
+        }
     };
-    let looked = look(&app, &program, seqs, asking.viewer).await?;
-    let committed = without_erased(&people, &program, looked.committed, participant);
-    let opened = open(&app, program.id, people, asking, committed).await?;
     #[derive(Serialize)]
     struct Body {
         participant: ParticipantId,
@@ -512,6 +535,8 @@ pub async fn subject_access(
         entries: Vec<Box<RawValue>>,
         /// Entries that concern the participant and are for others to know.
         left_out: usize,
+        /// Texts about the participant that are for others to know.
+        texts_left_out: usize,
         read: Option<ReadId>,
         size: u64,
         root: B64<32>,
@@ -522,8 +547,9 @@ pub async fn subject_access(
         participant,
         personal,
         texts,
-        entries: looked.entries,
-        left_out: looked.left_out,
+        entries,
+        left_out,
+        texts_left_out,
         read: opened.read,
         size: ground.size,
         root: B64(ground.root),
@@ -653,23 +679,28 @@ pub async fn openings(
     let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
-    let seqs: Vec<u64> = {
-        let view = program.view();
-        let unknown = || not_found("participant, pair or session", asked.subject);
-        let seqs = view.models.timeline(asked.subject).ok_or_else(unknown)?.collect();
-        let two = view.models.two_of(PairId(asked.subject));
-        let two = two.or_else(|| view.models.two_of_session(SessionId(asked.subject)));
-        let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
-        not_erased(&people, &program, &view.models, &who)?;
-        seqs
+    let opened = loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            let unknown = || not_found("participant, pair or session", asked.subject);
+            let seqs: Vec<u64> = view.models.timeline(asked.subject).ok_or_else(unknown)?.collect();
+            let two = view.models.two_of(PairId(asked.subject));
+            let two = two.or_else(|| view.models.two_of_session(SessionId(asked.subject)));
+            let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
+            not_erased(&people, &program, &view.models, &who)?;
+            (seqs, Ground { size: view.size, root: view.root })
+        };
+        let looked = look(&app, &program, seqs, asking.viewer).await?;
+        let subject = ParticipantId(asked.subject);
+        let mut committed = without_erased(&people, &program, looked.committed, subject);
+        if let Some(fields) = &asked.fields {
+            committed.retain(|text| fields.contains(&text.field));
+        }
+        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
+        if opened.is_of_now(&program, ground) {
+            break opened;
+        }
     };
-    let looked = look(&app, &program, seqs, asking.viewer).await?;
-    let subject = ParticipantId(asked.subject);
-    let mut committed = without_erased(&people, &program, looked.committed, subject);
-    if let Some(fields) = &asked.fields {
-        committed.retain(|text| fields.contains(&text.field));
-    }
-    let opened = open(&app, program.id, people, asking, committed).await?;
     let mut lines = Vec::new();
     for opening in &opened.openings {
         serde_json::to_writer(&mut lines, opening).expect("plain data");
@@ -735,11 +766,10 @@ pub async fn same(
             Problem::new(Code::ImpossibleSame, "a and b are one participant already").with("pointer", "/b")
         );
     }
-    app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
+    let count = app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
         SameRefusal::Off(rejection) => rejection.into(),
         SameRefusal::Stopped(_) => Problem::new(Code::ReadOnly, &refusal),
     })?;
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    // Erasing any of them erases so many.
+    Ok(json_bytes(serde_json::to_vec(&json!({ "participants": count })).expect("plain data").into()))
 }

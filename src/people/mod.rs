@@ -730,15 +730,15 @@ impl People {
     }
 
     /// Two participants are one human being: erasing one erases the other. Durable when it returns. It is kept in the
-    /// keyring alone, encrypted, and goes with it.
+    /// keyring alone, encrypted, and goes with it. Answers how many participants are this human being now.
     pub fn same<R: CryptoRng + ?Sized>(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
         random: &mut R,
-    ) -> Result<(), PeopleError> {
+    ) -> Result<usize, PeopleError> {
         let mut files = self.files()?;
-        {
+        let count = {
             let mut ring = self.ring_mut();
             if let Some((_, erased)) = [a, b].into_iter().find(|who| ring.erased.contains_key(who)) {
                 return Err(PeopleError::Erased(erased));
@@ -748,7 +748,7 @@ impl People {
             if human == other
                 && [a, b].iter().all(|who| ring.slots.get(who).is_some_and(|held| held.durable.is_some()))
             {
-                return Ok(());
+                return Ok(ring.slots.values().filter(|held| held.slot.human == human).count());
             }
             let next = files.keyring.slots;
             for (index, who) in (next..).zip([a, b]) {
@@ -760,8 +760,10 @@ impl People {
             for held in ring.slots.values_mut().filter(|held| held.slot.human == other) {
                 held.slot.human = human;
             }
-        }
-        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), None)
+            ring.slots.values().filter(|held| held.slot.human == human).count()
+        };
+        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), None)?;
+        Ok(count)
     }
 
     /// Wraps the keyring with another key-encryption key, under a new epoch key: the old one opens nothing any more.

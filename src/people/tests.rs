@@ -265,8 +265,8 @@ fn one_human_in_two_programs_is_erased_in_both_each_under_an_id_of_its_own() {
     people.put(&[row(program(1), ANN, 1), row(program(1), CLEO, 2)], &[]).unwrap();
     // One of the two has a key, the other gets one.
     let mut rng = StdRng::seed_from_u64(6);
-    people.same((program(1), ANN), (program(2), BEN), &mut rng).unwrap();
-    people.same((program(2), BEN), (program(1), ANN), &mut rng).unwrap();
+    assert_eq!(people.same((program(1), ANN), (program(2), BEN), &mut rng).unwrap(), 2);
+    assert_eq!(people.same((program(2), BEN), (program(1), ANN), &mut rng).unwrap(), 2);
     let status = Status { epoch: 2, slots: 3, humans: 2, rows: 2, erasures: 0 };
     assert_eq!(people.status().unwrap(), status);
     drop(people);
@@ -770,7 +770,7 @@ fn perform(people: &People, step: &Step, rng: &mut StdRng, kek_byte: u8) -> Resu
             let begun = erasures.iter().find(|erasure| (erasure.program, erasure.participant) == *who);
             begun.map_or(Ok(()), |erasure| people.drop_erasure(erasure.id))
         }
-        Step::Same(a, b) => people.same(*a, *b, rng),
+        Step::Same(a, b) => people.same(*a, *b, rng).map(drop),
         Step::Sweep(live) => people.sweep(|id| live.contains(id), |_, _| false).map(drop),
         Step::Tidy => people.tidy().map(drop),
         Step::Rewrap => people.rewrap(kek(kek_byte)),

@@ -102,18 +102,18 @@ impl Writer {
     }
 
     /// Notes that two participants are one human being: erasing one erases the other. Kept with their keys, and in no
-    /// log. They must be there, and not erased.
+    /// log. They must be there, and not erased. Answers how many participants are this human being now.
     pub async fn same_person(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
-    ) -> Result<(), SameRefusal> {
+    ) -> Result<usize, SameRefusal> {
         let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
         let _turn = self.published().erasing.lock().await;
         let same = move || people.same(a, b, &mut seeded());
         let done = tokio::task::spawn_blocking(same).await;
         match done.unwrap_or(Err(PeopleError::Stopped)) {
-            Ok(()) => Ok(()),
+            Ok(count) => Ok(count),
             Err(PeopleError::Erased(participant)) => Err(Rejection::ParticipantErased { participant }.into()),
             Err(error) => {
                 self.published().stop(&error.to_string());

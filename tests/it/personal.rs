@@ -377,13 +377,20 @@ fn each_sees_what_is_theirs_to_know_and_an_auditor_only_what_a_manager_opens() {
     assert_eq!(fields(&ann, &session), [note], "Ann taught what the comment is about");
     let pair = format!("pairs/{PAIR}/sealed");
     assert_eq!(fields(&manager, &pair), ["goal-set/text", "pair-ended/conduct", "pairing-blocked/reason"]);
-    assert_eq!(fields(&bob, &pair), ["goal-set/text"]);
+    assert_eq!(fields(&bob, &pair), ["goal-set/text", "pairing-blocked/reason"], "his own reason");
     assert_eq!(fields(&ann, &pair), ["goal-set/text"]);
     let access = |who: &str| format!("participants/{who}/subject-access");
     assert_eq!(fields(&ann, &access(ANN)), [note, "goal-set/text"]);
-    assert_eq!(fields(&bob, &access(BOB)), [note, comment, reason, "goal-set/text"]);
+    let blocked = "pairing-blocked/reason";
+    assert_eq!(fields(&bob, &access(BOB)), [note, comment, reason, "goal-set/text", blocked]);
     let hers = ok(&get(&ann, &access(ANN)));
     assert_eq!(hers["left_out"], 2, "what Bob gave her, and that he blocks her");
+    assert_eq!(
+        hers["texts_left_out"], 4,
+        "his comment, why he disputed, his conduct reason and why he blocks her"
+    );
+    assert_eq!(ok(&get(&bob, &access(BOB)))["texts_left_out"], 1, "the conduct reason is for managers");
+    assert_eq!(ok(&get(&manager, &access(ANN)))["texts_left_out"], 0);
     assert!(!hers["entries"].to_string().contains("exchange-rated"));
     let personal = format!("participants/{ANN}/personal");
     for asker in [&ann, &manager] {
@@ -448,7 +455,7 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
     let mut town = Town::lived_in();
     let same = json!({ "a": { "program": "spring", "participant": ANN },
         "b": { "program": AUTUMN, "participant": ANNA } });
-    assert_eq!(town.client.post("/v1/people/same", &same).status, 204);
+    assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
     assert_eq!(town.people().status().unwrap().humans, 2, "Ann, who is Anna, and Bob");
     let before = totals(&mut town.client);
     let proof = ok(&town.client.get("/v1/programs/spring/proofs/inclusion?seq=6&size=9"));
@@ -533,7 +540,7 @@ fn erased_but_cut(two_programs: bool, cut: Cut) -> bool {
     if two_programs {
         let same = json!({ "a": { "program": "spring", "participant": ANN },
             "b": { "program": "autumn", "participant": ANNA } });
-        assert_eq!(town.client.post("/v1/people/same", &same).status, 204);
+        assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
     }
     let Town { service, log, data: lived_in, .. } = town;
     service.stop();
