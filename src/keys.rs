@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
+use mentorlog_events::id::{B64, ErasureId, LedgerId, PairId, ParticipantId, ProgramId};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
@@ -188,6 +188,13 @@ impl LedgerSecret {
     pub fn fingerprint_of(&self, command: &str, body: &[&[u8]]) -> B64<16> {
         let parts: Vec<&[u8]> = std::iter::once(command.as_bytes()).chain(body.iter().copied()).collect();
         B64(self.hmac16(b"fp", &parts))
+    }
+
+    /// The id of a participant's erasure: the same whenever it is asked for, so that a keyring of whatever age is known to
+    /// hold somebody who was erased. Who does not have the secret cannot tell whose it is.
+    pub fn erasure(&self, program: ProgramId, participant: ParticipantId) -> ErasureId {
+        let ids: [&[u8]; 2] = [program.0.as_bytes(), participant.0.as_bytes()];
+        ErasureId(version_8(self.hmac16(b"erasure", &ids)))
     }
 
     /// The participant a label of an import stands for.

@@ -12,7 +12,7 @@ use crate::id::{
 };
 use crate::processing::kept::{
     CONTACT, ERASED, LASTING, LEAVING, LEDGER, MATCHING, PAIR, PERSON, PROGRAM, RATING, ROUND,
-    SEALED_CONDUCT, SEALED_CONTACT, SEALED_WORDS, SESSION, TRAIT, VOICE,
+    SEALED_AUTHORS, SEALED_CONDUCT, SEALED_CONTACT, SEALED_WORDS, SESSION, TRAIT, VOICE,
 };
 use crate::processing::{Field, Kept};
 use crate::time::{Day, Timestamp, Zone};
@@ -699,7 +699,7 @@ facts! {
         other: ParticipantId => PERSON,
     } sealed {
         /// Why, in their own words.
-        "/reason" => SEALED_CONDUCT,
+        "/reason" => SEALED_AUTHORS,
     }
 
     /// The block is lifted.
@@ -950,7 +950,7 @@ facts! {
         participant: Option<ParticipantId> => VOICE,
     } sealed {
         /// What is wrong, in their own words.
-        "/reason" => SEALED_WORDS,
+        "/reason" => SEALED_AUTHORS,
     }
 
     /// The session was not as recorded; it was so. Confirmation and the ratings of dropped exchanges lapse.
@@ -1017,7 +1017,7 @@ facts! {
         origin: Option<Origin> => RATING,
     } sealed {
         /// A comment of the learner.
-        "/comment" => SEALED_WORDS,
+        "/comment" => SEALED_AUTHORS,
     }
 
     /// A learner changed their rating. A comment may be sealed at `/comment`.
@@ -1032,7 +1032,7 @@ facts! {
         rating: u8 => RATING,
     } sealed {
         /// A comment of the learner.
-        "/comment" => SEALED_WORDS,
+        "/comment" => SEALED_AUTHORS,
     }
 }
 

@@ -117,6 +117,8 @@ sentences! {
         Registry = "registry", "admins, and auditors of the whole installation";
         /// Those who run the program, and who it is about.
         Personal = "personal", "managers of the program and the participant it is about; each read is recorded first";
+        /// Those who run the program, and who wrote it; not the other it is about.
+        Author = "author", "managers of the program and the participant who wrote it; each read is recorded first";
         /// Those who run the program.
         Conduct = "conduct", "managers of the program only; each read is recorded first";
         /// Everybody who reaches the service.
@@ -280,6 +282,8 @@ pub mod kept {
     pub const SEALED_CONTACT: Kept = sealed(Subject::Participant, Purpose::Contact, Audience::Personal);
     /// What was written about a session, an exchange, a goal.
     pub const SEALED_WORDS: Kept = sealed(Subject::Pair, Purpose::OwnWords, Audience::Personal);
+    /// What one wrote about two, for themselves and the manager.
+    pub const SEALED_AUTHORS: Kept = sealed(Subject::Pair, Purpose::OwnWords, Audience::Author);
     /// What only the manager may know.
     pub const SEALED_CONDUCT: Kept = sealed(Subject::Pair, Purpose::OwnWords, Audience::Conduct);
 

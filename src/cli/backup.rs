@@ -107,7 +107,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let done = backup(arguments);
     if done.is_err() {
         for draft in std::iter::once(out).chain(keyring_out) {
-            let _ = remove(&partial(draft));
+            let _ = discard(&partial(draft));
         }
     }
     done
@@ -125,7 +125,7 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
     let is_live = publish(data)?;
     let mirrors = Mirrored::new(&data.join("mirror").join("log"));
     let draft = partial(out);
-    remove(&draft)?;
+    discard(&draft)?;
     let copies = Mirrored::new(&draft.join("log"));
     let mut manifest = Manifest { format: FORMAT.to_owned(), ledgers: Vec::new(), people: None };
     let mut take = |ledger: LedgerId, each: &mut dyn FnMut(&[u8]) -> Result<(), Failure>| {
@@ -164,7 +164,7 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
     // After the ledgers: rows are durable before their entries, so none of those that were copied lacks its row.
     let keyring_draft = keyring_out.as_ref().map(|place| partial(place));
     if let Some(place) = &keyring_draft {
-        remove(place)?;
+        discard(place)?;
     }
     let people = people::back_up(&data.join("people"), &draft.join("people"), keyring_draft.as_deref());
     let people = people.map_err(|error| keyring::failure(&error))?;
@@ -220,9 +220,16 @@ fn backup(arguments: &Arguments) -> Result<(), Failure> {
         );
     }
     println!(
-        "pin:     keep {} elsewhere and newer than the backup",
-        out.join("log/registry/checkpoint").display()
+        "pins:    keep the checkpoints in {} elsewhere, and newer ones than the backup's: who has only those cannot tell \
+         whether anything was written since",
+        data.join("mirror/log").display()
     );
+    if people.is_some() {
+        println!(
+            "         and the registry itself ({}): a keyring is restored only beside the newest there is",
+            data.join("mirror/log/registry").display()
+        );
+    }
     Ok(())
 }
 
@@ -343,7 +350,11 @@ pub fn partial(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-pub fn remove(path: &Path) -> Result<(), Failure> {
+/// Removes a directory that was never completed; keyrings in it are destroyed, as where somebody is erased.
+pub fn discard(path: &Path) -> Result<(), Failure> {
+    for place in [path.to_owned(), path.join("people").join("keyring")] {
+        people::destroy_keyrings(&place).map_err(|error| keyring::failure(&error))?;
+    }
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(Failure::new(format_args!("{}: {error}", path.display())))

@@ -56,6 +56,7 @@ pub fn failure(error: &PeopleError) -> Failure {
         PeopleError::InUse(_) => Failure::coded(4, format_args!("{error}: stop the server first")),
         PeopleError::Io { .. } | PeopleError::KekMissing(_) | PeopleError::WrongKek(_) => Failure::new(error),
         PeopleError::Rows { .. }
+        | PeopleError::Corrupted { .. }
         | PeopleError::KeyringMissing(_)
         | PeopleError::NotAKeyring { .. }
         | PeopleError::NotRows(_)

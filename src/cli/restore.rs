@@ -7,8 +7,11 @@
 //! the registry that was kept elsewhere, from a time at which nothing was written any more.
 //!
 //! And whoever restores an old keyring brings back whoever was erased since. So the sealed personal data come back
-//! only with the keyring's own backup, and that only beside a registry that is current: its erasures are applied
-//! before the directory has its name.
+//! only with the keyring's own backup, and that only beside a registry that is current, or on the word that the backup's
+//! is: its erasures are applied before the directory has its name. A pin is no such word: the backup's own checkpoint would
+//! be one. Beside a registry that goes on after the backup's nothing is written: it would be a second history.
+//!
+//! Until it has its name the directory says INCOMPLETE, and is not served.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,9 +21,10 @@ use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{ErasureId, InstallationId, LedgerId};
 
 use super::backup::{
-    FORMAT, KEY_FILES, Manifest, copy_keys, partial, refuse_existing, remove, root_at, settle, verified,
+    FORMAT, KEY_FILES, Manifest, copy_keys, discard, partial, refuse_existing, root_at, settle, verified,
     write_private,
 };
+use super::client::Bearer;
 use super::keyring::PersonalKey;
 use super::place::Place;
 use super::progress::Progress;
@@ -28,13 +32,13 @@ use super::source::damaged;
 use super::verify::current::{current, erasure_in};
 use super::verify::told::Told;
 use super::{Failure, keyring, serve};
-use crate::keys::Keys;
+use crate::keys::{Keys, LedgerSecret};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::merkle::Tree;
 use crate::ledger::mirrored::{Mirrored, ledger_named, name_of};
 use crate::ledger::note::Note;
 use crate::ledger::reports::Shelf;
-use crate::people::{self, Kek, People};
+use crate::people::{self, Erasure, Kek, People};
 use crate::writer::check::check;
 
 /// There are two histories.
@@ -58,13 +62,20 @@ pub struct Arguments {
     #[arg(long, value_name = "CHECKPOINT")]
     pin: Vec<PathBuf>,
     /// The directory the keyring's backup is in: the sealed personal data come back too. Needs the key that opens it,
-    /// and --registry or a --pin of the registry as large as the backup's.
+    /// and --registry or --registry-is-current.
     #[arg(long, value_name = "DIR")]
     keyring: Option<PathBuf>,
     /// The registry as it is now - its mirror, a bundle, a server, what is left of the data directory -: whoever was
-    /// erased after the backup was made is erased from the keyring.
+    /// erased after the backup was made is erased from the keyring. The restored directory is read-only if this registry
+    /// is longer than the backup's.
     #[arg(long, value_name = "DIR|URL", requires = "keyring")]
     registry: Option<Place>,
+    /// Instead of --registry: the backup's registry is the newest there is, nobody was erased since. Nothing shows
+    /// it; it is your word.
+    #[arg(long, requires = "keyring", conflicts_with = "registry")]
+    registry_is_current: bool,
+    #[command(flatten)]
+    bearer: Bearer,
     #[command(flatten)]
     personal_key: PersonalKey,
     /// Go on under new names, as another history. Not available in this version.
@@ -76,8 +87,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     refuse_existing(&arguments.data)?;
     let done = restore(arguments);
     if done.is_err() {
-        // There are keys in it.
-        let _ = remove(&partial(&arguments.data));
+        // There are keys in it, and a keyring.
+        let _ = discard(&partial(&arguments.data));
     }
     done
 }
@@ -111,10 +122,15 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
             )));
         }
     };
+    // Before anything is made: it may have to be asked for again.
+    let current = arguments.current_registry()?;
     let draft = partial(data);
-    remove(&draft)?;
+    discard(&draft)?;
     std::fs::create_dir(&draft)
         .map_err(|error| Failure::new(format_args!("{}: {error}", draft.display())))?;
+    // First of all: whatever is there when this is cut short is not to be served.
+    write_private(&draft.join(serve::INCOMPLETE), HALF_RESTORED.as_bytes(), 0o644)?;
+    sync(&draft)?;
     for name in KEY_FILES {
         if !keys_from.join(name).exists() {
             let path = keys_from.join(name);
@@ -206,15 +222,24 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         .filter(|(ledger, tree)| !pinned_at.contains(&(*ledger, tree.size())))
         .map(|(ledger, tree)| format!("{} at {}", name_of(*ledger), tree.size()))
         .collect();
-    let proven = unproven.is_empty();
 
     // Before anything is made of the ledgers: nothing may come back that was erased.
-    let kek = match kek {
-        None => None,
-        Some((from, kek)) => {
-            let is_pinned = |head: &Checkpoint| pinned_at.contains(&(LedgerId::REGISTRY, head.size));
-            Some((from, kek, erased_since(&registry, arguments.registry.as_ref(), is_pinned)?))
-        }
+    let kek = match (kek, &current) {
+        (Some((from, kek)), Some(current)) => Some((from, kek, erased_since(&registry, current)?)),
+        (_, _) => None,
+    };
+    let head = registry.head.as_ref().map_or(0, |head| head.size);
+    let longer = kek.as_ref().and_then(|(_, _, erased)| erased.longer);
+    let not_latest = match longer {
+        Some(size) => Some(format!(
+            "the registry that was given has {size} entries and the backup's {head}: what came after {head} would be \
+             written a second time"
+        )),
+        None if unproven.is_empty() => None,
+        None => Some(format!(
+            "nothing proves that this is the latest state; there is no pin of {}",
+            unproven.join(", ")
+        )),
     };
 
     // A start over a directory that has nothing but its mirror: sled and the tail are made of it.
@@ -238,12 +263,15 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let put_back = match kek {
         None => None,
         Some((keyring_from, kek, erased)) => {
-            Some(put_people_back(&from.join("people"), keyring_from, &draft, kek, &registry, &erased)?)
+            let names = keys.of_ledger(LedgerId::REGISTRY);
+            let people = (from.join("people"), keyring_from.as_path());
+            Some(put_people_back(people, &draft, kek, &registry, &erased, &names)?)
         }
     };
-    if !proven {
+    if not_latest.is_some() {
         write_private(&draft.join("READ-ONLY"), NOT_PROVEN.as_bytes(), 0o644)?;
     }
+    complete(&draft)?;
     settle(&draft, data)?;
 
     println!(
@@ -262,22 +290,60 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
             println!(
                 "people: {rows} sealed rows; {forgotten} participants were erased since and are forgotten"
             );
-            println!("not proven: that {current} is the newest; who was erased after it is back");
+            println!("not proven: that {current} the newest; who was erased after it is back");
             println!("destroy the keyring's backup when it is not needed any more");
         }
     }
-    if proven {
-        println!("writable: every ledger is of the size its pin says");
-        println!(
-            "not proven: that nothing was written after the pins; that they are the latest is your word"
-        );
-    } else {
-        println!(
-            "READ-ONLY: nothing proves that this is the latest state; there is no pin of {}",
-            unproven.join(", ")
-        );
+    match not_latest {
+        None => {
+            println!("writable: every ledger is of the size its pin says");
+            println!(
+                "not proven: that nothing was written after the pins; that they are the latest is your word"
+            );
+        }
+        Some(why) => println!("READ-ONLY: {why}"),
     }
     Ok(())
+}
+
+/// By what is known who was erased after a backup was made.
+enum CurrentRegistry {
+    /// By the registry that lies there.
+    In(Place),
+    /// By the backup's own, on somebody's word.
+    Backup,
+}
+
+impl Arguments {
+    /// `None`: no keyring is restored, and nobody needs to know.
+    fn current_registry(&self) -> Result<Option<CurrentRegistry>, Failure> {
+        match (&self.keyring, &self.registry) {
+            (None, _) => Ok(None),
+            (Some(_), Some(place)) => {
+                if let Place::Folder(path) = place
+                    && let (Ok(path), Ok(from)) = (path.canonicalize(), self.from.canonicalize())
+                    && path.starts_with(from)
+                {
+                    return Err(Failure::new(format_args!(
+                        "{place} is the backup's own registry, which cannot say who was erased since: if nobody was, say \
+                         so with --registry-is-current"
+                    )));
+                }
+                let token = self.bearer.read()?;
+                Ok(Some(CurrentRegistry::In(match token {
+                    Some(token) => place.clone().with(&token),
+                    None => place.clone(),
+                })))
+            }
+            (Some(_), None) if self.registry_is_current => Ok(Some(CurrentRegistry::Backup)),
+            (Some(_), None) => Err(Failure::new(
+                "a keyring is restored only beside a current registry: an older one brings back whoever was erased since. \
+                 Give the registry as it is now with --registry (its mirror, a bundle, a server, what is left of the data \
+                 directory); or, if nobody was erased since the backup, say so with --registry-is-current; without \
+                 --keyring everything but the personal data is restored",
+            )),
+        }
+    }
 }
 
 /// What the backup's own registry says.
@@ -304,32 +370,25 @@ impl Registry {
 struct Erased {
     erasures: BTreeSet<ErasureId>,
     current: String,
+    /// Number of entries of a registry that goes on after the backup's.
+    longer: Option<u64>,
 }
 
-/// Finds out who was erased, by a registry that is current. Without one: a refusal.
-fn erased_since(
-    registry: &Registry,
-    given: Option<&Place>,
-    is_pinned: impl Fn(&Checkpoint) -> bool,
-) -> Result<Erased, Failure> {
+/// Finds out who was erased.
+fn erased_since(registry: &Registry, by: &CurrentRegistry) -> Result<Erased, Failure> {
     let head = registry.head.as_ref().ok_or_else(|| damaged("the backup has no registry"))?;
-    match given {
-        Some(place) => {
+    match by {
+        CurrentRegistry::In(place) => {
             let found = current(place, &registry.told, head)?;
             let until = found.recorded_at.map_or_else(String::new, |at| format!(" of {at}"));
-            let current = format!("the registry in {place}, with {} entries{until},", found.size);
-            Ok(Erased { erasures: found.erasures, current })
+            let current = format!("the registry in {place}, with {} entries{until}, is", found.size);
+            let longer = (found.size > head.size).then_some(found.size);
+            Ok(Erased { erasures: found.erasures, current, longer })
         }
-        None if is_pinned(head) => {
-            let current = format!("the pin of the registry, at {} entries,", head.size);
-            Ok(Erased { erasures: registry.erasures.clone(), current })
+        CurrentRegistry::Backup => {
+            let current = format!("the backup's own registry, with {} entries, is, as you say,", head.size);
+            Ok(Erased { erasures: registry.erasures.clone(), current, longer: None })
         }
-        None => Err(Failure::new(
-            "a keyring is restored only beside a current registry: an older one brings back whoever was erased since. \
-             Give the registry as it is now with --registry (its mirror, a bundle, what is left of the data directory), \
-             or a --pin of the registry that shows that the backup's is current; without --keyring everything but the \
-             personal data is restored",
-        )),
     }
 }
 
@@ -342,26 +401,51 @@ struct PutBack {
 
 /// Puts the rows and the keyring into the directory that is being made, and erases from them whoever was erased.
 fn put_people_back(
-    rows_from: &Path,
-    keyring_from: &Path,
+    (rows_from, keyring_from): (PathBuf, &Path),
     draft: &Path,
     kek: Kek,
     registry: &Registry,
     erased: &Erased,
+    names: &LedgerSecret,
 ) -> Result<PutBack, Failure> {
     let failed = |error| keyring::failure(&error);
     let dir = draft.join("people");
     let installation = registry.installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
-    people::put_back(rows_from, keyring_from, &dir).map_err(failed)?;
+    people::put_back(&rows_from, keyring_from, &dir).map_err(failed)?;
     let opened = People::open(&dir, installation, Some(kek)).map_err(failed)?;
     let people = opened.ok_or_else(|| damaged("there is no keyring"))?;
-    let found = people.slots_of(&erased.erasures);
-    people.forget(&found.iter().map(|erasure| erasure.id).collect::<Vec<_>>()).map_err(failed)?;
+    let known = |held: Erasure| {
+        let ids = [held.id, names.erasure(held.program, held.participant)];
+        let id = ids.into_iter().find(|id| erased.erasures.contains(id))?;
+        Some(Erasure { id, ..held })
+    };
+    let found: Vec<Erasure> = people.held().into_iter().filter_map(known).collect();
+    people.forget(&found).and_then(|()| people.tidy()).map_err(failed)?;
     let rows = people.status().map_err(failed)?.rows;
     Ok(PutBack { rows, forgotten: found.len(), current: erased.current.clone() })
 }
 
-/// What the service says of itself when it serves such a directory.
+/// What is written into INCOMPLETE.
+const HALF_RESTORED: &str = "\
+a restore into this directory was cut short, and who was erased may still be in it
+Restore once more: what is here is destroyed first.
+";
+
+/// Everything is there that has to be.
+fn complete(draft: &Path) -> Result<(), Failure> {
+    let marker = draft.join(serve::INCOMPLETE);
+    // The names of what was written before are on the disk before it goes.
+    sync(draft)?;
+    let removed = std::fs::remove_file(&marker);
+    removed.map_err(|error| Failure::new(format_args!("{}: {error}", marker.display())))?;
+    sync(draft)
+}
+
+fn sync(dir: &Path) -> Result<(), Failure> {
+    let synced = std::fs::File::open(dir).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| Failure::new(format_args!("{}: {error}", dir.display())))
+}
+
 /// What is written into READ-ONLY: the first line is what callers are told.
 pub const NOT_PROVEN: &str = "\
 restored from a backup that nothing proves to be the latest: reads go on, nothing is written

@@ -167,8 +167,20 @@ pub fn open(data: &Path) -> Result<(Opened, Keys), Failure> {
     Ok((opened, keys))
 }
 
+/// A directory with this file in it was not finished, and is not opened. Its first line says why.
+pub const INCOMPLETE: &str = "INCOMPLETE";
+
 /// Opens the store of a data directory.
 pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    let marker = data.join(INCOMPLETE);
+    match std::fs::read_to_string(&marker) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(Failure::new(format_args!("{}: {error}", marker.display()))),
+        Ok(text) => {
+            let (marker, why) = (marker.display(), text.lines().next().unwrap_or("it was not finished"));
+            return Err(Failure::coded(5, format_args!("{marker} is there: {why}; restore it once more")));
+        }
+    }
     SledLog::open(data, &open_options(data)?).map_err(open_failure)
 }
 

@@ -11,6 +11,7 @@ use mentorlog_events::entry::Entry;
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{LedgerId, ProgramId};
+use mentorlog_projections::read_models::ReadModels;
 
 use super::Failure;
 use super::client::Bearer;
@@ -335,10 +336,12 @@ fn verify(arguments: &Arguments, asked: &Asked<'_>) -> Result<Report, Stop> {
 /// Whether the log in a place says it is a registry.
 fn is_registry(place: &Place) -> bool {
     let fetched = examine::fetch(place, &mut Verified::of(place, Kind::Registry));
-    fetched.ok().flatten().is_some_and(|fetched| {
-        let origin = fetched.checkpoint.origin.as_str().split('/').nth(1);
-        origin == Some("registry")
-    })
+    fetched.ok().flatten().is_some_and(|fetched| is_registrys(&fetched))
+}
+
+/// Whether this is the head of a registry.
+fn is_registrys(fetched: &Fetched) -> bool {
+    fetched.checkpoint.origin.as_str().split('/').nth(1) == Some("registry")
 }
 
 fn registry(place: &Place, asked: &Asked<'_>, pin: Option<&Pin>) -> Registry {
@@ -470,7 +473,7 @@ fn program(
     let mut opened_here = None;
     let mut state = State::new();
     let Given { report, openings, opened } = given;
-    let mut committed = Committed::default();
+    let (mut committed, mut models) = (Committed::default(), ReadModels::new());
     let fold = |entry: &Entry<Event>| {
         if let Event::ProgramOpened(opened) = &entry.event {
             opened_here = Some((opened.program, opened.slug.clone()));
@@ -478,9 +481,13 @@ fn program(
                 return Err(format!("the ledger is opened as {}, and signed as {origin}", opened.origin));
             }
         }
+        if openings.is_some() {
+            committed.follow(&state, entry);
+        }
         state.apply(entry).map_err(|error| error.to_string())?;
         if let (Some(openings), Some((program, _))) = (&openings, &opened_here) {
-            openings.take((*program).into(), entry.id, entry.seq, &entry.sealed, &mut committed);
+            models.apply(entry);
+            openings.take((*program).into(), entry, &models, &mut committed);
         }
         Ok(())
     };

@@ -27,6 +27,7 @@ use super::request::{
 };
 use crate::access::grant::Grant;
 use crate::access::permission::Permission;
+use crate::keys::LedgerSecret;
 use crate::metrics::Outcome;
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common, Version};
@@ -96,14 +97,14 @@ pub async fn open(
             "a program that is being opened has no version yet: send neither expected_version nor If-Match",
         ));
     }
-    let Command::OpenProgram(opening) = command else {
-        return Err(Problem::new(Code::Internal, "open-program was read as another command"));
-    };
     let caller = caller(&grant, &common, correlation)?;
     let idempotency = key.map(|key| Idempotency {
         key: app.registry_secret.key(&grant.key_scope(), key),
-        fp: app.registry_secret.fingerprint(NAME, &body.bytes),
+        fp: fingerprint(&app.registry_secret, &command, &[&body.bytes]),
     });
+    let Command::OpenProgram(opening) = command else {
+        return Err(Problem::new(Code::Internal, "open-program was read as another command"));
+    };
     let (program, receipt) = app.writer.open_program(opening, caller, idempotency).await?;
     let program = guard::find(&app, &grant, &program.to_string())?;
     let mut response = Accepted { receipt, program: &program }.into_response();
@@ -134,7 +135,7 @@ fn submission(
     command.resolve_labels(&|label| program.secret.participant(label));
     let idempotency = key.map(|key| Idempotency {
         key: program.secret.key(&grant.key_scope(), key),
-        fp: program.secret.fingerprint_of(command.name(), body),
+        fp: fingerprint(&program.secret, &command, body),
     });
     Ok(Submission { command, caller, expected_version: common.expected_version, idempotency })
 }
@@ -169,6 +170,15 @@ fn told(only: Option<ParticipantId>, proposes: bool, refusal: Refusal) -> Proble
 
 fn cannot_be_paired() -> Problem {
     Problem::new(Code::CannotBePaired, "the two cannot be paired now: ask the program's manager")
+}
+
+/// What a key was used for: the command and its body, without what is sealed in it, and what is said `beside` it.
+// It stays in the log for ever, and the secret it is keyed with beside it: a birth year could be found by trying all.
+fn fingerprint(secret: &LedgerSecret, command: &Command, said: &[&[u8]]) -> B64<16> {
+    let (body, beside) = said.split_first().expect("a command has a body");
+    let body = command.without_sealed(body);
+    let said: Vec<&[u8]> = std::iter::once(&*body).chain(beside.iter().copied()).collect();
+    secret.fingerprint_of(command.name(), &said)
 }
 
 fn unreadable(error: CommandError, name: &str) -> Problem {

@@ -633,6 +633,7 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
         fields,
         texts.clone(),
         object(&[("entries", list(json!({ "type": "object" })))]),
+        json!({ "properties": { "left_out": { "type": "integer" }, "withheld": text() } }),
         ground.clone(),
         read.clone(),
     ]);
@@ -694,7 +695,12 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
             "Two participants are one human.",
             json_body(same),
         )
-        .answers(204, NOTHING, Value::Null, "They are: erasing one erases the other."),
+        .answers(
+            200,
+            JSON,
+            object(&[("participants", json!({ "type": "integer" }))]),
+            "They are: erasing one erases all of so many participants.",
+        ),
     );
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
@@ -130,9 +130,10 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
             let fields = e.fields.iter().map(|field| (field.pointer(), SealedField::from(*field)));
             (Some(About::One(e.participant)), fields.collect(), true)
         }
-        // Why somebody does not want to be paired with another is for who has to see to it.
+        // Why somebody does not want to be paired with another is for them, and for who has to see to it.
         Event::PairingBlocked(e) => {
-            (Some(About::Two(e.participant, e.other)), vec![("/reason", SealedField::Reason)], false)
+            let mine = is_me(e.participant);
+            (Some(About::Two(e.participant, e.other)), vec![("/reason", SealedField::Reason)], mine)
         }
         Event::PairEnded(e) => (of_pair(e.pair), vec![("/conduct", SealedField::Conduct)], false),
         Event::GoalSet(e) => (of_pair(e.pair), vec![("/text", SealedField::GoalText)], true),
@@ -305,6 +306,14 @@ struct Opened {
     read: Option<ReadId>,
 }
 
+impl Opened {
+    /// Whether it can be answered. A field that was set anew between looking and opening is not lost: look again.
+    fn is_of_now(&self, program: &Program, ground: Ground) -> bool {
+        let is_lost = self.texts.iter().any(|text| text.unreadable == Some("lost"));
+        !is_lost || program.size() == ground.size
+    }
+}
+
 /// Opens texts: first the registry says that they are read, then they are.
 async fn open(
     app: &App,
@@ -436,9 +445,7 @@ pub async fn personal(
         let mut looked = look(&app, &program, seqs, asking.viewer).await?;
         looked.committed.retain(|text| text.about == About::One(participant));
         let opened = open(&app, program.id, people.clone(), asking.clone(), looked.committed).await?;
-        // A field that was set anew between looking and opening is not lost: look again.
-        let is_lost = opened.texts.iter().any(|text| text.unreadable == Some("lost"));
-        if !is_lost || program.size() == ground.size {
+        if opened.is_of_now(&program, ground) {
             break (opened, ground);
         }
     };
@@ -501,17 +508,23 @@ pub async fn subject_access(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (seqs, ground) = {
-        let view = program.view();
-        let unknown = || not_found("participant", participant);
-        view.models.own_timeline(participant).ok_or_else(unknown)?;
-        not_erased(&people, &program, &view.models, &[participant])?;
-        let seqs = view.models.timeline(participant.0).ok_or_else(unknown)?.collect();
-        (seqs, Ground { size: view.size, root: view.root })
+    let (entries, left_out, opened, ground) = loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            let unknown = || not_found("participant", participant);
+            view.models.own_timeline(participant).ok_or_else(unknown)?;
+            not_erased(&people, &program, &view.models, &[participant])?;
+            let seqs = view.models.timeline(participant.0).ok_or_else(unknown)?.collect();
+            (seqs, Ground { size: view.size, root: view.root })
+        };
+        let looked = look(&app, &program, seqs, asking.viewer).await?;
+        let Looked { committed, entries, left_out } = looked;
+        let committed = without_erased(&people, &program, committed, participant);
+        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
+        if opened.is_of_now(&program, ground) {
+            break (entries, left_out, opened, ground);
+        }
     };
-    let looked = look(&app, &program, seqs, asking.viewer).await?;
-    let committed = without_erased(&people, &program, looked.committed, participant);
-    let opened = open(&app, program.id, people, asking, committed).await?;
     #[derive(Serialize)]
     struct Body {
         participant: ParticipantId,
@@ -522,6 +535,9 @@ pub async fn subject_access(
         /// Entries that concern the participant and are for others to know; not told to a participant.
         #[serde(skip_serializing_if = "Option::is_none")]
         left_out: Option<usize>,
+        /// For a participant: that there may be more, which is not told.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        withheld: Option<&'static str>,
         read: Option<ReadId>,
         size: u64,
         root: B64<32>,
@@ -532,14 +548,18 @@ pub async fn subject_access(
         participant,
         personal,
         texts,
-        entries: looked.entries,
-        left_out: looked.left_out,
+        entries,
+        left_out,
+        withheld: (asking.viewer != Viewer::Manager).then_some(WITHHELD),
         read: opened.read,
         size: ground.size,
         root: B64(ground.root),
     };
     Ok(json_bytes(serde_json::to_vec(&body).expect("plain data").into()))
 }
+
+/// What a participant is told instead of how much of it there is, which would tell whether there is any.
+const WITHHELD: &str = "what others said of this participant in confidence is left out, if there is any";
 
 /// Leaves out what went with another person: a text about two goes when either is erased.
 fn without_erased(
@@ -663,23 +683,28 @@ pub async fn openings(
     let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
-    let seqs: Vec<u64> = {
-        let view = program.view();
-        let unknown = || not_found("participant, pair or session", asked.subject);
-        let seqs = view.models.timeline(asked.subject).ok_or_else(unknown)?.collect();
-        let two = view.models.two_of(PairId(asked.subject));
-        let two = two.or_else(|| view.models.two_of_session(SessionId(asked.subject)));
-        let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
-        not_erased(&people, &program, &view.models, &who)?;
-        seqs
+    let opened = loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            let unknown = || not_found("participant, pair or session", asked.subject);
+            let seqs: Vec<u64> = view.models.timeline(asked.subject).ok_or_else(unknown)?.collect();
+            let two = view.models.two_of(PairId(asked.subject));
+            let two = two.or_else(|| view.models.two_of_session(SessionId(asked.subject)));
+            let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
+            not_erased(&people, &program, &view.models, &who)?;
+            (seqs, Ground { size: view.size, root: view.root })
+        };
+        let looked = look(&app, &program, seqs, asking.viewer).await?;
+        let subject = ParticipantId(asked.subject);
+        let mut committed = without_erased(&people, &program, looked.committed, subject);
+        if let Some(fields) = &asked.fields {
+            committed.retain(|text| fields.contains(&text.field));
+        }
+        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
+        if opened.is_of_now(&program, ground) {
+            break opened;
+        }
     };
-    let looked = look(&app, &program, seqs, asking.viewer).await?;
-    let subject = ParticipantId(asked.subject);
-    let mut committed = without_erased(&people, &program, looked.committed, subject);
-    if let Some(fields) = &asked.fields {
-        committed.retain(|text| fields.contains(&text.field));
-    }
-    let opened = open(&app, program.id, people, asking, committed).await?;
     let mut lines = Vec::new();
     for opening in &opened.openings {
         serde_json::to_writer(&mut lines, opening).expect("plain data");
@@ -749,11 +774,10 @@ pub async fn same(
             Problem::new(Code::ImpossibleSame, "a and b are one participant already").with("pointer", "/b")
         );
     }
-    app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
+    let count = app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
         SameRefusal::Off(rejection) => rejection.into(),
         SameRefusal::Stopped(_) => Problem::new(Code::ReadOnly, &refusal),
     })?;
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response)
+    // Erasing any of them erases so many.
+    Ok(json_bytes(serde_json::to_vec(&json!({ "participants": count })).expect("plain data").into()))
 }

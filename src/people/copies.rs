@@ -15,8 +15,9 @@ use mentorlog_events::id::InstallationId;
 use uuid::Uuid;
 
 use super::PeopleError;
+use super::disk::Disk;
 use super::keyring::{self, HEADER, Kek, SLOT};
-use super::rows::Rows;
+use super::rows::{self, Rows};
 
 /// How often a copy is made again when the store changed meanwhile, and how long is waited before.
 const TRIES: u32 = 40;
@@ -41,7 +42,8 @@ fn io_error(path: &Path) -> impl Fn(io::Error) -> PeopleError + use<> {
 }
 
 /// Copies the rows of the store in `dir` into the directory `rows_to`, and its keyring into `keyring_to`; both are made.
-/// What is copied is of one moment and synced. `None`: there is no store, and nothing was made.
+/// What is copied is of one moment and synced; of the rows only those that are there, nothing that was removed.
+/// `None`: there is no store, and nothing was made.
 pub fn back_up(dir: &Path, rows_to: &Path, keyring_to: Option<&Path>) -> Result<Option<Copied>, PeopleError> {
     if !dir.join("rows.redb").exists() {
         return Ok(None);
@@ -63,7 +65,7 @@ pub fn back_up(dir: &Path, rows_to: &Path, keyring_to: Option<&Path>) -> Result<
 }
 
 fn once(dir: &Path, rows_to: &Path, keyring_to: Option<&Path>) -> Result<Copied, PeopleError> {
-    let copied = copy_rows(&dir.join("rows.redb"), rows_to)?;
+    let copied = copy_live_rows(&dir.join("rows.redb"), rows_to)?;
     let Some(keyring_to) = keyring_to else { return Ok(copied) };
     let ring_dir = dir.join("keyring");
     let path = ring_dir.join(keyring::name(copied.epoch));
@@ -85,10 +87,24 @@ fn once(dir: &Path, rows_to: &Path, keyring_to: Option<&Path>) -> Result<Copied,
     Ok(copied)
 }
 
-/// Copies a file of rows and reads every page of the copy, which is then as after a clean end.
+/// Copies a file of rows, and leaves what was removed from it out.
+fn copy_live_rows(from: &Path, to: &Path) -> Result<Copied, PeopleError> {
+    // Of the try before.
+    let disk = Disk::default();
+    disk.destroy(to).map_err(io_error(to))?;
+    let copied = copy_rows(from, to)?;
+    let whole = Rows::at(to)?;
+    drop(whole.anew(&disk)?);
+    drop(whole);
+    let old = to.with_file_name(rows::OLD);
+    disk.destroy_second(&old).map_err(io_error(&old))?;
+    Ok(copied)
+}
+
+/// Copies a file of rows, free pages and all, and reads every page of the copy, which is then as after a clean end.
 fn copy_rows(from: &Path, to: &Path) -> Result<Copied, PeopleError> {
     let mut source = fs::File::open(from).map_err(io_error(from))?;
-    let target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to);
+    let target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
     let mut target = target.map_err(io_error(to))?;
     io::copy(&mut source, &mut target).map_err(io_error(from))?;
     drop(target);
@@ -100,6 +116,7 @@ fn copy_rows(from: &Path, to: &Path) -> Result<Copied, PeopleError> {
     // What is wrong with the copy is wrong with what was copied.
     let copied = count().map_err(|error| match error {
         PeopleError::Rows { error, .. } => PeopleError::Rows { path: from.to_owned(), error },
+        PeopleError::Corrupted { what, .. } => PeopleError::Corrupted { path: from.to_owned(), what },
         PeopleError::NotRows(_) => PeopleError::NotRows(from.to_owned()),
         error => error,
     })?;
@@ -123,13 +140,21 @@ pub fn put_back(rows_from: &Path, keyring_from: &Path, dir: &Path) -> Result<Cop
     for made in [dir, &ring_dir] {
         DirBuilder::new().mode(0o700).create(made).map_err(io_error(made))?;
     }
-    let copied = copy_rows(&rows_from.join("rows.redb"), &dir.join("rows.redb"))?;
+    let copied = copy_live_rows(&rows_from.join("rows.redb"), &dir.join("rows.redb"))?;
     let (from, to) = (keyring_from.join(&name), ring_dir.join(&name));
     let bytes = fs::read(&from).map_err(io_error(&from))?;
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&to);
     let written = written.and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
     written.and_then(|()| fs::File::open(&ring_dir)?.sync_all()).map_err(io_error(&to))?;
     Ok(copied)
+}
+
+/// Destroys every keyring in a directory, whole or half written, as one is destroyed when somebody is erased.
+/// No directory: there is none.
+pub fn destroy_keyrings(dir: &Path) -> Result<(), PeopleError> {
+    let (epochs, drafts) = keyring::epochs(dir).map_err(io_error(dir))?;
+    let whole = epochs.into_iter().map(|epoch| dir.join(keyring::name(epoch)));
+    whole.chain(drafts).try_for_each(|path| Disk::default().destroy(&path).map_err(io_error(&path)))
 }
 
 /// The installation a store belongs to, by the head of its newest keyring. `None`: there is no keyring.
@@ -164,12 +189,13 @@ pub struct Look {
     pub damage: Vec<String>,
 }
 
-/// Looks at the store in `dir` without changing it; a copy of its rows is made in the directory `scratch`, and removed.
+/// Looks at the store in `dir` without changing it; a copy of its rows is made in a new directory in `scratch`, which
+/// may be everybody's, and removed.
 /// With the key-encryption key every slot is opened too. `None`: there is no store.
 pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look>, PeopleError> {
     let ring_dir = dir.join("keyring");
     let (epochs, drafts) = keyring::epochs(&ring_dir).map_err(io_error(&ring_dir))?;
-    let rows = dir.join("rows.redb");
+    let rows = dir.join(rows::FILE);
     let Some(epoch) = epochs.last().copied() else {
         if !rows.exists() {
             return Ok(None);
@@ -184,11 +210,22 @@ pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look
     for draft in drafts {
         found.notices.push(format!("{} was never finished: it is destroyed", draft.display()));
     }
+    for half in [rows::DRAFT, rows::OLD].map(|name| dir.join(name)) {
+        if half.exists() {
+            found
+                .notices
+                .push(format!("{} is of rows that were being written anew: it is destroyed", half.display()));
+        }
+    }
     let mut sealed_under = None;
     if rows.exists() {
-        let copy = scratch.join(format!("mentorlog-rows-{}", std::process::id()));
-        let copied = copy_rows(&rows, &copy);
-        let removed = fs::remove_file(&copy);
+        // A name nobody knows before, and a directory that is refused if it is there: nobody else's link is followed.
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(|error| io_error(scratch)(io::Error::other(error)))?;
+        let place = scratch.join(format!("mentorlog-{}", Uuid::from_bytes(name).simple()));
+        DirBuilder::new().mode(0o700).create(&place).map_err(io_error(&place))?;
+        let copied = copy_rows(&rows, &place.join(rows::FILE));
+        let removed = fs::remove_dir_all(&place);
         match copied {
             Ok(copied) => {
                 (found.rows, found.erasures) = (Some(copied.rows), copied.erasures);
@@ -197,7 +234,7 @@ pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look
             Err(error @ PeopleError::Io { .. }) => return Err(error),
             Err(error) => found.damage.push(error.to_string()),
         }
-        removed.map_err(io_error(&copy))?;
+        removed.map_err(io_error(&place))?;
     } else {
         found.notices.push(format!("{} is not there: what was sealed in it is lost", rows.display()));
     }

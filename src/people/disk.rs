@@ -1,9 +1,10 @@
 //! The file operations of the people store, one at a time, so that a test can stop the store before any of them.
 //! Never knows what it writes.
 
+use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +12,36 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Stops a store after a number of its operations on files, as a killed process would: the next one fails, a write
 /// after half its bytes, and so does every later one. What was done stays done.
 ///
-/// One operation is one of: make a directory, make a file, write, sync, rename, overwrite, unlink, sync a directory,
-/// commit rows.
+/// One operation is one of: make a directory, make a file, write, sync, link, rename, overwrite, unlink, sync a
+/// directory, commit rows.
 #[derive(Debug, Clone)]
 pub struct Stop(Arc<Steps>);
 
-#[derive(Debug)]
 struct Steps {
     done: AtomicU64,
     allowed: u64,
+    /// Called before each operation, with its number from 0.
+    watch: Option<Watch>,
+}
+
+type Watch = Box<dyn Fn(u64) + Send + Sync>;
+
+impl fmt::Debug for Steps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { done, allowed, watch } = self;
+        write!(f, "{done:?} of {allowed}{}", if watch.is_some() { ", watched" } else { "" })
+    }
 }
 
 impl Stop {
     /// Stops after `allowed` operations.
     pub fn after(allowed: u64) -> Self {
-        Self(Arc::new(Steps { done: AtomicU64::new(0), allowed }))
+        Self(Arc::new(Steps { done: AtomicU64::new(0), allowed, watch: None }))
+    }
+
+    /// The same, and `watch` is called before each operation: what comes between two of them is up to it.
+    pub fn watched(allowed: u64, watch: impl Fn(u64) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Steps { done: AtomicU64::new(0), allowed, watch: Some(Box::new(watch)) }))
     }
 
     /// Stops nothing, counts only.
@@ -39,7 +55,11 @@ impl Stop {
     }
 
     fn stops(&self) -> bool {
-        self.0.done.fetch_add(1, Ordering::Relaxed) >= self.0.allowed
+        let number = self.0.done.fetch_add(1, Ordering::Relaxed);
+        if let Some(watch) = &self.0.watch {
+            watch(number);
+        }
+        number >= self.0.allowed
     }
 }
 
@@ -123,6 +143,27 @@ impl Disk {
         self.write_at(&file, bytes, 0)?;
         self.sync(&file)?;
         self.rename(draft, path)
+    }
+
+    /// Gives a file a second name in its directory, and syncs that.
+    pub(super) fn link(&self, path: &Path, second: &Path) -> io::Result<()> {
+        self.step()?;
+        fs::hard_link(path, second)?;
+        second.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+    }
+
+    /// Takes away a second name, and destroys the file if it was the only one it had left.
+    pub(super) fn destroy_second(&self, second: &Path) -> io::Result<()> {
+        match fs::metadata(second) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(file) if file.nlink() > 1 => {
+                self.step()?;
+                fs::remove_file(second)?;
+                second.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
+            }
+            Ok(_) => self.destroy(second),
+        }
     }
 
     /// Overwrites a file with zeros, syncs, unlinks it, and syncs its directory. A file that is not there is gone.

@@ -12,8 +12,9 @@
 //!                    nonce(24) slot(96) + tag(16)           under the epoch key, AAD = epoch u64 || index u64
 //! slot:              person(16) human(16) program(16) participant(16) key(32)
 //! ```
-//! `person` is random, one per slot: the id an erasure of this participant has in the registry. `human` is what the
-//! slots of one human being have in common; it leaves this file nowhere.
+//! `person` is random, one per slot: an id by which a registry may know that this participant was erased, beside the one
+//! that is made of program and participant. `human` is what the slots of one human being have in common; it leaves this
+//! file nowhere.
 //! A new epoch has a new key and a new file; the file of the epoch before is overwritten and unlinked.
 
 use std::fs::{self, File};
@@ -203,7 +204,7 @@ fn outside(path: &Path, data: &Path) -> Result<(), KekError> {
 /// What the keyring holds of one participant.
 #[derive(Clone)]
 pub(super) struct Slot {
-    /// The id an erasure of this participant has.
+    /// An id an erasure of this participant may have.
     pub(super) person: ErasureId,
     /// The same in all slots of one human being.
     pub(super) human: Uuid,

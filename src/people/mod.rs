@@ -10,6 +10,8 @@
 //! <data>/people/keyring/<epoch>     the keys; exactly one file once an operation is settled
 //! <data>/people/rows.redb           ciphertext, and whom it is about
 //! ```
+//! What is corrected or removed stays in free pages of the rows' file until they are written anew ([`People::tidy`]): at
+//! an orderly stop and at each start, if anything was removed since.
 //!
 //! # What is durable when
 //!
@@ -18,15 +20,18 @@
 //!
 //! # Erasing, and what a start has to finish
 //!
-//! One human being may be several participants; each has an erasure of its own, so that no log ties them together.
+//! One human being may be several participants. Each has an erasure of its own, whose id says nothing of the others';
+//! but their entries are neighbours in the registry and bear one time, and so may those in the programs' ledgers: whoever
+//! reads these sees that they were erased together.
 //! 0. [`People::begin_erasure`]: from here on nothing new is sealed for them.
 //! 1. the caller: `erasure-requested` for each of them, in one append to the registry.
 //! 2. [`People::forget`].
 //! 3. the caller: `person-erased` and its cascade in each ledger. 4. `erasure-completed` for each.
 //!
 //! A start drops what was never announced ([`People::drop_erasure`]), forgets every slot whose erasure the registry
-//! knows ([`People::slots_of`]; an older keyring beside a current registry has such), and goes on with 3 and 4 from
-//! [`People::erasures`]. [`People::open`] itself finishes a `forget` that was cut short between two files.
+//! knows, or of whom a ledger says that they are erased ([`People::held`]; an older keyring beside current ledgers has
+//! such), and goes on with 3 and 4 from [`People::erasures`]. What a registry said, this installation's or the one a
+//! restore was given, is never dropped. [`People::open`] itself finishes a `forget` that was cut short between two files.
 //!
 //! A failed operation on a file stops the store until it is opened again: what is on the disk then decides.
 
@@ -52,7 +57,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub use copies::{Copied, Look, back_up, installation_of, look, put_back};
+pub use copies::{Copied, Look, back_up, destroy_keyrings, installation_of, look, put_back};
 pub use disk::Stop;
 pub use keyring::{Kek, KekError};
 pub use openings::{Opening, RowId, commitment};
@@ -72,12 +77,20 @@ pub enum PeopleError {
         /// What it said.
         error: io::Error,
     },
-    /// The rows could not be read or written.
+    /// The rows are damaged.
     #[error(
-        "{}: {error}; if the file is damaged, restore it from the backup, or move it away: what was sealed in it is then \
+        "{}: {what}; restore it from the backup, or, if there is none, move it away: what was sealed in it is then \
          lost, and told so",
         path.display()
     )]
+    Corrupted {
+        /// Which file.
+        path: PathBuf,
+        /// What redb said.
+        what: String,
+    },
+    /// The rows could not be read or written.
+    #[error("{}: {error}", path.display())]
     Rows {
         /// Which file.
         path: PathBuf,
@@ -241,9 +254,10 @@ pub struct Status {
 /// `seal`, `open_row` and the questions do not wait for the disk's syncs; the rest is done one at a time.
 pub struct People {
     installation: InstallationId,
-    rows: Rows,
+    // Another file after it was written anew.
+    rows: RwLock<Rows>,
     ring: RwLock<Ring>,
-    // Taken before `ring`, held over a whole operation on files.
+    // Taken before `ring` and `rows`, held over a whole operation on files.
     files: Mutex<Files>,
     stopped: AtomicBool,
 }
@@ -260,6 +274,8 @@ struct Files {
 struct Ring {
     slots: HashMap<(ProgramId, ParticipantId), Held>,
     erased: HashMap<(ProgramId, ParticipantId), ErasureId>,
+    /// Those of them that are not dropped any more.
+    announced: BTreeSet<ErasureId>,
 }
 
 /// A slot, and whether it is in the file.
@@ -362,7 +378,7 @@ impl People {
             .iter()
             .filter(|epoch| **epoch != file.epoch)
             .map(|epoch| ring_dir.join(keyring::name(*epoch)));
-        let mut ring = Ring::default();
+        let mut ring = Ring { announced: rows.announced()?, ..Ring::default() };
         for (index, slot) in (0..).zip(slots) {
             ring.slots.insert((slot.program, slot.participant), Held { slot, durable: Some(index) });
         }
@@ -383,7 +399,7 @@ impl People {
         }
         Ok(Self {
             installation,
-            rows,
+            rows: RwLock::new(rows),
             ring: RwLock::new(ring),
             files: Mutex::new(Files { disk, dir: ring_dir, kek, keyring: file }),
             stopped: AtomicBool::new(false),
@@ -480,18 +496,24 @@ impl People {
                 ..Change::default()
             }
         };
-        self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))
+        self.change(&files.disk, &change)
     }
 
-    /// Removes the rows that nothing in the log commits to, or whose people were erased. Says how many.
-    pub fn sweep(&self, live: impl Fn(&RowId) -> bool) -> Result<usize, PeopleError> {
+    /// Removes the rows that nothing in the log commits to, or whose people were erased: by what this store knows, or
+    /// by the ledgers. Says how many.
+    pub fn sweep(
+        &self,
+        live: impl Fn(&RowId) -> bool,
+        is_erased: impl Fn(ProgramId, ParticipantId) -> bool,
+    ) -> Result<usize, PeopleError> {
         let files = self.files()?;
         let remove = {
             let ring = self.ring();
-            self.rows.select(|id, about| {
+            self.rows().select(|id, about| {
                 let forgotten = |who: &ParticipantId| {
                     let who = (ProgramId(id.ledger.0), *who);
-                    ring.erased.contains_key(&who) && !ring.slots.contains_key(&who)
+                    is_erased(who.0, who.1)
+                        || (ring.erased.contains_key(&who) && !ring.slots.contains_key(&who))
                 };
                 !live(id) || about.iter().any(forgotten)
             })?
@@ -499,9 +521,24 @@ impl People {
         let swept = remove.len();
         if swept > 0 {
             let change = Change { remove, ..Change::default() };
-            self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))?;
+            self.change(&files.disk, &change)?;
         }
         Ok(swept)
+    }
+
+    /// Writes the rows anew if anything was removed since they last were, and destroys the file of before: after this no
+    /// file of the store has a text in it, sealed as it is, that was corrected or removed. Says whether it did.
+    pub fn tidy(&self) -> Result<bool, PeopleError> {
+        let files = self.files()?;
+        if !self.rows().has_leftovers()? {
+            return Ok(false);
+        }
+        let anew = self.rows().anew(&files.disk).map_err(|error| self.stopped(error))?;
+        let old = anew.path().with_file_name(rows::OLD);
+        // Closing writes, too.
+        drop(std::mem::replace(&mut *self.rows.write().unwrap_or_else(PoisonError::into_inner), anew));
+        files.disk.destroy_second(&old).map_err(|error| self.stop(&old, error))?;
+        Ok(true)
     }
 
     // ------------------------------------------------------------------------------------------------------ opening
@@ -520,7 +557,7 @@ impl People {
         if erased {
             return Err(OpenError::Erased);
         }
-        let row = self.rows.get(&id)?.ok_or(OpenError::Lost)?;
+        let row = self.rows().get(&id)?.ok_or(OpenError::Lost)?;
         let context = id.context();
         let key = {
             let ring = self.ring();
@@ -547,7 +584,7 @@ impl People {
         program: ProgramId,
         participant: ParticipantId,
     ) -> Result<Vec<RowId>, PeopleError> {
-        self.rows.about(program, participant)
+        self.rows().about(program, participant)
     }
 
     /// Whether a participant is erased or being so, by what this store knows.
@@ -565,7 +602,7 @@ impl People {
             epoch: files.keyring.epoch,
             slots: files.keyring.slots,
             humans: humans.len() as u64,
-            rows: self.rows.len()?,
+            rows: self.rows().len()?,
             erasures: ring.erased.len() as u64,
         })
     }
@@ -573,13 +610,14 @@ impl People {
     // ------------------------------------------------------------------------------------------------------ erasing
 
     /// Step 0: notes that a participant is to be erased, and everyone who is known to be the same human. Durable when
-    /// it returns; nothing new is sealed for them from here on. `fresh`: the erasure's id where the participant has
-    /// nothing sealed. Begun before: the same erasure again.
+    /// it returns; nothing new is sealed for them from here on. `name` gives the id of a participant's erasure: always
+    /// the same, so that a keyring of whatever age is known to hold somebody who was erased. Begun before: the same
+    /// erasure again.
     pub fn begin_erasure(
         &self,
         program: ProgramId,
         participant: ParticipantId,
-        fresh: ErasureId,
+        name: impl Fn(ProgramId, ParticipantId) -> ErasureId,
     ) -> Result<Vec<Erasure>, PeopleError> {
         let files = self.files()?;
         let who = (program, participant);
@@ -588,11 +626,13 @@ impl People {
             return Ok(vec![Erasure { id: *id, program, participant }]);
         }
         let erase = match ring.slots.get(&who) {
-            None => vec![Erasure { id: fresh, program, participant }],
+            None => vec![Erasure { id: name(program, participant), program, participant }],
             Some(held) => {
                 let human = held.slot.human;
                 let same = ring.slots.values().map(|held| &held.slot).filter(|slot| slot.human == human);
-                let mut all: Vec<Erasure> = same.map(Slot::erasure).collect();
+                let mut all: Vec<Erasure> = same
+                    .map(|slot| Erasure { id: name(slot.program, slot.participant), ..slot.erasure() })
+                    .collect();
                 // The one that was asked for first.
                 all.sort_unstable_by_key(|erasure| ((erasure.program, erasure.participant) != who, *erasure));
                 all
@@ -602,55 +642,64 @@ impl People {
         ring.erased.extend(erase.iter().map(|erasure| ((erasure.program, erasure.participant), erasure.id)));
         drop(ring);
         let change = Change { erase: erase.clone(), ..Change::default() };
-        self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))?;
+        self.change(&files.disk, &change)?;
         Ok(erase)
     }
 
-    /// Step 2: forgets the participants of these erasures. When it returns, their keys are in no file of the store and
-    /// no longer in memory, nor is the epoch key that the keyring of before was under. Done before: nothing happens.
-    pub fn forget(&self, ids: &[ErasureId]) -> Result<(), PeopleError> {
+    /// Step 2: forgets the participants of these erasures, which a registry or a ledger knows: from here on they are not
+    /// taken back. When it returns, their keys are in no file of the store and no longer in memory, nor is the epoch key
+    /// that the keyring of before was under. Done before: nothing happens.
+    pub fn forget(&self, erasures: &[Erasure]) -> Result<(), PeopleError> {
         let mut files = self.files()?;
-        let (missing, gone) = {
+        let without: BTreeSet<_> =
+            erasures.iter().map(|erasure| (erasure.program, erasure.participant)).collect();
+        let (erase, announced) = {
             let ring = self.ring();
-            let slots = ring.slots.values().map(|held| held.slot.erasure());
-            let of_slots: BTreeSet<Erasure> = slots.filter(|erasure| ids.contains(&erasure.id)).collect();
-            let begun = ring.erased.iter().filter(|(_, id)| ids.contains(id));
-            let begun = begun.map(|(who, id)| Erasure { id: *id, program: who.0, participant: who.1 });
-            let gone: BTreeSet<Erasure> = begun.chain(of_slots.iter().copied()).collect();
-            let known = |erasure: &Erasure| ring.erased.contains_key(&(erasure.program, erasure.participant));
-            (of_slots.into_iter().filter(|erasure| !known(erasure)).collect::<Vec<_>>(), gone)
+            let known = |erasure: &Erasure| ring.erased.get(&(erasure.program, erasure.participant));
+            let erase: Vec<Erasure> =
+                erasures.iter().filter(|erasure| known(erasure).is_none()).copied().collect();
+            let ids = erasures.iter().map(|erasure| known(erasure).copied().unwrap_or(erasure.id));
+            let announced: Vec<_> = ids.filter(|id| !ring.announced.contains(id)).collect();
+            (erase, announced)
         };
-        if !missing.is_empty() {
+        if !erase.is_empty() || !announced.is_empty() {
             // An older keyring beside a current registry: the tombstone comes first, here too.
-            self.ring_mut()
-                .erased
-                .extend(missing.iter().map(|erasure| ((erasure.program, erasure.participant), erasure.id)));
-            let change = Change { erase: missing, ..Change::default() };
-            self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))?;
+            let mut ring = self.ring_mut();
+            ring.erased
+                .extend(erase.iter().map(|erasure| ((erasure.program, erasure.participant), erasure.id)));
+            ring.announced.extend(announced.iter().copied());
+            drop(ring);
+            self.change(&files.disk, &Change { erase, announced, ..Change::default() })?;
         }
         let mut remove = BTreeSet::new();
-        for erasure in &gone {
-            remove.extend(self.rows.about(erasure.program, erasure.participant)?);
+        for (program, participant) in &without {
+            remove.extend(self.rows().about(*program, *participant)?);
         }
         let held = {
             let ring = self.ring();
-            gone.iter().any(|erasure| ring.slots.contains_key(&(erasure.program, erasure.participant)))
+            without.iter().any(|who| ring.slots.contains_key(who))
         };
         if !held && remove.is_empty() {
             return Ok(());
         }
-        let without: BTreeSet<_> =
-            gone.iter().map(|erasure| (erasure.program, erasure.participant)).collect();
         self.rewrite(&mut files, &without, remove.into_iter().collect(), None)
     }
 
-    /// Takes back an erasure that was never announced in the registry. Not there: nothing happens.
+    /// Takes back an erasure that was never announced. Not there, or announced: nothing happens.
     pub fn drop_erasure(&self, id: ErasureId) -> Result<(), PeopleError> {
         let files = self.files()?;
+        if self.ring().announced.contains(&id) {
+            return Ok(());
+        }
         let change = Change { drop_erasures: vec![id], ..Change::default() };
-        self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))?;
+        self.change(&files.disk, &change)?;
         self.ring_mut().erased.retain(|_, of| *of != id);
         Ok(())
+    }
+
+    /// Whether an erasure is known to have been announced, in whatever registry: it is not dropped.
+    pub fn is_announced(&self, id: ErasureId) -> bool {
+        self.ring().announced.contains(&id)
     }
 
     /// Every erasure that was begun, done or not, in order of its id. They stay for ever: they say who was erased even
@@ -664,32 +713,32 @@ impl People {
         all
     }
 
-    /// The participants among these erasures whose keys are still here: what a start has to forget.
-    pub fn slots_of(&self, ids: &BTreeSet<ErasureId>) -> Vec<Erasure> {
+    /// Everybody whose key is here: among them a start, or a restore, finds those it has to forget. Each under the id of
+    /// their erasure, or, where none was begun, under the random one of their slot.
+    pub fn held(&self) -> Vec<Erasure> {
         let ring = self.ring();
-        let mut found: Vec<Erasure> = ring
+        let mut held: Vec<Erasure> = ring
             .slots
-            .values()
-            .map(|held| held.slot.erasure())
-            .filter(|erasure| ids.contains(&erasure.id))
+            .iter()
+            .map(|(who, held)| {
+                let slot = held.slot.erasure();
+                Erasure { id: ring.erased.get(who).copied().unwrap_or(slot.id), ..slot }
+            })
             .collect();
-        let begun = ring.erased.iter().filter(|(who, id)| ids.contains(id) && ring.slots.contains_key(who));
-        found.extend(begun.map(|(who, id)| Erasure { id: *id, program: who.0, participant: who.1 }));
-        found.sort_unstable();
-        found.dedup();
-        found
+        held.sort_unstable();
+        held
     }
 
     /// Two participants are one human being: erasing one erases the other. Durable when it returns. It is kept in the
-    /// keyring alone, encrypted, and goes with it.
+    /// keyring alone, encrypted, and goes with it. Answers how many participants are this human being now.
     pub fn same<R: CryptoRng + ?Sized>(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
         random: &mut R,
-    ) -> Result<(), PeopleError> {
+    ) -> Result<usize, PeopleError> {
         let mut files = self.files()?;
-        {
+        let count = {
             let mut ring = self.ring_mut();
             if let Some((_, erased)) = [a, b].into_iter().find(|who| ring.erased.contains_key(who)) {
                 return Err(PeopleError::Erased(erased));
@@ -699,7 +748,7 @@ impl People {
             if human == other
                 && [a, b].iter().all(|who| ring.slots.get(who).is_some_and(|held| held.durable.is_some()))
             {
-                return Ok(());
+                return Ok(ring.slots.values().filter(|held| held.slot.human == human).count());
             }
             let next = files.keyring.slots;
             for (index, who) in (next..).zip([a, b]) {
@@ -711,8 +760,10 @@ impl People {
             for held in ring.slots.values_mut().filter(|held| held.slot.human == other) {
                 held.slot.human = human;
             }
-        }
-        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), None)
+            ring.slots.values().filter(|held| held.slot.human == human).count()
+        };
+        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), None)?;
+        Ok(count)
     }
 
     /// Wraps the keyring with another key-encryption key, under a new epoch key: the old one opens nothing any more.
@@ -756,11 +807,19 @@ impl People {
         let old = std::mem::replace(&mut files.keyring, written);
         let change =
             Change { remove, keyring: Some((files.keyring.epoch, files.keyring.slots)), ..Change::default() };
-        self.rows.change(&files.disk, &change).map_err(|error| self.stopped(error))?;
+        self.change(&files.disk, &change)?;
         files.disk.destroy(&old.path).map_err(|error| self.stop(&old.path, error))
     }
 
     // ------------------------------------------------------------------------------------------------------- within
+
+    fn rows(&self) -> RwLockReadGuard<'_, Rows> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, disk: &Disk, change: &Change<'_>) -> Result<(), PeopleError> {
+        self.rows().change(disk, change).map_err(|error| self.stopped(error))
+    }
 
     fn ring(&self) -> RwLockReadGuard<'_, Ring> {
         self.ring.read().unwrap_or_else(PoisonError::into_inner)

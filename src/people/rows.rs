@@ -7,9 +7,16 @@
 //! rows      ledger(16) event(16) pointer  ->  n u8 = 1 or 2, n participants(16), nonce(24) ciphertext tag(16)
 //! about     program(16) participant(16) event(16) pointer  ->  nothing       the rows about a participant
 //! erasures  erasure(16)  ->  program(16) participant(16)                     begun or done; they stay
+//! announced erasure(16)  ->  nothing                                         a registry knows it: never taken back
 //! meta      "format", "installation", "epoch", "slots"  ->  bytes            rows lie under so many slots of the epoch
+//!           "leftovers"  ->  nothing                                         something was removed since
 //! ```
+//!
+//! What is removed stays in free pages of the file, and would open as long as its people are not erased. So the rows are
+//! written anew into a file of their own from time to time ([`Rows::anew`]): `rows.draft` until it is whole, the file of
+//! before is `rows.old` until it is destroyed.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,9 +35,17 @@ use super::{Erasure, PeopleError};
 const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const ABOUT: TableDefinition<'_, &[u8], ()> = TableDefinition::new("about");
 const ERASURES: TableDefinition<'_, &[u8; 16], &[u8; 32]> = TableDefinition::new("erasures");
+const ANNOUNCED: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("announced");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: &[u8] = b"1";
+
+/// The file, as it is named while it is being written, and until it is destroyed.
+pub(super) const FILE: &str = "rows.redb";
+pub(super) const DRAFT: &str = "rows.draft";
+pub(super) const OLD: &str = "rows.old";
+
+const LEFTOVERS: &str = "leftovers";
 
 /// Rows are read seldom, one at a time: a large cache (redb's default is 1 GiB) would be memory for nothing.
 const CACHE_BYTES: usize = 8 << 20;
@@ -58,6 +73,8 @@ pub(super) struct Change<'a> {
     pub(super) remove: Vec<RowId>,
     pub(super) erase: Vec<Erasure>,
     pub(super) drop_erasures: Vec<ErasureId>,
+    /// These erasures are not dropped any more.
+    pub(super) announced: Vec<ErasureId>,
     /// The keyring's epoch and how many of its slots are on the disk.
     pub(super) keyring: Option<(u64, u64)>,
 }
@@ -65,10 +82,10 @@ pub(super) struct Change<'a> {
 impl Rows {
     /// Opens the file, or makes it: under a draft's name until it is whole.
     pub(super) fn open(disk: &Disk, dir: &Path, installation: InstallationId) -> Result<Self, PeopleError> {
-        let path = dir.join("rows.redb");
+        let path = dir.join(FILE);
         let failed = |error: io::Error| PeopleError::Io { path: path.clone(), error };
+        let draft = dir.join(DRAFT);
         if !path.exists() {
-            let draft = dir.join("rows.draft");
             disk.step().map_err(failed)?;
             match std::fs::remove_file(&draft) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -81,6 +98,7 @@ impl Rows {
                 write.open_table(ROWS)?;
                 write.open_table(ABOUT)?;
                 write.open_table(ERASURES)?;
+                write.open_table(ANNOUNCED)?;
                 let mut meta = write.open_table(META)?;
                 meta.insert("format", FORMAT)?;
                 meta.insert("installation", installation.0.as_bytes().as_slice())?;
@@ -97,7 +115,62 @@ impl Rows {
         if rows.meta("installation")?.as_deref() != Some(installation.0.as_bytes().as_slice()) {
             return Err(PeopleError::OtherInstallation(path));
         }
+        // Of a time at which the rows were being written anew. From here on nobody else does.
+        disk.destroy(&draft).and_then(|()| disk.destroy_second(&dir.join(OLD))).map_err(failed)?;
         Ok(rows)
+    }
+
+    /// Whether something was removed since the file was written anew.
+    pub(super) fn has_leftovers(&self) -> Result<bool, PeopleError> {
+        Ok(self.meta(LEFTOVERS)?.is_some())
+    }
+
+    /// Writes the rows that are there into a new file, which takes the name of this one; what was removed from this one
+    /// is not in it. This one is left as `rows.old`: drop it, then destroy that.
+    pub(super) fn anew(&self, disk: &Disk) -> Result<Self, PeopleError> {
+        let (draft, old) = (self.path.with_file_name(DRAFT), self.path.with_file_name(OLD));
+        let failed = |error: io::Error| PeopleError::Io { path: self.path.clone(), error };
+        disk.destroy(&draft).and_then(|()| disk.destroy_second(&old)).map_err(failed)?;
+        let made = Self::on(&self.path, disk.create(&draft).map_err(failed)?)?;
+        let copied = || -> Result<(), redb::Error> {
+            let (read, write) = (self.database.begin_read()?, made.database.begin_write()?);
+            {
+                let mut rows = write.open_table(ROWS)?;
+                for entry in read.open_table(ROWS)?.iter()? {
+                    let (key, value) = entry?;
+                    rows.insert(key.value(), value.value())?;
+                }
+                let mut about = write.open_table(ABOUT)?;
+                for entry in read.open_table(ABOUT)?.iter()? {
+                    about.insert(entry?.0.value(), ())?;
+                }
+                let mut erasures = write.open_table(ERASURES)?;
+                for entry in read.open_table(ERASURES)?.iter()? {
+                    let (key, value) = entry?;
+                    erasures.insert(key.value(), value.value())?;
+                }
+                let mut announced = write.open_table(ANNOUNCED)?;
+                if let Some(table) = there(read.open_table(ANNOUNCED))? {
+                    for entry in table.iter()? {
+                        announced.insert(entry?.0.value(), ())?;
+                    }
+                }
+                let mut meta = write.open_table(META)?;
+                for entry in read.open_table(META)?.iter()? {
+                    let (key, value) = entry?;
+                    if key.value() != LEFTOVERS {
+                        meta.insert(key.value(), value.value())?;
+                    }
+                }
+            }
+            disk.step()?;
+            write.commit()?;
+            Ok(())
+        };
+        copied().map_err(|error| self.error(error))?;
+        // The old one keeps a name until it is destroyed, also when the process ends before.
+        disk.link(&self.path, &old).and_then(|()| disk.rename(&draft, &self.path)).map_err(failed)?;
+        Ok(made)
     }
 
     /// Opens a file that is there.
@@ -122,13 +195,18 @@ impl Rows {
         });
         let database = opened.map_err(|error| match error {
             redb::DatabaseError::DatabaseAlreadyOpen => PeopleError::InUse(path.to_owned()),
-            error => PeopleError::Rows { path: path.to_owned(), error: Box::new(error.into()) },
+            error => of_redb(path, error.into()),
         })?;
         Ok(Self { path: path.to_owned(), database })
     }
 
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     fn error(&self, error: redb::Error) -> PeopleError {
-        PeopleError::Rows { path: self.path.clone(), error: Box::new(error) }
+        of_redb(&self.path, error)
     }
 
     fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, PeopleError> {
@@ -154,6 +232,7 @@ impl Rows {
         let done = || -> Result<(), redb::Error> {
             let write = self.database.begin_write()?;
             {
+                let mut leftovers = !change.drop_erasures.is_empty();
                 let mut rows = write.open_table(ROWS)?;
                 let mut about = write.open_table(ABOUT)?;
                 for row in &change.put {
@@ -164,10 +243,11 @@ impl Rows {
                         about.insert(about_key(&row.id, *participant).as_slice(), ())?;
                     }
                     value.extend_from_slice(&row.sealed);
-                    rows.insert(row_key(&row.id).as_slice(), value.as_slice())?;
+                    leftovers |= rows.insert(row_key(&row.id).as_slice(), value.as_slice())?.is_some();
                 }
                 for id in &change.remove {
                     let removed = rows.remove(row_key(id).as_slice())?;
+                    leftovers |= removed.is_some();
                     let stored = removed.and_then(|value| stored(id.clone(), value.value()));
                     for participant in stored.into_iter().flat_map(|row| row.about) {
                         about.remove(about_key(id, participant).as_slice())?;
@@ -183,8 +263,15 @@ impl Rows {
                 for id in &change.drop_erasures {
                     erasures.remove(id.0.as_bytes())?;
                 }
+                let mut announced = write.open_table(ANNOUNCED)?;
+                for id in &change.announced {
+                    announced.insert(id.0.as_bytes(), ())?;
+                }
+                let mut meta = write.open_table(META)?;
+                if leftovers {
+                    meta.insert(LEFTOVERS, [].as_slice())?;
+                }
                 if let Some((epoch, slots)) = change.keyring {
-                    let mut meta = write.open_table(META)?;
                     meta.insert("epoch", epoch.to_be_bytes().as_slice())?;
                     meta.insert("slots", slots.to_be_bytes().as_slice())?;
                 }
@@ -271,10 +358,43 @@ impl Rows {
         read().map_err(|error| self.error(error))
     }
 
+    /// The erasures among them that are never taken back.
+    pub(super) fn announced(&self) -> Result<BTreeSet<ErasureId>, PeopleError> {
+        let read = || -> Result<_, redb::Error> {
+            let Some(table) = there(self.database.begin_read()?.open_table(ANNOUNCED))? else {
+                return Ok(BTreeSet::new());
+            };
+            let ids = table.iter()?.map(|entry| Ok(ErasureId(Uuid::from_bytes(*entry?.0.value()))));
+            ids.collect()
+        };
+        read().map_err(|error| self.error(error))
+    }
+
     /// How many rows there are.
     pub(super) fn len(&self) -> Result<u64, PeopleError> {
         let read = || -> Result<_, redb::Error> { Ok(self.database.begin_read()?.open_table(ROWS)?.len()?) };
         read().map_err(|error| self.error(error))
+    }
+}
+
+/// A table that files made before it was thought of do not have.
+fn there<T>(table: Result<T, redb::TableError>) -> Result<Option<T>, redb::Error> {
+    match table {
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        table => Ok(Some(table?)),
+    }
+}
+
+/// What the file system refuses is no damage: nothing is to be thrown away for it.
+pub(super) fn of_redb(path: &Path, error: redb::Error) -> PeopleError {
+    let path = path.to_owned();
+    match error {
+        redb::Error::Io(error) => PeopleError::Io { path, error },
+        redb::Error::PreviousIo => {
+            PeopleError::Io { path, error: io::Error::other("an operation on it failed before") }
+        }
+        redb::Error::Corrupted(what) => PeopleError::Corrupted { path, what },
+        error => PeopleError::Rows { path, error: Box::new(error) },
     }
 }
 

@@ -32,6 +32,11 @@ fn erasure(n: u128) -> ErasureId {
     ErasureId(Uuid::from_u128(0xf000 + n))
 }
 
+/// The id of a participant's erasure.
+fn named(program: ProgramId, participant: ParticipantId) -> ErasureId {
+    erasure((program.0.as_u128() << 16) ^ participant.0.as_u128())
+}
+
 /// A data directory with a store in it.
 struct Place(tempfile::TempDir);
 
@@ -178,15 +183,15 @@ fn a_text_about_two_is_gone_when_either_is_erased_and_what_is_about_one_alone_st
             seal(&people, 3, About::One(erased), "goes"),
         ];
         people.put(&rows, &[]).unwrap();
-        let begun = people.begin_erasure(program(1), erased, erasure(1)).unwrap();
+        let begun = people.begin_erasure(program(1), erased, named).unwrap();
         assert_eq!(begun.len(), 1);
-        assert_ne!(begun[0].id, erasure(1), "who has a slot has an id already");
-        let again = people.begin_erasure(program(1), erased, erasure(2)).unwrap();
+        assert_eq!(begun[0].id, named(program(1), erased), "by who it is, not by the slot they have");
+        let again = people.begin_erasure(program(1), erased, named).unwrap();
         assert_eq!(again, begun, "begun once");
         let mut rng = StdRng::seed_from_u64(9);
         let refused = people.seal(program(1).into(), event(9), "/note", both, "more", &mut rng);
         assert_eq!(refused.unwrap_err(), SealError::Erased(erased));
-        people.forget(&[begun[0].id]).unwrap();
+        people.forget(&begun).unwrap();
         assert_eq!(people.rows_about(program(1), erased).unwrap(), [], "at once, not at the next start");
         drop(people);
         let people = place.open();
@@ -215,8 +220,8 @@ fn after_forgetting_the_old_slots_and_the_old_epoch_key_are_in_no_file() {
             "the search finds what is there"
         );
     }
-    let begun = people.begin_erasure(program(1), ANN, erasure(1)).unwrap();
-    people.forget(&[begun[0].id]).unwrap();
+    let begun = people.begin_erasure(program(1), ANN, named).unwrap();
+    people.forget(&begun).unwrap();
     assert_eq!(place.holding(&before), Vec::<PathBuf>::new());
     drop(people);
     drop(place.open());
@@ -226,20 +231,27 @@ fn after_forgetting_the_old_slots_and_the_old_epoch_key_are_in_no_file() {
 }
 
 #[test]
-fn who_has_nothing_sealed_is_erased_under_the_id_that_came_in() {
+fn who_has_nothing_sealed_is_erased_too_and_once_announced_it_is_not_taken_back() {
     let place = Place::new();
     let people = place.open();
-    let begun = people.begin_erasure(program(1), ANN, erasure(7)).unwrap();
-    assert_eq!(begun, [Erasure { id: erasure(7), program: program(1), participant: ANN }]);
-    people.forget(&[erasure(7)]).unwrap();
+    let begun = people.begin_erasure(program(1), ANN, named).unwrap();
+    let id = named(program(1), ANN);
+    assert_eq!(begun, [Erasure { id, program: program(1), participant: ANN }]);
+    people.drop_erasure(id).unwrap();
+    assert!(!people.is_erased(program(1), ANN), "nobody was told of it");
+    people.begin_erasure(program(1), ANN, named).unwrap();
+    people.forget(&begun).unwrap();
     assert_eq!(people.status().unwrap().epoch, 1, "there was nothing to forget");
     assert!(people.is_erased(program(1), ANN) && !people.is_erased(program(2), ANN));
     drop(people);
     let people = place.open();
     assert_eq!(people.erasures(), begun);
-    people.drop_erasure(erasure(7)).unwrap();
+    people.drop_erasure(id).unwrap();
+    assert!(people.is_erased(program(1), ANN));
+    people.put(&[], &[]).unwrap();
     drop(people);
-    assert!(!place.open().is_erased(program(1), ANN));
+    let people = place.open();
+    assert!(people.is_erased(program(1), ANN) && people.is_announced(id));
 }
 
 #[test]
@@ -253,17 +265,17 @@ fn one_human_in_two_programs_is_erased_in_both_each_under_an_id_of_its_own() {
     people.put(&[row(program(1), ANN, 1), row(program(1), CLEO, 2)], &[]).unwrap();
     // One of the two has a key, the other gets one.
     let mut rng = StdRng::seed_from_u64(6);
-    people.same((program(1), ANN), (program(2), BEN), &mut rng).unwrap();
-    people.same((program(2), BEN), (program(1), ANN), &mut rng).unwrap();
+    assert_eq!(people.same((program(1), ANN), (program(2), BEN), &mut rng).unwrap(), 2);
+    assert_eq!(people.same((program(2), BEN), (program(1), ANN), &mut rng).unwrap(), 2);
     let status = Status { epoch: 2, slots: 3, humans: 2, rows: 2, erasures: 0 };
     assert_eq!(people.status().unwrap(), status);
     drop(people);
     let people = place.open();
-    let begun = people.begin_erasure(program(2), BEN, erasure(1)).unwrap();
+    let begun = people.begin_erasure(program(2), BEN, named).unwrap();
     let whom: Vec<_> = begun.iter().map(|erasure| (erasure.program, erasure.participant)).collect();
     assert_eq!(whom, [(program(2), BEN), (program(1), ANN)], "the one that was asked for first");
     assert_ne!(begun[0].id, begun[1].id);
-    people.forget(&begun.iter().map(|erasure| erasure.id).collect::<Vec<_>>()).unwrap();
+    people.forget(&begun).unwrap();
     let status = Status { epoch: 3, slots: 1, humans: 1, rows: 1, erasures: 2 };
     assert_eq!(people.status().unwrap(), status);
     let refused = people.same((program(1), CLEO), (program(1), ANN), &mut rng).unwrap_err();
@@ -280,8 +292,8 @@ fn an_older_store_beside_what_a_registry_knows_is_erased_by_the_slots_it_still_h
     drop(people);
     let older = place.bytes();
     let people = place.open();
-    let id = people.begin_erasure(program(1), ANN, erasure(1)).unwrap()[0].id;
-    people.forget(&[id]).unwrap();
+    let begun = people.begin_erasure(program(1), ANN, named).unwrap();
+    people.forget(&begun).unwrap();
     drop(people);
     fs::remove_dir_all(place.dir().join("keyring")).unwrap();
     fs::create_dir(place.dir().join("keyring")).unwrap();
@@ -290,14 +302,14 @@ fn an_older_store_beside_what_a_registry_knows_is_erased_by_the_slots_it_still_h
     }
     let people = place.open();
     assert_eq!(opened(&people, 1, About::One(ANN)), "A", "the older one knows nothing of it");
-    let known = BTreeSet::from([id, erasure(99)]);
-    let found = people.slots_of(&known);
-    assert_eq!(found, [Erasure { id, program: program(1), participant: ANN }]);
+    let held: BTreeMap<_, _> = people.held().into_iter().map(|held| (held.participant, held)).collect();
+    assert_eq!(held.keys().copied().collect::<Vec<_>>(), [ANN, BEN]);
     let before = secrets(&fs::read(place.keyring()).unwrap());
-    people.forget(&[id, erasure(99)]).unwrap();
+    let forgotten = [Erasure { id: begun[0].id, ..held[&ANN] }];
+    people.forget(&forgotten).unwrap();
     assert_eq!(opened(&people, 1, About::One(ANN)), "(erased)");
     assert_eq!(opened(&people, 2, About::One(BEN)), "B");
-    assert_eq!((people.slots_of(&known), people.erasures()), (vec![], found));
+    assert_eq!((people.held(), people.erasures()), (vec![held[&BEN]], begun));
     assert_eq!(place.holding(&before), Vec::<PathBuf>::new());
 }
 
@@ -306,14 +318,14 @@ fn a_row_sealed_before_somebody_was_forgotten_is_not_kept_after() {
     let place = Place::new();
     let people = place.open();
     let late = seal(&people, 1, About::Two(ANN, BEN), "late");
-    let id = people.begin_erasure(program(1), ANN, erasure(1)).unwrap()[0].id;
+    let id = people.begin_erasure(program(1), ANN, named).unwrap()[0].id;
     // Begun, not announced: what was decided before it is kept, for the erasure may yet be taken back.
     people.put(&[late], &[]).unwrap();
     people.drop_erasure(id).unwrap();
     assert_eq!(opened(&people, 1, About::Two(ANN, BEN)), "late");
     let later = seal(&people, 2, About::Two(ANN, BEN), "later");
-    let id = people.begin_erasure(program(1), ANN, erasure(1)).unwrap()[0].id;
-    people.forget(&[id]).unwrap();
+    let begun = people.begin_erasure(program(1), ANN, named).unwrap();
+    people.forget(&begun).unwrap();
     people.put(&[later], &[]).unwrap();
     assert_eq!(people.status().unwrap().rows, 0);
 }
@@ -324,13 +336,101 @@ fn the_sweep_removes_what_nothing_commits_to() {
     let people = place.open();
     let rows = [1, 2, 3].map(|n| seal(&people, n, About::Two(ANN, BEN), "x"));
     people.put(&rows, &[]).unwrap();
-    assert_eq!(people.sweep(|id| id.event != event(2)).unwrap(), 1);
-    assert_eq!(people.sweep(|id| id.event != event(2)).unwrap(), 0);
+    assert_eq!(people.sweep(|id| id.event != event(2), |_, _| false).unwrap(), 1);
+    assert_eq!(people.sweep(|id| id.event != event(2), |_, _| false).unwrap(), 0);
     let left = people.rows_about(program(1), BEN).unwrap();
     assert_eq!(left, [rows[0].id().clone(), rows[2].id().clone()]);
+    assert_eq!(people.sweep(|_| true, |_, who| who == CLEO).unwrap(), 0);
+    let about_cleo = seal(&people, 4, About::Two(ANN, CLEO), "x");
+    people.put(&[about_cleo], &[]).unwrap();
+    assert_eq!(
+        people.sweep(|_| true, |_, who| who == CLEO).unwrap(),
+        1,
+        "the ledgers say that she is erased"
+    );
     // As an older value goes when a newer one is in the log.
     people.put(&[], &left[..1]).unwrap();
     assert_eq!(people.rows_about(program(1), ANN).unwrap(), left[1..]);
+}
+
+#[test]
+fn what_was_corrected_or_removed_is_in_no_file_after_the_rows_are_written_anew() {
+    let place = Place::new();
+    let people = place.open();
+    assert!(!people.tidy().unwrap(), "nothing was removed");
+    let rows: Vec<Row> =
+        (0..400).map(|n| seal(&people, n, About::One(ANN), &format!("an older name {n}"))).collect();
+    people.put(&rows, &[]).unwrap();
+    let (gone, kept): (Vec<_>, Vec<_>) = (0..400).partition(|n| n % 10 == 0);
+    let sealed = |of: &[u128]| -> Vec<Vec<u8>> {
+        of.iter().map(|n| rows[usize::try_from(*n).unwrap()].0.sealed.clone()).collect()
+    };
+    for n in &gone {
+        people.put(&[], &[rows[usize::try_from(*n).unwrap()].id().clone()]).unwrap();
+    }
+    assert!(!place.holding(&sealed(&gone)).is_empty(), "the search finds what free pages hold");
+    // In a copy there is none of it from the beginning.
+    let copies = tempfile::tempdir().unwrap();
+    let (to, ring) = (copies.path().join("rows"), copies.path().join("ring"));
+    drop(people);
+    back_up(&place.dir(), &to, Some(&ring)).unwrap().unwrap();
+    let again = Place::new();
+    put_back(&to, &ring, &again.dir()).unwrap();
+    for dir in [&to, &again.dir()] {
+        let bytes = fs::read(dir.join("rows.redb")).unwrap();
+        let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
+        assert!(sealed(&kept[..5]).iter().all(|sealed| holds(sealed)));
+        assert!(!sealed(&gone).iter().any(|sealed| holds(sealed)));
+    }
+    let people = place.open();
+    assert!(people.tidy().unwrap());
+    assert_eq!(place.holding(&sealed(&gone)), Vec::<PathBuf>::new());
+    assert!(!people.tidy().unwrap(), "once");
+    assert_eq!(opened(&people, 1, About::One(ANN)), "an older name 1");
+    people.put(&[seal(&people, 500, About::One(BEN), "B")], &[]).unwrap();
+    drop(people);
+    let people = place.open();
+    assert_eq!(people.status().unwrap().rows, 361);
+    assert_eq!(opened(&people, 500, About::One(BEN)), "B");
+}
+
+#[test]
+fn a_second_name_of_the_rows_is_taken_away_and_the_rows_are_not_destroyed_with_it() {
+    let place = Place::new();
+    let people = place.open();
+    people.put(&[seal(&people, 1, About::One(ANN), "A")], &[]).unwrap();
+    drop(people);
+    // Cut short right after the link.
+    fs::hard_link(place.dir().join("rows.redb"), place.dir().join("rows.old")).unwrap();
+    fs::copy(place.dir().join("rows.redb"), place.dir().join("rows.draft")).unwrap();
+    assert_eq!(opened(&place.open(), 1, About::One(ANN)), "A");
+    assert!(!place.dir().join("rows.old").exists() && !place.dir().join("rows.draft").exists());
+}
+
+#[test]
+fn a_full_disk_is_no_damage_and_nobody_is_told_to_throw_the_rows_away() {
+    let full = io::Error::from(io::ErrorKind::StorageFull);
+    let said = rows::of_redb(Path::new("rows.redb"), redb::Error::Io(full));
+    assert!(matches!(said, PeopleError::Io { .. }), "{said}");
+    let said = rows::of_redb(Path::new("rows.redb"), redb::Error::Corrupted("a page".into())).to_string();
+    assert!(said.contains("restore it from the backup"), "{said}");
+}
+
+#[test]
+fn whoever_only_looks_makes_a_directory_of_its_own_and_follows_no_link() {
+    let place = Place::new();
+    let people = place.open();
+    people.put(&[seal(&people, 1, About::One(ANN), "A")], &[]).unwrap();
+    let scratch = tempfile::tempdir().unwrap();
+    // One that somebody else has put there under a name that could be foreseen.
+    let victim = place.0.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    let foreseen = format!("mentorlog-rows-{}", std::process::id());
+    std::os::unix::fs::symlink(&victim, scratch.path().join(foreseen)).unwrap();
+    let found = look(&place.dir(), scratch.path(), Some(&kek(1))).unwrap().unwrap();
+    assert_eq!((found.rows, found.damage), (Some(1), vec![]));
+    assert_eq!(fs::read(&victim).unwrap(), b"precious");
+    assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1, "what was made is removed");
 }
 
 // ----------------------------------------------------------------------------------------------- keys and refusals
@@ -420,7 +520,7 @@ fn slots_that_were_being_written_are_cut_and_those_that_rows_lie_under_are_not()
         drop(people);
         assert_eq!(opened(&place.open(), 3, About::One(CLEO)), "C");
         let people = place.open();
-        let id = people.begin_erasure(program(1), CLEO, erasure(1)).unwrap()[0].id;
+        let id = people.begin_erasure(program(1), CLEO, named).unwrap()[0].id;
         people.drop_erasure(id).unwrap();
         people.put(&[], &[RowId { ledger: program(1).into(), event: event(3), at: "/note".into() }]).unwrap();
         drop(people);
@@ -565,6 +665,8 @@ enum Step {
     Same(Who, Who),
     Sweep(BTreeSet<RowId>),
     Rewrap,
+    /// The rows are written anew.
+    Tidy,
 }
 
 fn everybody() -> Vec<Who> {
@@ -606,7 +708,7 @@ impl Model {
                 self.human.insert(*a, human);
             }
             Step::Sweep(live) => self.rows.retain(|id, _| live.contains(id)),
-            Step::Rewrap => {}
+            Step::Rewrap | Step::Tidy => {}
         }
     }
 
@@ -658,20 +760,19 @@ fn perform(people: &People, step: &Step, rng: &mut StdRng, kek_byte: u8) -> Resu
             let rows = sealed.collect::<Result<Vec<_>, _>>()?;
             people.put(&rows, remove)
         }
-        Step::Begin(who) => {
-            people.begin_erasure(who.0, who.1, ErasureId(Uuid::from_u128(rng.random()))).map(drop)
-        }
+        Step::Begin(who) => people.begin_erasure(who.0, who.1, named).map(drop),
         Step::Forget => {
-            let ids: Vec<_> = people.erasures().iter().map(|erasure| erasure.id).collect();
-            people.forget(&ids)
+            let erasures = people.erasures();
+            people.forget(&erasures)
         }
         Step::Drop(who) => {
             let erasures = people.erasures();
             let begun = erasures.iter().find(|erasure| (erasure.program, erasure.participant) == *who);
             begun.map_or(Ok(()), |erasure| people.drop_erasure(erasure.id))
         }
-        Step::Same(a, b) => people.same(*a, *b, rng),
-        Step::Sweep(live) => people.sweep(|id| live.contains(id)).map(drop),
+        Step::Same(a, b) => people.same(*a, *b, rng).map(drop),
+        Step::Sweep(live) => people.sweep(|id| live.contains(id), |_, _| false).map(drop),
+        Step::Tidy => people.tidy().map(drop),
         Step::Rewrap => people.rewrap(kek(kek_byte)),
     }
 }
@@ -683,6 +784,8 @@ struct Trial {
     forgotten: BTreeSet<Who>,
     /// Secrets of keyrings that are to be in no file any more.
     destroyed: Vec<Vec<u8>>,
+    /// Sealed rows that were there once, and their ciphertext.
+    sealed: BTreeMap<RowId, Vec<u8>>,
 }
 
 impl Trial {
@@ -692,9 +795,21 @@ impl Trial {
             model: Model::default(),
             forgotten: BTreeSet::new(),
             destroyed: Vec::new(),
+            sealed: BTreeMap::new(),
         };
         drop(trial.place.open());
         trial
+    }
+
+    /// The same, in a directory of its own.
+    fn copied(&self) -> Self {
+        let place = Place::new();
+        fs::create_dir_all(place.dir().join("keyring")).unwrap();
+        for (path, bytes) in self.place.bytes() {
+            fs::write(place.0.path().join(path.strip_prefix(self.place.0.path()).unwrap()), bytes).unwrap();
+        }
+        let (model, forgotten) = (self.model.clone(), self.forgotten.clone());
+        Self { place, model, forgotten, destroyed: self.destroyed.clone(), sealed: self.sealed.clone() }
     }
 
     /// Says whether the stop was met.
@@ -731,7 +846,23 @@ impl Trial {
             assert_eq!(seen(&people), self.model.seen(), "{said}: told again");
         }
         self.forgotten = after;
+        let there: BTreeSet<RowId> = people.rows().select(|_, _| true).unwrap().into_iter().collect();
+        for id in &there {
+            self.sealed.insert(id.clone(), people.rows().get(id).unwrap().unwrap().sealed);
+        }
         drop(people);
+        let names = fs::read_dir(self.place.dir()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names: BTreeSet<_> = names.map(|name| name.into_string().unwrap()).collect();
+        assert_eq!(names, ["keyring", "rows.redb"].map(str::to_owned).into(), "{said}: nothing is left over");
+        if matches!(step, Step::Tidy) {
+            let gone = self.sealed.iter().filter(|(id, _)| !there.contains(*id));
+            let gone: Vec<_> = gone.map(|(_, sealed)| sealed.clone()).collect();
+            assert_eq!(
+                self.place.holding(&gone),
+                Vec::<PathBuf>::new(),
+                "{said}: what was removed is in no file"
+            );
+        }
         let now = fs::read(self.place.keyring()).unwrap();
         if now[..keyring::HEADER] != before[..keyring::HEADER] {
             self.destroyed.extend(secrets(&before));
@@ -762,23 +893,23 @@ fn stopped_between_any_two_operations_on_files_it_is_as_before_or_as_after() {
         Step::Same((program(1), CLEO), (program(2), CLEO)),
         Step::Sweep(BTreeSet::from([row_id(1, 1), row_id(2, 3)])),
         Step::Rewrap,
+        Step::Tidy,
         Step::Begin((program(1), ANN)),
         Step::Forget,
+        Step::Tidy,
         put(&[(1, 5, About::One(BEN))]),
         Step::Begin((program(2), BEN)),
         Step::Drop((program(2), BEN)),
     ];
     let mut stops = 0;
-    for stopped in 0..script.len() {
+    let mut before = Trial::new();
+    for step in &script {
         for allowed in 0.. {
-            let mut trial = Trial::new();
+            let mut trial = before.copied();
             let mut rng = StdRng::seed_from_u64(allowed);
-            let mut met = false;
-            for (at, step) in script.iter().enumerate().take(stopped + 1) {
-                let stop = if at == stopped { Stop::after(allowed) } else { Stop::never() };
-                met = trial.step(step, &mut rng, &stop, &format!("{step:?} after {allowed} operations"));
-            }
-            if !met {
+            let said = format!("{step:?} after {allowed} operations");
+            if !trial.step(step, &mut rng, &Stop::after(allowed), &said) {
+                before = trial;
                 break;
             }
             stops += 1;
@@ -857,6 +988,7 @@ fn whatever_is_done_and_wherever_it_is_stopped_it_agrees_with_a_simple_model() {
                         trial.model.rows.keys().filter(|_| random.random_range(0..4) > 0).cloned().collect();
                     Step::Sweep(live)
                 }
+                93..97 => Step::Tidy,
                 _ => Step::Rewrap,
             };
             let until = if random.random() { Stop::after(random.random_range(0..20)) } else { Stop::never() };

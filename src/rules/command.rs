@@ -24,6 +24,7 @@ use mentorlog_events::time::{Day, Timestamp, Zone};
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
 use serde::de::{DeserializeOwned, DeserializeSeed, IntoDeserializer, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
@@ -877,6 +878,112 @@ impl Command {
             | Self::ImportPair(_)
             | Self::ImportSession(_) => false,
         }
+    }
+
+    /// The fields of its body that are sealed: those of the type [`Personal`].
+    pub const fn sealed_fields(&self) -> &'static [&'static str] {
+        match self {
+            Self::SetPersonal(_) => &["name", "email", "hr_id", "birth_year"],
+            Self::BlockPairing(_) | Self::DisputeSession(_) => &["reason"],
+            Self::EndPair(_) => &["conduct"],
+            Self::SetGoal(_) => &["text"],
+            Self::LogSession(_) | Self::CorrectSession(_) => &["note"],
+            Self::RateExchange(_) | Self::ReviseRating(_) => &["comment"],
+            Self::ErasePerson(_)
+            | Self::OpenProgram(_)
+            | Self::ChangePolicy(_)
+            | Self::CloseProgram(_)
+            | Self::ArchiveProgram(_)
+            | Self::DefineSkill(_)
+            | Self::RetireSkill(_)
+            | Self::Enrol(_)
+            | Self::CorrectParticipant(_)
+            | Self::ChangeArm(_)
+            | Self::UpdateSkills(_)
+            | Self::SetCapacity(_)
+            | Self::TakeBreak(_)
+            | Self::ReturnFromBreak(_)
+            | Self::LeaveProgram(_)
+            | Self::RecordDeparture(_)
+            | Self::RecordReturn(_)
+            | Self::UnblockPairing(_)
+            | Self::ProposePair(_)
+            | Self::ProposeRound(_)
+            | Self::AcceptPair(_)
+            | Self::DeclinePair(_)
+            | Self::WithdrawProposal(_)
+            | Self::ExpireProposal(_)
+            | Self::PausePair(_)
+            | Self::ResumePair(_)
+            | Self::ExtendPair(_)
+            | Self::CompleteGoal(_)
+            | Self::AbandonGoal(_)
+            | Self::ConfirmSession(_)
+            | Self::VoidSession(_)
+            | Self::ResolveDispute(_)
+            | Self::RecordNoShow(_)
+            | Self::ImportParticipant(_)
+            | Self::ImportPair(_)
+            | Self::ImportSession(_) => &[],
+        }
+    }
+
+    /// The body the command was read from, each sealed value in it replaced by one and the same word. A hash of it can be
+    /// kept for ever: it tells no text, not even to who tries every possible one. Without a sealed value: the body itself.
+    ///
+    /// What is left is not JSON, so no other body is the same.
+    pub fn without_sealed<'b>(&self, body: &'b [u8]) -> Cow<'b, [u8]> {
+        const WORD: &[u8] = b"(sealed)";
+        let sealed = if self.carries_sealed() { self.sealed_fields() } else { &[] };
+        // What is read as a command is an object, and each of its fields stands in it once.
+        let fields = if sealed.is_empty() {
+            Ok(Fields(Vec::new()))
+        } else {
+            serde_json::from_slice::<Fields<'_>>(body)
+        };
+        let fields = fields.map_or_else(|_| Vec::new(), |fields| fields.0);
+        let mut left = Vec::new();
+        let mut from = 0;
+        for (name, value) in fields {
+            let text = value.get();
+            if text == "null" || !sealed.contains(&&*name) {
+                continue;
+            }
+            let at = text.as_ptr().addr() - body.as_ptr().addr();
+            left.extend_from_slice(&body[from..at]);
+            left.extend_from_slice(WORD);
+            from = at + text.len();
+        }
+        if from == 0 {
+            return Cow::Borrowed(body);
+        }
+        left.extend_from_slice(&body[from..]);
+        Cow::Owned(left)
+    }
+}
+
+/// The fields of an object, in order, their values as they stand there.
+struct Fields<'b>(Vec<(Cow<'b, str>, &'b RawValue)>);
+
+impl<'de: 'b, 'b> Deserialize<'de> for Fields<'b> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
+            type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(FieldsVisitor).map(Fields)
     }
 }
 

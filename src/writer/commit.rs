@@ -46,6 +46,12 @@ impl Committer {
                 let _ = queue.try_send(Message::Committed);
             }
         }
+        // Nobody is served any more. What stays is destroyed by the next start.
+        if let Some(people) = &self.people
+            && let Err(error) = people.tidy()
+        {
+            tracing::warn!(%error, "sealed data that was removed is not destroyed yet");
+        }
     }
 
     /// Commits what was handed over so far, on this thread: what a start has to finish before anybody is served.

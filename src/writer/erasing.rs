@@ -20,7 +20,7 @@ use mentorlog_events::event::registry::{ErasureCompleted, ErasureRequested, Pers
 use mentorlog_events::id::{ErasureId, ParticipantId, ProgramId};
 use tokio::sync::oneshot;
 
-use super::decide::{Decider, RandomBytes, seeded};
+use super::decide::{Decider, seeded};
 use super::group::Found;
 use super::receipt::Refusal;
 use super::{Answer, By, Caller, Idempotency, Message, Submission, Writer, system};
@@ -75,11 +75,12 @@ impl Writer {
             Erasable::Yes => {}
             Erasable::Before(receipt) => return Ok(receipt),
         }
-        let fresh = ErasureId(uuid::Builder::from_random_bytes(seeded().random_bytes()).into_uuid());
         // Begun before, by a request that stopped halfway: then it is announced already, and stays so.
         let begun_before = people.is_erased(program, participant);
-        let erasures =
-            self.people(&people, move |people| people.begin_erasure(program, participant, fresh)).await?;
+        let secret = published.erasures.clone();
+        let named = move |program, participant| secret.erasure(program, participant);
+        let begin = move |people: &People| people.begin_erasure(program, participant, named);
+        let erasures = self.people(&people, begin).await?;
         let (announced, asked) = (erasures.clone(), submission.clone());
         let announced = self.ask(|answer| Message::Announce(announced, asked, answer)).await;
         if let Err(refusal) = announced {
@@ -91,8 +92,8 @@ impl Writer {
             }
             return Err(refusal);
         }
-        let ids: Vec<_> = erasures.iter().map(|erasure| erasure.id).collect();
-        let forgotten = self.people(&people, move |people| people.forget(&ids)).await;
+        let forget = erasures.clone();
+        let forgotten = self.people(&people, move |people| people.forget(&forget)).await;
         forgotten.map_err(|_| Refusal::Unknown(UNDER_WAY.to_owned()))?;
         let (answer, answered) = oneshot::channel();
         let erase = Message::Erase(erasures, submission, since, answer);
@@ -101,18 +102,18 @@ impl Writer {
     }
 
     /// Notes that two participants are one human being: erasing one erases the other. Kept with their keys, and in no
-    /// log. They must be there, and not erased.
+    /// log. They must be there, and not erased. Answers how many participants are this human being now.
     pub async fn same_person(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
-    ) -> Result<(), SameRefusal> {
+    ) -> Result<usize, SameRefusal> {
         let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
         let _turn = self.published().erasing.lock().await;
         let same = move || people.same(a, b, &mut seeded());
         let done = tokio::task::spawn_blocking(same).await;
         match done.unwrap_or(Err(PeopleError::Stopped)) {
-            Ok(()) => Ok(()),
+            Ok(count) => Ok(count),
             Err(PeopleError::Erased(participant)) => Err(Rejection::ParticipantErased { participant }.into()),
             Err(error) => {
                 self.published().stop(&error.to_string());
@@ -220,19 +221,41 @@ impl Decider {
             idempotency: submission.idempotency,
         };
         let sealing = Sealing::Erasing(asked.id);
-        let found = self.accept_as(asked.program, &submission, sealing, true).map_err(under_way)?;
+        let found = self.record_erased(asked.program, submission, sealing, true).map_err(under_way)?;
         self.finish_erasures().map_err(under_way)?;
         Ok(found)
     }
 
-    /// Finishes every erasure whose keys are gone: `person-erased` where a ledger lacks it, then `erasure-completed`.
+    /// Says in a ledger that somebody is erased whose keys are gone. It has to be said: if the key it was asked with was
+    /// used for something else since it was looked at, it is said without one.
+    fn record_erased(
+        &mut self,
+        program: ProgramId,
+        mut submission: Submission,
+        sealing: Sealing,
+        with_root: bool,
+    ) -> Result<Found, Refusal> {
+        match self.accept_as(program, &submission, sealing, with_root) {
+            Err(Refusal::KeyReused) => {
+                tracing::warn!("the idempotency key of an erasure was used for something else meanwhile");
+                submission.idempotency = None;
+                self.accept_as(program, &submission, sealing, with_root)
+            }
+            accepted => accepted,
+        }
+    }
+
+    /// Finishes every erasure whose keys are gone: `person-erased` where a ledger lacks it, then `erasure-completed`. One
+    /// that cannot be finished keeps no other from it; the next start goes on with it.
     fn finish_erasures(&mut self) -> Result<(), Refusal> {
         let Some(people) = self.people.clone() else { return Ok(()) };
         let announced = |erasure: &Erasure| self.registry.state.erasure(erasure.id).is_some();
         let erasures: Vec<Erasure> = people.erasures().into_iter().filter(announced).collect();
-        for erasure in &erasures {
+        let mut finished = Vec::with_capacity(erasures.len());
+        for erasure in erasures {
             let ledger = self.ledgers.get(&erasure.program);
             if ledger.and_then(|ledger| ledger.state.is_erased(erasure.participant)) != Some(false) {
+                finished.push(erasure);
                 continue;
             }
             let known = self.registry.state.erasure(erasure.id).expect("it is announced");
@@ -243,12 +266,19 @@ impl Decider {
                 expected_version: None,
                 idempotency: key.zip(fp).map(|(key, fp)| Idempotency { key, fp }),
             };
-            self.accept_as(erasure.program, &submission, Sealing::Erasing(erasure.id), false)?;
+            let sealing = Sealing::Erasing(erasure.id);
+            match self.record_erased(erasure.program, submission, sealing, false) {
+                Ok(_) => finished.push(erasure),
+                Err(refusal) if self.published.stopped().is_some() => return Err(refusal),
+                Err(refusal) => {
+                    tracing::warn!(%refusal, "an erasure cannot be recorded now; its keys are gone, the next start goes on");
+                }
+            }
         }
         // Only what is durable is complete: a group of its own, after the ledgers'.
         self.hand_over();
         let now = self.published.clock.now();
-        for erasure in erasures {
+        for erasure in finished {
             if self.registry.state.erasure(erasure.id).is_some_and(|known| !known.completed) {
                 self.register(ErasureCompleted { erasure: erasure.id }.into(), &system(), None, now);
             }
@@ -256,36 +286,57 @@ impl Decider {
         Ok(())
     }
 
-    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows.
+    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows: by the
+    /// ids the registry has of erasures, and by what the ledgers say of participants.
     ///
     /// Of a ledger that is only read, nothing is appended: the people store knows who is erased.
     pub(super) fn resume_erasures(&mut self, people: &People) -> Result<(), PeopleError> {
         let announced: BTreeSet<ErasureId> = self.registry.state.erasures().map(|(id, _)| id).collect();
         let read_only = self.published.log.is_read_only();
-        if !read_only {
-            for erasure in people.erasures() {
-                if !announced.contains(&erasure.id) {
-                    tracing::info!(
-                        "an erasure that was never announced is dropped: it can be asked for again"
-                    );
-                    people.drop_erasure(erasure.id)?;
-                }
+        let unannounced = people.erasures().into_iter().filter(|erasure| !announced.contains(&erasure.id));
+        for erasure in unannounced {
+            if read_only || self.is_erased(erasure.program, erasure.participant) {
+                continue;
+            }
+            if people.is_announced(erasure.id) {
+                // By the registry a restore was given, which was longer than this one is.
+                tracing::warn!("somebody was erased of whom the registry knows nothing: it is told again");
+                let now = self.published.clock.now();
+                self.register(ErasureRequested { erasure: erasure.id }.into(), &system(), None, now);
+            } else {
+                tracing::info!("an erasure that was never announced is dropped: it can be asked for again");
+                people.drop_erasure(erasure.id)?;
             }
         }
-        let known: BTreeSet<ErasureId> =
-            people.slots_of(&announced).into_iter().map(|erasure| erasure.id).collect();
+        self.hand_over();
+        let known: Vec<Erasure> = people
+            .held()
+            .into_iter()
+            .filter_map(|held| {
+                let named = self.published.erasures.erasure(held.program, held.participant);
+                let id = [held.id, named].into_iter().find(|id| announced.contains(id));
+                let id = id.or_else(|| self.is_erased(held.program, held.participant).then_some(named))?;
+                Some(Erasure { id, ..held })
+            })
+            .collect();
         if !known.is_empty() {
             tracing::info!(
                 people = known.len(),
                 "keys of people who were erased are here again, and are forgotten"
             );
-            people.forget(&known.into_iter().collect::<Vec<_>>())?;
+            people.forget(&known)?;
         }
         if !read_only && let Err(refusal) = self.finish_erasures() {
             tracing::warn!(%refusal, "an erasure cannot be recorded now; its keys are gone, the next start goes on");
         }
         self.hand_over();
         Ok(())
+    }
+
+    /// Whether a ledger says that a participant is erased.
+    pub(super) fn is_erased(&self, program: ProgramId, participant: ParticipantId) -> bool {
+        let ledger = self.ledgers.get(&program);
+        ledger.and_then(|ledger| ledger.state.is_erased(participant)) == Some(true)
     }
 
     /// Records a read of personal data.

@@ -381,6 +381,7 @@ impl Writer {
             footprint: Mutex::new(None),
             people: OnceLock::new(),
             erasing: tokio::sync::Mutex::new(()),
+            erasures: keys.of_ledger(LedgerId::REGISTRY),
         });
         published.survey();
         let audit = Publisher::start(publishing, &published, &keys, head_fault.is_none())?;
@@ -430,10 +431,14 @@ impl Writer {
             decider.resume_erasures(&people)?;
             committer.commit_waiting();
             if !log.is_read_only() {
-                let swept = people.sweep(|row| live.contains(row))?;
+                let is_erased = |program, participant| decider.is_erased(program, participant);
+                let swept = people.sweep(|row| live.contains(row), is_erased)?;
                 if swept > 0 {
                     tracing::info!(swept, "sealed data to which nothing in the log commits is removed");
                 }
+            }
+            if people.tidy()? {
+                tracing::info!("sealed data that was removed is destroyed: its file is written anew");
             }
             let _ = published.people.set(people);
         }

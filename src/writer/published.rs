@@ -226,6 +226,8 @@ pub struct Published {
     pub(super) people: OnceLock<Arc<People>>,
     /// One person is erased at a time.
     pub(super) erasing: tokio::sync::Mutex<()>,
+    /// Names the erasure of a participant.
+    pub(super) erasures: LedgerSecret,
 }
 
 /// How publishing fares, in atomics that a scrape may read at any time.

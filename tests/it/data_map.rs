@@ -8,7 +8,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::{run, text};
-use crate::harness::{Process, until};
+use crate::erasure::{BOB, Town, erase, live_long_ago, ok};
+use crate::harness::until;
 
 fn lines() -> Vec<Value> {
     let printed = run(&["data-map", "--format", "json"], 0);
@@ -82,32 +83,42 @@ fn table_json_and_csv_say_the_same() {
 
 #[test]
 fn every_file_of_a_data_directory_is_in_the_map() {
-    let dir = tempfile::tempdir().unwrap();
-    let data = dir.path().join("data");
+    let town = Town::new();
+    let data = town.path("data");
+    // Eight days ago, so that there is a week to report; with everything that can be sealed.
+    live_long_ago(&town);
     let mut found = BTreeSet::new();
+    files(&data, "", &mut found);
     for life in 0..2 {
-        let process = Process::start(&data, &dir.path().join("stderr"));
+        let process = town.serve("data");
         let mut client = process.client();
-        client.post("/v1/programs", &json!({ "slug": "spring", "name": "Spring", "time_zone": "UTC" }));
         for _ in 0..30 {
             let people: Vec<Value> = (0..10).map(|_| json!({ "command": "enrol", "data": {} })).collect();
             assert_eq!(client.post("/v1/programs/spring/commands", &json!(people)).status, 207);
         }
+        if life == 0 {
+            ok(&client.post("/v1/programs/spring/reports", &json!({})));
+            ok(&erase(&mut client));
+        }
+        let size = ok(&client.get("/v1/programs/spring"))["size"].clone();
         until("a published checkpoint", || {
-            client
-                .get("/log/spring/checkpoint")
-                .text()
-                .contains(&format!("\n{}\n", 1 + (life + 1) * 300))
-                .then_some(())
+            client.get("/log/spring/checkpoint").text().contains(&format!("\n{size}\n")).then_some(())
         });
         files(&data, "", &mut found);
         // The next start has to find out what was on the way.
         if life == 0 {
             process.kill();
         } else {
+            let set = json!({ "participant": BOB, "name": "Robert" });
+            ok(&client.post("/v1/programs/spring/commands/set-personal", &set));
+            ok(&client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })));
+            files(&data, "", &mut found);
             assert!(process.terminate().success());
         }
         files(&data, "", &mut found);
+    }
+    for there in ["people/rows.redb", "people/keyring/", "access/tokens", "reports/"] {
+        assert!(found.iter().any(|file| file.starts_with(there)), "{there} is not among {found:?}");
     }
     let map = lines();
     let places: BTreeSet<&str> = map.iter().map(|line| line["place"].as_str().unwrap()).collect();

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use mentorlog::ledger::faulty::{Fault, FaultyLog};
 use mentorlog::ledger::memory::MemoryLog;
@@ -376,14 +377,16 @@ fn each_sees_what_is_theirs_to_know_and_an_auditor_only_what_a_manager_opens() {
     assert_eq!(fields(&ann, &session), [note], "Ann taught what the comment is about");
     let pair = format!("pairs/{PAIR}/sealed");
     assert_eq!(fields(&manager, &pair), ["goal-set/text", "pair-ended/conduct", "pairing-blocked/reason"]);
-    assert_eq!(fields(&bob, &pair), ["goal-set/text"]);
+    assert_eq!(fields(&bob, &pair), ["goal-set/text", "pairing-blocked/reason"], "his own reason");
     assert_eq!(fields(&ann, &pair), ["goal-set/text"]);
     let access = |who: &str| format!("participants/{who}/subject-access");
     assert_eq!(fields(&ann, &access(ANN)), [note, "goal-set/text"]);
-    assert_eq!(fields(&bob, &access(BOB)), [note, comment, reason, "goal-set/text"]);
+    let blocked = "pairing-blocked/reason";
+    assert_eq!(fields(&bob, &access(BOB)), [note, comment, reason, "goal-set/text", blocked]);
     let hers = ok(&get(&ann, &access(ANN)));
     assert_eq!(hers.get("left_out"), None, "how many would tell her that he blocks her");
     assert_eq!(ok(&get(&manager, &access(ANN)))["left_out"], 0);
+    assert!(hers["withheld"].as_str().unwrap().contains("in confidence"));
     assert!(!hers["entries"].to_string().contains("exchange-rated"));
     let personal = format!("participants/{ANN}/personal");
     for asker in [&ann, &manager] {
@@ -449,7 +452,7 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
     let mut town = Town::lived_in();
     let same = json!({ "a": { "program": "spring", "participant": ANN },
         "b": { "program": AUTUMN, "participant": ANNA } });
-    assert_eq!(town.client.post("/v1/people/same", &same).status, 204);
+    assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
     assert_eq!(town.people().status().unwrap().humans, 2, "Ann, who is Anna, and Bob");
     let before = totals(&mut town.client);
     let proof = ok(&town.client.get("/v1/programs/spring/proofs/inclusion?seq=6&size=9"));
@@ -534,7 +537,7 @@ fn erased_but_cut(two_programs: bool, cut: Cut) -> bool {
     if two_programs {
         let same = json!({ "a": { "program": "spring", "participant": ANN },
             "b": { "program": "autumn", "participant": ANNA } });
-        assert_eq!(town.client.post("/v1/people/same", &same).status, 204);
+        assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
     }
     let Town { service, log, data: lived_in, .. } = town;
     service.stop();
@@ -667,6 +670,168 @@ fn an_erasure_cut_short_at_any_write_of_the_people_store_is_finished_by_the_next
         }
         assert!(operations > 8, "{operations}: the note, the new keyring, the old one's end");
     }
+}
+
+#[test]
+fn a_key_is_bound_to_a_command_and_not_to_what_is_sealed_in_it_which_nobody_guesses_from_the_log() {
+    let mut town = Town::new();
+    found(&mut town.client);
+    let path = "/v1/programs/spring/commands/set-personal";
+    let set = |year: u32| json!({ "participant": ANN, "birth_year": year });
+    let first = town.client.post_keyed(path, "k", &set(1961));
+    ok(&first);
+    // Another year only: the same request again.
+    let again = town.client.post_keyed(path, "k", &set(1962));
+    assert_eq!((again.header("idempotent-replayed"), again.json()), (Some("true"), first.json()));
+    assert_eq!(town.personal()["birth_year"], 1961);
+    // In a batch it is the same request, too.
+    let item = |key: &str, data: Value| json!({ "command": "set-personal", "key": key, "data": data });
+    let batch = "/v1/programs/spring/commands";
+    let results =
+        town.client.post(batch, &json!([item("k", set(1963)), item("b", set(1964)), item("b", set(1965))]));
+    let results = ok(&results)["results"].clone();
+    let replayed = |n: usize| results[n]["replayed"].clone();
+    assert_eq!([replayed(0), replayed(1), replayed(2)], [json!(true), Value::Null, json!(true)], "{results}");
+    assert_eq!(town.personal()["birth_year"], 1964);
+    // Another field, or another person, is another request.
+    for other in
+        [json!({ "participant": ANN, "name": "Ann" }), json!({ "participant": BOB, "birth_year": 1961 })]
+    {
+        let answer = town.client.post_keyed(path, "k", &other);
+        assert_eq!(code(&answer), (422, "key-reused".to_owned()));
+    }
+    // Whoever has the data directory has the secret, and tries every year.
+    let secret =
+        mentorlog::keys::Keys::open(town.data.path(), true).unwrap().of_ledger(SPRING.parse().unwrap());
+    let known: Vec<_> = history(&*town.log, SPRING).iter().filter_map(|entry| entry.command.fp).collect();
+    let enrol = json!({ "participant": ANN }).to_string();
+    assert!(known.contains(&secret.fingerprint("enrol", enrol.as_bytes())), "the search finds what is there");
+    for year in 1900..2027 {
+        let body = set(year).to_string();
+        assert!(!known.contains(&secret.fingerprint("set-personal", body.as_bytes())), "{year}");
+    }
+}
+
+#[test]
+fn an_erasure_whose_key_is_used_for_something_else_meanwhile_is_done_and_jams_no_other() {
+    let (data, machine) = (tempfile::tempdir().unwrap(), Machine::new());
+    let log = Arc::new(MemoryLog::new());
+    let (armed, address) = (Arc::new(AtomicBool::new(false)), Arc::new(OnceLock::new()));
+    // Between two of its steps somebody else uses the key.
+    let stop = {
+        let (armed, address) = (armed.clone(), address.clone());
+        Stop::watched(u64::MAX, move |_| {
+            if armed.swap(false, Ordering::AcqRel) {
+                let mut client = Client::new(*address.get().unwrap());
+                let used = client.post_keyed("/v1/programs/spring/commands/enrol", "forget", &json!({}));
+                assert_eq!(used.status, 201, "{}", used.text());
+            }
+        })
+    };
+    let service =
+        Service::sealing(log.clone(), BTreeMap::new(), data.path(), machine.clone(), Some(stop)).unwrap();
+    address.set(service.address).unwrap();
+    let mut client = service.client();
+    found(&mut client);
+    machine.advance(3600);
+    meet(&mut client);
+    armed.store(true, Ordering::Release);
+    let erase = "/v1/programs/spring/commands/erase-person";
+    let answer = client.post_keyed(erase, "forget", &json!({ "participant": ANN }));
+    assert!(!armed.load(Ordering::Acquire), "the key was used while she was being erased");
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let is_erased = |client: &mut Client, who: &str| {
+        let read = client.get(&format!("/v1/programs/spring/participants/{who}/personal"));
+        assert_eq!(code(&read), (410, "participant-erased".to_owned()));
+    };
+    is_erased(&mut client, ANN);
+    ok(&client.post_keyed(erase, "forget-bob", &json!({ "participant": BOB })));
+    is_erased(&mut client, BOB);
+    service.stop();
+
+    // As it would be had the process ended before the ledger said it: then the start does, whoever used the key.
+    let is_erasure = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+    let is_asked = |entry: &Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureRequested(_));
+    let of_spring = history(&*log, SPRING).iter().position(is_erasure).unwrap();
+    let of_registry = registry(&*log).iter().position(is_asked).unwrap() + 1;
+    let cut = MemoryLog::new();
+    for (ledger, tree) in log.heads() {
+        let all = usize::try_from(tree.size()).unwrap();
+        let kept = if ledger == LedgerId::REGISTRY {
+            of_registry
+        } else if ledger.to_string() == SPRING {
+            of_spring
+        } else {
+            all
+        };
+        let records = log.read(ledger, 0, kept).unwrap();
+        cut.append(&[Append { ledger, expected_size: 0, records, root: [0; 32] }]);
+    }
+    let cut = Arc::new(cut);
+    let service = Service::sealing(cut.clone(), cut.heads(), data.path(), machine, None).unwrap();
+    assert_eq!(history(&*cut, SPRING).iter().filter(|entry| is_erasure(entry)).count(), 2, "Bob's, too");
+    let completed = |entry: &&Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureCompleted(_));
+    assert_eq!(registry(&*cut).iter().filter(completed).count(), 2);
+    is_erased(&mut service.client(), ANN);
+    service.stop();
+}
+
+#[test]
+fn an_older_keyring_beside_ledgers_that_know_of_an_erasure_without_a_key_comes_up_erased() {
+    let Town { service, data, log, machine, .. } = Town::lived_in();
+    service.stop();
+    let older = tempfile::tempdir().unwrap();
+    copy(&data.path().join("people"), &older.path().join("people"));
+    let start =
+        |data: &Path| Service::sealing(log.clone(), log.heads(), data, machine.clone(), None).unwrap();
+    // The keyring and the rows are lost; Ann is erased without anything being there, Bob after a key of another making.
+    fs::remove_dir_all(data.path().join("people")).unwrap();
+    let service = start(data.path());
+    let mut client = service.client();
+    ok(&command(&mut client, "spring", "set-personal", &json!({ "participant": BOB, "name": "Bob" })));
+    for who in [ANN, BOB] {
+        ok(&command(&mut client, "spring", "erase-person", &json!({ "participant": who })));
+    }
+    service.stop();
+    // Then they are found.
+    fs::remove_dir_all(data.path().join("people")).unwrap();
+    copy(&older.path().join("people"), &data.path().join("people"));
+    let service = start(data.path());
+    for who in [ANN, BOB] {
+        let answer = service.client().get(&format!("/v1/programs/spring/participants/{who}/personal"));
+        assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    }
+    let status = service.published.people().unwrap().status().unwrap();
+    assert_eq!((status.slots, status.rows), (1, 1), "Anna with her name");
+    service.stop();
+    // Whose erasure a restore learned of stays erased under a registry that does not know it, which is then told.
+    let service = {
+        let cut = MemoryLog::new();
+        for (ledger, tree) in log.heads() {
+            let known = if ledger == LedgerId::REGISTRY {
+                let asked =
+                    |entry: &Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureRequested(_));
+                registry(&*log).iter().position(asked).unwrap()
+            } else if ledger.to_string() == SPRING {
+                let erased = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+                history(&*log, SPRING).iter().position(erased).unwrap()
+            } else {
+                usize::try_from(tree.size()).unwrap()
+            };
+            let records = log.read(ledger, 0, known).unwrap();
+            cut.append(&[Append { ledger, expected_size: 0, records, root: [0; 32] }]);
+        }
+        let cut = Arc::new(cut);
+        let service = Service::sealing(cut.clone(), cut.heads(), data.path(), machine, None).unwrap();
+        let asked = |entry: &&Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureRequested(_));
+        assert_eq!(registry(&*cut).iter().filter(asked).count(), 2);
+        service
+    };
+    let answer = service.client().get(&format!("/v1/programs/spring/participants/{ANN}/personal"));
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    let set = json!({ "participant": ANN, "name": "Ann is back" });
+    let answer = command(&mut service.client(), "spring", "set-personal", &set);
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
 }
 
 // ----------------------------------------------------------------------------------------------- what goes wrong

@@ -118,7 +118,21 @@ pub const FILES: &[File] = &[
     File {
         path: "keys/idempotency.key",
         what: "the secret behind keyed hashes and imported ids",
-        fields: &[secret("key", "32 random bytes. Mode 600, backed up apart.", Purpose::Idempotency)],
+        fields: &[
+            secret("key", "32 random bytes. Mode 600, backed up apart.", Purpose::Idempotency),
+            Field {
+                name: "what it confirms",
+                what: "Who has it can tell whether a given label was imported, whether a given key was used for a \
+                       given request - but for what is sealed -, and which erasure is whose: by trying.",
+                kept: kept(
+                    Purpose::Idempotency,
+                    Personal::Pseudonymous,
+                    Subject::Participant,
+                    Retention::Installation,
+                    Audience::Operator,
+                ),
+            },
+        ],
     },
     File {
         path: "keys/signing.key",
@@ -148,7 +162,35 @@ pub const FILES: &[File] = &[
                 Purpose::Erasure,
                 Retention::Installation,
             ),
+            id(
+                "announced",
+                "Erasures that a registry knows, and that are never taken back.",
+                Purpose::Erasure,
+                Retention::Installation,
+            ),
+            inner(
+                "meta",
+                "Installation; epoch and slots of the keyring; whether anything was removed.",
+                Purpose::Recovery,
+                Retention::Installation,
+            ),
+            sealed(
+                "free pages",
+                "Rows that were corrected or removed, until the file is written anew: at the next orderly stop or start.",
+                Subject::Pair,
+                Audience::Operator,
+            ),
         ],
+    },
+    File {
+        path: "people/rows.draft",
+        what: "the sealed rows while they are written anew; destroyed by the next start",
+        fields: &[sealed("rows", "As in rows.redb.", Subject::Pair, Audience::Operator)],
+    },
+    File {
+        path: "people/rows.old",
+        what: "the sealed rows of before until they are destroyed, at the latest by the next start",
+        fields: &[sealed("rows", "As in rows.redb.", Subject::Pair, Audience::Operator)],
     },
     File {
         path: "people/keyring/<epoch>",
@@ -161,7 +203,13 @@ pub const FILES: &[File] = &[
             ),
             sealed(
                 "person",
-                "Random id of a person, the same in all programs; the name of their erasure.",
+                "Random id, one for each participant; another in each program.",
+                Subject::Participant,
+                Audience::Operator,
+            ),
+            sealed(
+                "human",
+                "Random id, the same for all participants who are known to be one human being.",
                 Subject::Participant,
                 Audience::Operator,
             ),
@@ -173,6 +221,11 @@ pub const FILES: &[File] = &[
             ),
             sealed("key", "32 random bytes, encrypted.", Subject::Participant, Audience::Operator),
         ],
+    },
+    File {
+        path: "people/keyring/<epoch>.draft",
+        what: "a keyring that was not finished; destroyed by the next start",
+        fields: &[sealed("slots", "As in a keyring.", Subject::Participant, Audience::Operator)],
     },
     File {
         path: "access/tokens",
@@ -219,6 +272,11 @@ pub const FILES: &[File] = &[
         fields: &[inner("reason", "What could not be proven.", Purpose::Recovery, Retention::UntilDeleted)],
     },
     File {
+        path: "INCOMPLETE",
+        what: "that a restore was cut short; such a directory is not served",
+        fields: &[inner("reason", "What to do.", Purpose::Recovery, Retention::UntilDeleted)],
+    },
+    File {
         path: "sled.before-open/",
         what: "the first copy as an unclean stop left it",
         fields: &[entries(Purpose::Recovery, Retention::UntilNextStart, Audience::Operator)],
@@ -254,6 +312,28 @@ pub const FILES: &[File] = &[
                 Purpose::Idempotency,
                 Retention::WhileRunning,
             ),
+            Field {
+                name: "keys of persons",
+                what: "The keyring, opened; a key is zeroed when its person is erased.",
+                kept: kept(
+                    Purpose::Erasure,
+                    Personal::Sealed,
+                    Subject::Participant,
+                    Retention::WhileRunning,
+                    Audience::Operator,
+                ),
+            },
+            Field {
+                name: "opened texts",
+                what: "What is being sealed or answered, in clear, while the request lasts; freed memory is not zeroed.",
+                kept: kept(
+                    Purpose::OwnWords,
+                    Personal::Sealed,
+                    Subject::Pair,
+                    Retention::WhileRunning,
+                    Audience::Personal,
+                ),
+            },
         ],
     },
     File {
@@ -272,6 +352,40 @@ pub const FILES: &[File] = &[
         fields: &[
             entries(Purpose::Recovery, Retention::UntilDeleted, Audience::Operator),
             secret("keys", "Copies of the key files, in a folder of their own.", Purpose::Recovery),
+            Field {
+                name: "sealed rows",
+                what: "Ciphertext of a backup, without what was removed; noise for whoever was erased from all keyrings.",
+                kept: kept(
+                    Purpose::Recovery,
+                    Personal::Sealed,
+                    Subject::Pair,
+                    Retention::UntilDeleted,
+                    Audience::Operator,
+                ),
+            },
+            Field {
+                name: "keyring",
+                what: "A copy in a folder of its own, where it is asked for: it opens, with the operator's key, whoever \
+                       is erased later.",
+                kept: kept(
+                    Purpose::Recovery,
+                    Personal::Sealed,
+                    Subject::Participant,
+                    Retention::UntilDeleted,
+                    Audience::Operator,
+                ),
+            },
+            Field {
+                name: "<name>.partial",
+                what: "What a backup or restore that was cut short leaves, keys and keyring included, until it is run again.",
+                kept: kept(
+                    Purpose::Recovery,
+                    Personal::Sealed,
+                    Subject::Pair,
+                    Retention::UntilDeleted,
+                    Audience::Operator,
+                ),
+            },
         ],
     },
 ];

@@ -2,6 +2,7 @@
 //! Never believes one that the backup's own registry does not vouch for, or that does not continue it.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::RegistryEvent;
@@ -9,7 +10,7 @@ use mentorlog_events::id::{ErasureId, LedgerId};
 use mentorlog_events::time::Timestamp;
 
 use super::examine::{self, Asked, OwnKey};
-use super::is_registry;
+use super::is_registrys;
 use super::report::{Code, Kind, Verified};
 use super::told::Told;
 use crate::cli::Failure;
@@ -55,11 +56,31 @@ pub fn current(place: &Place, known: &Told, head: &Checkpoint) -> Result<Current
     let places = below.map(|path| {
         path.split('/').filter(|part| !part.is_empty()).fold(place.clone(), |at, part| at.join(part))
     });
-    let unreadable = |text: &str| Failure::coded(Code::Unreadable.exit(), format_args!("{place}: {text}"));
-    let place = places.into_iter().find(is_registry).ok_or_else(|| unreadable("there is no registry"))?;
-    let mut verified = Verified::of(&place, Kind::Registry);
-    let fetched = examine::fetch(&place, &mut verified);
-    let fetched = fetched.ok().flatten().ok_or_else(|| unreadable("its registry cannot be read"))?;
+    let unreadable =
+        |text: &dyn Display| Failure::coded(Code::Unreadable.exit(), format_args!("{place}: {text}"));
+    // Who is not let in is told so, not that there is nothing.
+    let mut closed = None;
+    let mut found = None;
+    for place in places {
+        let mut verified = Verified::of(&place, Kind::Registry);
+        match examine::fetch(&place, &mut verified) {
+            Ok(Some(fetched)) if is_registrys(&fetched) => {
+                found = Some((place, verified, fetched));
+                break;
+            }
+            Ok(_) => {}
+            Err(()) => closed = closed.or_else(|| verified.faults.pop()),
+        }
+    }
+    let Some((place, mut verified, fetched)) = found else {
+        return Err(match closed {
+            Some(fault) => unreadable(&format_args!(
+                "its registry cannot be read: {}; a server that asks for a token is shown one with --token-file",
+                fault.text
+            )),
+            None => unreadable(&"there is no registry"),
+        });
+    };
     let (mut told, mut erasures) = (Told::default(), BTreeSet::new());
     let fold = |entry: &Entry<RegistryEvent>| {
         erasures.extend(erasure_in(&entry.event));

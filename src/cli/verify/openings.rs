@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
-use mentorlog_events::entry::Commitment;
-use mentorlog_events::id::{B64, EventId, LedgerId};
+use mentorlog_events::entry::Entry;
+use mentorlog_events::event::Event;
+use mentorlog_events::id::{B64, EventId, LedgerId, ParticipantId};
+use mentorlog_projections::read_models::ReadModels;
 
 use super::Stop;
 use super::report::{Code, Verified};
 use crate::cli::Failure;
 use crate::people::Opening;
+use crate::rules::state::State;
 
 /// Longest line that is read, in bytes: far above any sealed text.
 const LINE_BYTES_MAX: usize = 1 << 20;
@@ -37,6 +40,69 @@ pub struct Committed {
     found: BTreeMap<(EventId, String), (B64<32>, u64)>,
     /// Sealed fields of the log.
     pub total: u64,
+    /// Whom what was found is about, by event.
+    about: HashMap<EventId, Vec<ParticipantId>>,
+    /// The entry that made an own field of somebody void: by the event that had set it, and pointer.
+    superseded: HashMap<(EventId, &'static str), u64>,
+    /// The entry that says that somebody was erased.
+    erased: HashMap<ParticipantId, u64>,
+}
+
+impl Committed {
+    /// Takes into account what an entry makes of what was sealed before it; `state` is that before the entry.
+    pub fn follow(&mut self, state: &State, entry: &Entry<Event>) {
+        if let Event::PersonalSet(set) = &entry.event {
+            for field in set.fields.iter().chain(&set.removed) {
+                if let Some(event) = state.personal(set.participant, *field) {
+                    self.superseded.insert((event, field.pointer()), entry.seq);
+                }
+            }
+        } else if let Event::PersonErased(erased) = &entry.event {
+            self.erased.insert(erased.participant, entry.seq);
+        }
+    }
+
+    /// What has become of a text since it was sealed, as words to put behind it.
+    fn since(&self, event: EventId, at: &str) -> Option<String> {
+        let superseded = self.superseded.iter().find(|((of, pointer), _)| *of == event && *pointer == at);
+        let superseded = superseded.map(|(_, seq)| format!("superseded at seq {seq}"));
+        let about = self.about.get(&event).into_iter().flatten();
+        let erased = about.filter_map(|who| self.erased.get(who)).min();
+        let erased = erased.map(|seq| format!("the person was erased at seq {seq}"));
+        let said: Vec<String> = superseded.into_iter().chain(erased).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
+/// Whom the sealed fields of an entry are about. Nobody: it has none.
+fn about(models: &ReadModels, event: &Event) -> Vec<ParticipantId> {
+    let pair = if let Event::PersonalSet(e) = event {
+        return vec![e.participant];
+    } else if let Event::PairingBlocked(e) = event {
+        return vec![e.participant, e.other];
+    } else if let Event::PairEnded(e) = event {
+        Some(e.pair)
+    } else if let Event::GoalSet(e) = event {
+        Some(e.pair)
+    } else if let Event::SessionLogged(e) = event {
+        Some(e.pair)
+    } else {
+        None
+    };
+    let session = if let Event::SessionCorrected(e) = event {
+        Some(e.session)
+    } else if let Event::SessionDisputed(e) = event {
+        Some(e.session)
+    } else if let Event::ExchangeRated(e) = event {
+        Some(e.session)
+    } else if let Event::RatingRevised(e) = event {
+        Some(e.session)
+    } else {
+        None
+    };
+    let of_pair = pair.and_then(|pair| models.two_of(pair));
+    let two = of_pair.or_else(|| session.and_then(|session| models.two_of_session(session)));
+    two.map_or_else(Vec::new, Vec::from)
 }
 
 /// How much of what is sealed in the logs was opened.
@@ -80,19 +146,21 @@ impl GivenOpenings {
         Ok(given)
     }
 
-    /// Takes an entry's commitments into account; `ledger` is that of the log it is in.
+    /// Takes an entry's commitments into account; `ledger` is that of the log it is in, `models` what it adds up to.
     pub fn take(
         &self,
         ledger: LedgerId,
-        event: EventId,
-        seq: u64,
-        sealed: &[Commitment],
+        entry: &Entry<Event>,
+        models: &ReadModels,
         committed: &mut Committed,
     ) {
+        let Entry { id: event, seq, sealed, .. } = entry;
+        let (event, seq) = (*event, *seq);
         committed.total += sealed.len() as u64;
         if sealed.is_empty() || !self.by_event.contains_key(&(ledger, event)) {
             return;
         }
+        committed.about.insert(event, about(models, &entry.event));
         let found = sealed.iter().map(|commitment| ((event, commitment.at.clone()), (commitment.c, seq)));
         committed.found.extend(found);
     }
@@ -103,7 +171,7 @@ impl GivenOpenings {
         let path = self.path.display();
         let holds = verified.faults.is_empty();
         let mut opened = std::collections::BTreeSet::new();
-        let (mut count, mut wrong) = (0, Vec::new());
+        let (mut count, mut wrong, mut since) = (0, Vec::new(), Vec::new());
         for line in self.lines.iter_mut().filter(|line| line.opening.ledger == ledger) {
             line.is_done = true;
             count += 1;
@@ -118,7 +186,11 @@ impl GivenOpenings {
                     Some(*seq),
                     format!("{path} line {number}: seq {seq} commits to another value at {at}, or with another salt"),
                 )),
-                Some(_) => drop(opened.insert((*event, at.clone()))),
+                Some(_) => {
+                    let words = committed.since(*event, at);
+                    since.extend(words.map(|words| format!("{path} line {number} is what was sealed, and since {words}")));
+                    opened.insert((*event, at.clone()));
+                }
             }
         }
         if count == 0 {
@@ -130,6 +202,10 @@ impl GivenOpenings {
         }
         if wrong.is_empty() {
             verified.ok(STEP, format_args!("{count} openings are what was sealed"));
+            // True, and no longer so.
+            for text in since {
+                verified.ok(STEP, text);
+            }
         }
         for (seq, text) in wrong {
             verified.fail(STEP, Code::Opening, seq, text);

@@ -3,6 +3,7 @@
 use mentorlog_events::entry::Actor;
 use mentorlog_events::event::{Event, PersonalField};
 use mentorlog_events::id::{ErasureId, EventId};
+use serde_json::json;
 
 use super::super::command::Command;
 use super::super::rejection::Rejection;
@@ -145,4 +146,81 @@ fn nothing_that_shows_a_command_or_a_decision_shows_a_text() {
         assert!(!error.contains("Grace") && !error.contains("1906"), "{error}");
         assert!(error.contains("line 1"), "{error}");
     }
+}
+
+#[test]
+fn every_field_that_is_declared_personal_is_left_out_of_what_a_key_is_bound_to() {
+    const ID: &str = "00000000-0000-4000-8000-00000000000a";
+    let bodies = [
+        (
+            "set-personal",
+            json!({ "participant": ID, "name": "SECRET", "email": "SECRET", "hr_id": "SECRET",
+            "birth_year": 1961 }),
+        ),
+        ("block-pairing", json!({ "participant": ID, "other": ID, "reason": "SECRET" })),
+        ("dispute-session", json!({ "session": ID, "reason": "SECRET" })),
+        ("end-pair", json!({ "pair": ID, "reason": "withheld", "conduct": "SECRET" })),
+        ("set-goal", json!({ "pair": ID, "skill": "rust", "text": "SECRET" })),
+        (
+            "log-session",
+            json!({ "pair": ID, "occurred_at": "2026-09-21T14:40:00Z", "minutes": 1, "mode": "video",
+            "exchanges": [], "note": "SECRET" }),
+        ),
+        (
+            "correct-session",
+            json!({ "session": ID, "occurred_at": "2026-09-21T14:40:00Z", "minutes": 1,
+            "mode": "video", "exchanges": [], "note": "SECRET" }),
+        ),
+        (
+            "rate-exchange",
+            json!({ "session": ID, "teacher": ID, "skill": "rust", "rating": 5,
+            "comment": "SECRET" }),
+        ),
+        (
+            "revise-rating",
+            json!({ "session": ID, "teacher": ID, "skill": "rust", "rating": 5,
+            "comment": "SECRET" }),
+        ),
+    ];
+    let mut met = 0;
+    Command::describe(&mut |name, described| {
+        let schema = serde_json::to_value(&described.schema).unwrap();
+        let properties = schema["properties"].as_object().cloned().unwrap_or_default();
+        let personal = properties.iter().filter(|(_, schema)| schema.to_string().contains("Personal_"));
+        let mut personal: Vec<&str> = personal.map(|(field, _)| field.as_str()).collect();
+        personal.sort_unstable();
+        let Some((_, body)) = bodies.iter().find(|(of, _)| *of == name) else {
+            assert_eq!(personal, Vec::<&str>::new(), "{name}");
+            return;
+        };
+        met += 1;
+        let text = body.to_string().into_bytes();
+        let command = Command::read(name, &text).unwrap();
+        let mut sealed = command.sealed_fields().to_vec();
+        sealed.sort_unstable();
+        assert_eq!(sealed, personal, "{name}");
+        let left = String::from_utf8(command.without_sealed(&text).into_owned()).unwrap();
+        assert!(!left.contains("SECRET") && !left.contains("1961"), "{left}");
+        assert_eq!(left.matches("(sealed)").count(), sealed.len(), "{left}");
+    });
+    assert_eq!(met, bodies.len());
+}
+
+#[test]
+fn what_is_not_sealed_is_left_as_it_stands_there() {
+    let left = |name: &str, body: &str| {
+        let command = Command::read(name, body.as_bytes()).unwrap();
+        String::from_utf8(command.without_sealed(body.as_bytes()).into_owned()).unwrap()
+    };
+    const ANN: &str = "00000000-0000-4000-8000-00000000000a";
+    let body = format!(
+        r#" {{ "na\u006de" : "Ann \"A\", }}" ,"participant":"{ANN}", "email":null,"remove":["hr-id"] }} "#
+    );
+    let expected =
+        format!(r#" {{ "na\u006de" : (sealed) ,"participant":"{ANN}", "email":null,"remove":["hr-id"] }} "#);
+    assert_eq!(left("set-personal", &body), expected);
+    let body = format!(r#"{{"participant":"{ANN}","remove":["name"],"name":null}}"#);
+    assert_eq!(left("set-personal", &body), body);
+    let body = r#"{"slug":"s","name":"Spring","time_zone":"UTC"}"#;
+    assert_eq!(left("open-program", body), body, "a program's name is nobody's");
 }
