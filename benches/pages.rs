@@ -158,7 +158,9 @@ fn fill(data: &Path, events: u64) -> Vec<String> {
                     }
                 }
             }
-            records.iter().for_each(|record| tree.push(record.leaf_hash()));
+            for record in &records {
+                tree.push(record.leaf_hash());
+            }
             let count = records.len() as u64;
             let append = Append { ledger, expected_size: size, records, root: tree.root() };
             assert!(log.append(&[append]).iter().all(|outcome| matches!(outcome, Outcome::Ok)));

@@ -222,9 +222,9 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             "GET",
             "/openapi.json" | "/docs" | "/docs/{file}" | "/problems" | "/problems/{code}" | "/healthz"
             | "/readyz",
-        ) => ALL,
+        )
         // Whoever is not known yet is to become known.
-        ("POST", "/login" | "/logout") => ALL,
+        | ("POST", "/login" | "/logout") => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
         ("GET" | "POST", "/v1/tokens") | ("DELETE", "/v1/tokens/{token}") => &["admin"],
         ("GET", "/v1/programs") => &["service", "manager", "auditor", "admin", "auditor-all"],
@@ -1205,7 +1205,7 @@ fn without_tokens_only_this_machine_is_served_and_a_web_page_that_rebinds_its_na
 /// Sends a head that asks to be told when the body is wanted, and waits for that: by then the door is behind it.
 fn let_in(hall: &Hall, secret: Option<&str>, path: &str, body: &[u8]) -> BufReader<TcpStream> {
     let mut stream = BufReader::new(TcpStream::connect(hall.service().address).unwrap());
-    stream.get_ref().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    stream.get_ref().set_read_timeout(Some(std::time::Duration::from_mins(1))).unwrap();
     let token = secret.map_or_else(String::new, |secret| format!("authorization: Bearer {secret}\r\n"));
     let length = body.len();
     let head = format!(
@@ -1277,7 +1277,7 @@ fn a_stream_and_a_poll_end_with_their_token() {
     let size = hall.sizes()[1];
     let open = |hall: &Hall, secret: &str, path: &str| {
         let mut stream = BufReader::new(TcpStream::connect(hall.service().address).unwrap());
-        stream.get_ref().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        stream.get_ref().set_read_timeout(Some(std::time::Duration::from_mins(1))).unwrap();
         let head = format!(
             "GET /v1/programs/spring/{path} HTTP/1.1\r\nhost: localhost\r\n\
              authorization: Bearer {secret}\r\nconnection: close\r\n\r\n"
