@@ -158,7 +158,7 @@ fn fill(data: &Path, events: u64) -> Vec<String> {
                     }
                 }
             }
-            for record in records {
+            for record in &records {
                 tree.push(record.leaf_hash());
             }
             let count = records.len() as u64;
