@@ -47,6 +47,8 @@ pub struct Grant {
     pub participant: Option<(ProgramId, ParticipantId)>,
     /// The token it came with; `None` without tokens.
     pub token: Option<TokenId>,
+    /// Whether this very process asks: no token that is issued meanwhile shuts it out.
+    pub is_operator: bool,
 }
 
 /// The grant does not hold for this. Nothing was done.
@@ -92,7 +94,13 @@ impl Grant {
             programs: Scope::All,
             participant: None,
             token: None,
+            is_operator: false,
         }
+    }
+
+    /// This process itself: may do everything, as the principal `local`.
+    pub fn operator() -> Self {
+        Self { is_operator: true, ..Self::local() }
     }
 
     /// The column of the table that is asked.

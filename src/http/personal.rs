@@ -10,9 +10,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mentorlog_events::entry::Entry;
+use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
-use mentorlog_events::event::{Event, PersonalField, SealedField};
+use mentorlog_events::event::{Event, Invalidation, PersonalField, SealedField};
 use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
 use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
@@ -110,10 +110,10 @@ struct Ground {
 
 // ------------------------------------------------------------------------------------------- what the log commits to
 
-/// Everything an entry commits to, for whoever may see it; and how many texts about the viewer are withheld from them.
-fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> (Vec<Committed>, usize) {
+/// Everything an entry commits to, for whoever may see it.
+fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<Committed> {
     if entry.sealed.is_empty() {
-        return (Vec::new(), 0);
+        return Vec::new();
     }
     let two = |two: Option<[ParticipantId; 2]>| two.map(|[a, b]| About::Two(a, b));
     let of_pair = |pair: PairId| two(models.two_of(pair));
@@ -186,18 +186,16 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> (Vec<
         | Event::SessionConfirmed(_)
         | Event::SessionVoided(_)
         | Event::DisputeResolved(_)
-        | Event::NoShowRecorded(_) => return (Vec::new(), 0),
+        | Event::NoShowRecorded(_) => return Vec::new(),
     };
-    let Some(about) = about else { return (Vec::new(), 0) };
+    let Some(about) = about else { return Vec::new() };
     use mentorlog_events::entry::Facts as _;
     let is_there = |at: &str| entry.sealed.iter().any(|commitment| commitment.at == at);
     let there = fields.into_iter().filter(|(at, _)| is_there(at));
-    if let Some(me) = me
-        && (!theirs || !about.participants().contains(&me))
-    {
-        return (Vec::new(), if about.participants().contains(&me) { there.count() } else { 0 });
+    if me.is_some_and(|me| !theirs || !about.participants().contains(&me)) {
+        return Vec::new();
     }
-    let committed = there
+    there
         .map(|(at, field)| Committed {
             seq: entry.seq,
             event: entry.id,
@@ -207,14 +205,14 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> (Vec<
             field,
             about,
         })
-        .collect();
-    (committed, 0)
+        .collect()
 }
 
 /// Whether a participant may be shown an entry that concerns them. What others gave them, and who does not want to be
 /// paired with them, is not theirs to know.
 fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
     let Viewer::Participant(me) = viewer else { return true };
+    let is_own = entry.actor == Actor::Participant(me) || entry.on_behalf_of == Some(me);
     if let Event::ExchangeRated(e) = &entry.event {
         e.teacher != me
     } else if let Event::RatingRevised(e) = &entry.event {
@@ -223,6 +221,13 @@ fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
         e.other != me
     } else if let Event::PairingUnblocked(e) = &entry.event {
         e.other != me
+    } else if let Event::ProposalInvalidated(e) = &entry.event {
+        e.cause != Invalidation::PairingBlocked
+    } else if let Event::RoundPairRefused(e) = &entry.event {
+        e.code.as_str() != Rejection::PairingBlocked.code()
+    } else if let Event::PairEnded(_) = &entry.event {
+        // With a true reason that is sealed it says that there is one: the pair page shows the end without.
+        is_own || entry.sealed.is_empty()
     } else {
         true
     }
@@ -374,9 +379,7 @@ async fn open(
 struct Looked {
     committed: Vec<Committed>,
     entries: Vec<Box<RawValue>>,
-    left_out: usize,
-    /// Texts about the viewer that are for others to know.
-    texts_left_out: usize,
+    left_out: Option<usize>,
 }
 
 async fn look(
@@ -388,21 +391,17 @@ async fn look(
     let (app, program) = (app.clone(), program.clone());
     let looking = move || -> Result<Looked, Problem> {
         let (parsed, raw): (Vec<_>, Vec<_>) = entries(&app, &program, &seqs)?.into_iter().unzip();
-        let (mut found, mut texts_left_out) = (Vec::new(), 0);
-        {
+        let found = {
             let view = program.view();
-            for entry in &parsed {
-                let (mut shown, withheld) = committed(&view.models, entry, viewer);
-                found.append(&mut shown);
-                texts_left_out += withheld;
-            }
-        }
+            parsed.iter().flat_map(|entry| committed(&view.models, entry, viewer)).collect()
+        };
         let committed = newest(found, &parsed);
         let all = parsed.len();
         let kept = parsed.iter().zip(raw).filter(|(entry, _)| shown(entry, viewer));
         let entries: Vec<_> = kept.map(|(_, raw)| raw).collect();
-        let left_out = all - entries.len();
-        Ok(Looked { committed, entries, left_out, texts_left_out })
+        // How many would tell a participant that somebody blocked them, or complained.
+        let left_out = (viewer == Viewer::Manager).then(|| all - entries.len());
+        Ok(Looked { committed, entries, left_out })
     };
     let looked = tokio::task::spawn_blocking(looking).await;
     looked.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
@@ -509,7 +508,7 @@ pub async fn subject_access(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (entries, left_out, texts_left_out, opened, ground) = loop {
+    let (entries, left_out, opened, ground) = loop {
         let (seqs, ground) = {
             let view = program.view();
             let unknown = || not_found("participant", participant);
@@ -519,11 +518,11 @@ pub async fn subject_access(
             (seqs, Ground { size: view.size, root: view.root })
         };
         let looked = look(&app, &program, seqs, asking.viewer).await?;
-        let Looked { committed, entries, left_out, texts_left_out } = looked;
+        let Looked { committed, entries, left_out } = looked;
         let committed = without_erased(&people, &program, committed, participant);
         let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
         if opened.is_of_now(&program, ground) {
-            break (entries, left_out, texts_left_out, opened, ground);
+            break (entries, left_out, opened, ground);
         }
     };
     #[derive(Serialize)]
@@ -533,10 +532,9 @@ pub async fn subject_access(
         personal: Map<String, Value>,
         texts: Vec<Revealed>,
         entries: Vec<Box<RawValue>>,
-        /// Entries that concern the participant and are for others to know.
-        left_out: usize,
-        /// Texts about the participant that are for others to know.
-        texts_left_out: usize,
+        /// Entries that concern the participant and are for others to know; not told to a participant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left_out: Option<usize>,
         read: Option<ReadId>,
         size: u64,
         root: B64<32>,
@@ -549,7 +547,6 @@ pub async fn subject_access(
         texts,
         entries,
         left_out,
-        texts_left_out,
         read: opened.read,
         size: ground.size,
         root: B64(ground.root),
@@ -676,7 +673,7 @@ pub async fn openings(
     Parameters::read(uri.query())?.finish()?;
     let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
     let opened = loop {
@@ -748,8 +745,12 @@ pub async fn same(
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
+    // The writer does not order this among its commands, so it is asked here.
+    if !guard::is_still_honoured(&app, &grant) {
+        return Err(guard::Stranger::Unauthorized.into());
+    }
     let people = people(&app)?;
     let mut both = Vec::with_capacity(2);
     for somebody in [&same.a, &same.b] {

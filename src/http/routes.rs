@@ -12,8 +12,8 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, commands, guard, healthz, measures, metrics, observe, openapi,
-    outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, catalogue, commands, docs, edge, guard, healthz, measures, metrics,
+    openapi, outsiders, pairing, personal, proofs, reads, readyz, reports, stream, tables, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -47,6 +47,10 @@ fn table() -> Vec<Route> {
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
+        ("/docs", vec![get(Open, docs::page)]),
+        ("/docs/{file}", vec![get(Open, docs::file)]),
+        ("/problems", vec![get(Open, catalogue::problems)]),
+        ("/problems/{code}", vec![get(Open, catalogue::problem)]),
         ("/healthz", vec![get(Open, healthz)]),
         ("/readyz", vec![get(Open, readyz)]),
         ("/metrics", vec![get(Metrics, metrics)]),
@@ -57,6 +61,9 @@ fn table() -> Vec<Route> {
         (COMMANDS, vec![get(CommandNames, commands::names), post(Command, commands::batch)]),
         (COMMAND, vec![post(Command, commands::one)]),
         ("/v1/programs/{program}/participants", vec![get(Content, reads::participants)]),
+        ("/v1/programs/{program}/participants.csv", vec![get(Content, tables::participants)]),
+        ("/v1/programs/{program}/pairs.csv", vec![get(Own, tables::pairs)]),
+        ("/v1/programs/{program}/sessions.csv", vec![get(Own, tables::sessions)]),
         ("/v1/programs/{program}/participants/{id}", vec![get(Own, reads::participant)]),
         ("/v1/programs/{program}/participants/{id}/personal", vec![get(PersonalData, personal::personal)]),
         ("/v1/programs/{program}/participants/{id}/subject-access", vec![get(PersonalData, personal::subject_access)]),
@@ -127,8 +134,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
     }
     router
         .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::limit))
         .layer(middleware::from_fn_with_state(app.clone(), guard::identify))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(middleware::from_fn_with_state(app.clone(), edge::observe))
         .with_state(app)
 }
 
