@@ -24,7 +24,7 @@ use mentorlog::rules::command::Command;
 use mentorlog::writer::published::Published;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::replay::{Replayed, replay};
-use mentorlog::writer::{Caller, Idempotency, Running, Submission, Writer};
+use mentorlog::writer::{By, Caller, Idempotency, Running, Submission, Writer};
 use mentorlog_events::entry::Actor;
 use mentorlog_events::event::Event;
 use mentorlog_events::id::{B64, LedgerId, ProgramId};
@@ -38,6 +38,7 @@ fn caller() -> Caller {
         on_behalf_of: None,
         principal: "bench".parse().unwrap(),
         correlation: None,
+        by: By::Operator,
     }
 }
 

@@ -96,6 +96,19 @@ impl Clock {
         self.elapsed().max(floor)
     }
 
+    /// The time that what expires is held against: writer time or the wall clock, whichever is later. A clock that was
+    /// put forward ends a token early, one that was put back none late; a machine that slept has gone on meanwhile. After
+    /// a start that lies too far behind the log, with a clock that nobody vouched for, what time it is is not known: then
+    /// everything that ever expires has.
+    pub fn to_expire(&self) -> Timestamp {
+        let limit = i64::try_from(DEVIATION_MAX.as_micros()).unwrap_or(i64::MAX);
+        let behind = self.now().as_micros().saturating_sub(self.elapsed().as_micros());
+        if behind > limit && !self.accepted.load(Ordering::Relaxed) {
+            return Timestamp::MAX;
+        }
+        self.now().max(self.source.wall())
+    }
+
     /// Wall clock minus writer time, in microseconds.
     pub fn deviation_micros(&self) -> i64 {
         self.source.wall().as_micros() - self.now().as_micros()

@@ -16,7 +16,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, Tex
 use crate::writer::auditable::Auditable;
 use crate::writer::published::{Program, Published};
 
-mod families;
+pub mod families;
 pub mod open_metrics;
 pub mod program;
 
@@ -138,9 +138,12 @@ impl Metrics {
         self.commands.with_label_values(&labels).inc();
     }
 
-    /// Everything in the text format 0.0.4.
-    pub fn render(&self) -> Result<String, prometheus::Error> {
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+    /// Everything in the text format 0.0.4, with the families that others have read, in the order of their names.
+    pub fn render(&self, others: Vec<MetricFamily>) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(others);
+        families.sort_by(|one, other| one.name().cmp(other.name()));
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 

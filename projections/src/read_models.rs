@@ -36,7 +36,8 @@ mod reads;
 mod tests;
 mod worth;
 
-pub use reads::{Page, PairFilter};
+pub use reads::{Page, PairFilter, SessionFilter};
+use worth::Worth;
 pub use worth::WorthOfTeaching;
 
 /// Everything a program's ledger adds up to at one size.
@@ -97,6 +98,10 @@ pub struct ReadModels {
     firsts: Arc<HashMap<(Row, Row), Row>>,
     /// By the number of the pair: what A taught B and B taught A was worth, in quarter-minutes, in live sessions.
     pub(crate) values: Rows<[u64; 2]>,
+    /// By the number of the participant: what those who learned from them were told it was worth.
+    worth: Rows<Worth>,
+    /// By the number of the first pair of two people: whether A, and whether B, ever rated what the other taught.
+    has_rated: Rows<[bool; 2]>,
     /// Live sessions of pairs that count.
     pub(crate) lessons: Lessons,
     /// No session was ever told of a later day.
@@ -350,7 +355,9 @@ impl ReadModels {
             Event::SessionLogged(fact) => self.log(fact, entry, at)?,
             Event::SessionConfirmed(fact) => {
                 let session = self.session_named(fact.session.0, at)?;
-                let same = self.principal(&entry.principal) == self.sessions[session].principal;
+                // A manager who confirms on somebody's behalf is not the other party, whatever service they use.
+                let same = entry.actor == Actor::Manager
+                    || self.principal(&entry.principal) == self.sessions[session].principal;
                 let confirmed = if same { Confirmed::Asserted } else { Confirmed::Yes };
                 self.change_session(session, |session| session.set_confirmed(confirmed));
             }
@@ -382,7 +389,9 @@ impl ReadModels {
                 }
             }
             Event::ExchangeRated(fact) => {
-                self.rate(fact.session.0, fact.teacher, &fact.skill, fact.rating, at)?;
+                let (pair, teacher) =
+                    self.rate(fact.session.0, fact.teacher, &fact.skill, fact.rating, at)?;
+                self.hear(pair, teacher, fact.rating);
             }
             Event::RatingRevised(fact) => {
                 self.rate(fact.session.0, fact.teacher, &fact.skill, fact.rating, at)?;
@@ -469,6 +478,7 @@ impl ReadModels {
         };
         let person = self.participants.push(row)?;
         self.profiles.push(profile);
+        self.worth.push(Worth::default());
         self.activity.people.push(Spells::NONE);
         self.seek_and_offer(person, Turn::In);
         self.totals.participants.enrolled += 1;
@@ -575,6 +585,7 @@ impl ReadModels {
             .or_insert(row);
         self.first_of_two.push(first);
         self.values.push([0; 2]);
+        self.has_rated.push([false; 2]);
         self.idle_of.push(NEVER);
         self.activity.pairs.push(Spells::NONE);
         self.taught_from.push([NEVER; 2]);
@@ -1029,7 +1040,15 @@ impl ReadModels {
         onset
     }
 
-    fn rate(&mut self, id: Uuid, teacher: ParticipantId, skill: &Slug, rating: u8, at: At) -> Option<()> {
+    /// The pair of the session, and who of the two taught.
+    fn rate(
+        &mut self,
+        id: Uuid,
+        teacher: ParticipantId,
+        skill: &Slug,
+        rating: u8,
+        at: At,
+    ) -> Option<(Row, Side)> {
         let row = self.session_named(id, at)?;
         let session = &self.sessions[row];
         let teacher = self.side(session.pair, teacher)?;
@@ -1063,7 +1082,7 @@ impl ReadModels {
                 }
             }
         }
-        Some(())
+        Some((pair, teacher))
     }
 
     pub(crate) fn exchanges_of(&self, session: &Session) -> impl Iterator<Item = &Exchange> {

@@ -50,6 +50,8 @@ pub struct Grant {
     pub token: Option<TokenId>,
     /// The session it came with, of a browser that showed the token before.
     pub session: Option<SessionKey>,
+    /// Whether this very process asks: no token that is issued meanwhile shuts it out.
+    pub is_operator: bool,
 }
 
 /// The grant does not hold for this. Nothing was done.
@@ -96,7 +98,13 @@ impl Grant {
             participant: None,
             token: None,
             session: None,
+            is_operator: false,
         }
+    }
+
+    /// This process itself: may do everything, as the principal `local`.
+    pub fn operator() -> Self {
+        Self { is_operator: true, ..Self::local() }
     }
 
     /// The column of the table that is asked.

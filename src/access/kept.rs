@@ -138,6 +138,18 @@ impl KeptTokens {
         Ok(())
     }
 
+    /// Forgets the secret of a token: nobody is let in with it from now on, and, unless this fails, after a restart
+    /// either. One that is not kept is no error. Blocks.
+    pub fn forget(&self, id: TokenId) -> Result<(), KeptError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let removed = self.rows.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let rows: HashMap<TokenId, Row> = self.rows().clone();
+        match (&self.folder, removed) {
+            (Some(folder), Some(_)) => write(folder, &encode(&rows)),
+            (_, _) => Ok(()),
+        }
+    }
+
     /// Who holds this token; `None` if it is not kept or its secret is another. One hash and one look-up, and as much
     /// of it for an id that is not kept.
     pub fn holder(&self, token: &Token) -> Option<Holder> {

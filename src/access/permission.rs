@@ -93,6 +93,9 @@ permissions! {
     CommandNames: Service Participant Manager;
     /// To post a command. Who may act as whom is said in [`Grant::actor`](super::grant::Grant::actor).
     Command: Service Participant Manager;
+    /// To change what a program goes by and what is withheld of it, or to end it: beside [`Permission::Command`], asked
+    /// of the command itself.
+    Govern: Manager;
     /// To let a person be forgotten: beside [`Permission::Command`], asked of the command itself.
     Erase: Participant Manager;
     /// A program's own summary.

@@ -1,7 +1,6 @@
 //! `mentorlog completions`: what a shell needs to complete our command line.
 //! Never knows the commands: it asks the parser.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use super::Failure;
@@ -13,7 +12,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut command = super::Arguments::command();
+    let mut command = super::command();
     // Into memory first: a pipe that closes early is no panic.
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "mentorlog", &mut script);

@@ -21,10 +21,10 @@ use mentorlog_events::time::{Day, Zone};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use self::stage::{Played, Timepiece, play};
 use self::story::{Setting, Story};
+use super::log::{self, LogFormat};
 use super::progress::Progress;
 use super::{Failure, serve};
 use crate::access::kept::KeptTokens;
@@ -138,13 +138,7 @@ fn stories(seed: u64, people: u16, months: u8, today: Day) -> [Story; 2] {
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Instant::now();
     // Only what goes wrong: the figures are to be read, not the log.
-    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .with_target(false)
-        .init();
+    log::begin(LogFormat::Text, "warn");
     if !arguments.listen.ip().is_loopback() {
         return Err(Failure::new(format_args!(
             "{} is not an address of this machine alone: the demonstration has no tokens, so only loopback is \

@@ -1,4 +1,4 @@
-//! `mentorlog import-csv`: sessions out of a table, each once, however often it is told.
+//! `mentorlog import-csv`: sessions, or participants, out of a table, each once, however often it is told.
 //! Never decides whether a row is possible: what can be read is sent, and the service says.
 //!
 //! Every command has an idempotency key made of what it says, so that running again adds only what is new:
@@ -31,6 +31,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+mod people;
+
 use super::Failure;
 use super::client::{ClientError, Connection, Server};
 use super::embedded::Embedded;
@@ -57,8 +59,10 @@ const LABEL_MAX: usize = 256;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// The table: CSV with a header; columns occurred_at, teacher, learner, minutes and, if you have them,
-    /// skill and rating, in any order.
+    /// The table: CSV with a header, its columns in any order. Of sessions: occurred_at, teacher, learner, minutes
+    /// and, if you have them, skill and rating. Of participants: participant (the name your system has for them)
+    /// and, if you have them, generation, arm, offered, sought, unit, capacity (skills between semicolons), and
+    /// where the service seals personal data name, email, hr_id, birth_year.
     file: PathBuf,
     /// The program: its slug, or its UUID if there is one. Opened, with its slug as its name, if there is none.
     #[arg(long)]
@@ -68,6 +72,9 @@ pub struct Arguments {
     /// The time zone of a program that is opened: it decides civil days, for ever. [default: UTC]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<Zone>,
+    /// A column of a table of participants that is not taken over; may be repeated.
+    #[arg(long, value_name = "COLUMN")]
+    ignore_column: Vec<String>,
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -82,28 +89,23 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     // The second pass reads what the first one read, also of a file that is still growing.
     let table = Table { path: arguments.file.clone(), bytes: metadata.len() };
+    let header = table.header()?;
+    if people::are_in(&header) {
+        let summary = at(&arguments.place, |runtime, server| {
+            people::import(runtime, &server, arguments, &table, &header)
+        })?;
+        let summary = format!("{summary}seconds       {:>9.2}\n", begun.elapsed().as_secs_f64());
+        // What is imported is imported, whether or not anybody reads the summary.
+        let _ = std::io::stdout().write_all(summary.as_bytes());
+        return Ok(());
+    }
+    if let Some(column) = arguments.ignore_column.first() {
+        return Err(Failure::new(format_args!(
+            "--ignore-column {column}: of a table of sessions what is not needed is passed over anyway"
+        )));
+    }
     let met = meet(&table)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("send")
-        .enable_all()
-        .build()
-        .map_err(Failure::new)?;
-    let summary = match arguments.place.find(&runtime)? {
-        Source::Server(server) => import(&runtime, server, arguments, &table, &met)?,
-        Source::Data(data) => {
-            eprintln!("mentorlog: importing into {}, as no server is asked", data.display());
-            let embedded = Embedded::start(&data)?;
-            let server = embedded.server.clone();
-            let imported = import(&runtime, server, arguments, &table, &met);
-            // Open connections would be waited for.
-            drop(runtime);
-            let stopped = embedded.stop();
-            let summary = imported?;
-            stopped?;
-            summary
-        }
-    };
+    let summary = at(&arguments.place, |runtime, server| import(runtime, server, arguments, &table, &met))?;
     let rejected = met.rejected + summary.sessions.rejected;
     let Summary { participants, pairs, sessions } = summary;
     let mut lines = vec![
@@ -128,6 +130,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Does something at the server, or at one inside this process over the data directory.
+fn at<T>(place: &Where, run: impl FnOnce(&Runtime, Server) -> Result<T, Failure>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("send")
+        .enable_all()
+        .build()
+        .map_err(Failure::new)?;
+    match place.find(&runtime)? {
+        Source::Server(server) => run(&runtime, server),
+        Source::Data(data) => {
+            eprintln!("mentorlog: importing into {}, as no server is asked", data.display());
+            let embedded = Embedded::start(&data)?;
+            let done = run(&runtime, embedded.server.clone());
+            // Open connections would be waited for.
+            drop(runtime);
+            let stopped = embedded.stop();
+            let done = done?;
+            stopped?;
+            Ok(done)
+        }
+    }
 }
 
 // ---------------------------------------------------------------------------------------------- the table
@@ -170,8 +196,7 @@ struct Columns {
 
 impl Columns {
     fn find(header: &csv::ByteRecord) -> Result<Self, String> {
-        let names: Vec<String> =
-            header.iter().map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase()).collect();
+        let names = names(header);
         let place = |wanted: &str| -> Result<Option<usize>, String> {
             let mut found = (0..names.len()).filter(|index| names[*index] == wanted);
             match (found.next(), found.next()) {
@@ -254,29 +279,53 @@ impl Columns {
     }
 }
 
+fn names(header: &csv::ByteRecord) -> Vec<String> {
+    header.iter().map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase()).collect()
+}
+
 impl Table {
-    /// Reads every row, in order. What cannot be read is a sentence that says why.
+    fn failed(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::new(format_args!("{} cannot be read: {error}", self.path.display()))
+    }
+
+    fn reader(&self) -> Result<csv::Reader<std::io::Take<File>>, Failure> {
+        let file = File::open(&self.path).map_err(|error| self.failed(&error))?;
+        Ok(csv::ReaderBuilder::new()
+            .buffer_capacity(1 << 18)
+            // A row of another length is a bad row, not the end.
+            .flexible(true)
+            .from_reader(file.take(self.bytes)))
+    }
+
+    /// The names of the columns, in lower case.
+    fn header(&self) -> Result<Vec<String>, Failure> {
+        let mut reader = self.reader()?;
+        Ok(names(reader.byte_headers().map_err(|error| self.failed(&error))?))
+    }
+
+    /// Hands on every row, in order.
+    fn each_record(
+        &self,
+        mut take: impl FnMut(Place, &csv::ByteRecord) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut reader = self.reader()?;
+        reader.byte_headers().map_err(|error| self.failed(&error))?;
+        let mut record = csv::ByteRecord::new();
+        while reader.read_byte_record(&mut record).map_err(|error| self.failed(&error))? {
+            let position = record.position().expect("a record that was read has a position");
+            take(Place { line: position.line(), byte: position.byte() }, &record)?;
+        }
+        Ok(())
+    }
+
+    /// Reads every row of sessions, in order. What cannot be read is a sentence that says why.
     fn each(
         &self,
         mut take: impl FnMut(Place, Result<Row<'_>, String>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Failure::new(format_args!("{} cannot be read: {error}", self.path.display()))
-        };
-        let file = File::open(&self.path).map_err(|error| failed(&error))?;
-        let mut reader = csv::ReaderBuilder::new()
-            .buffer_capacity(1 << 18)
-            // A row of another length is a bad row, not the end.
-            .flexible(true)
-            .from_reader(file.take(self.bytes));
-        let columns = Columns::find(reader.byte_headers().map_err(|error| failed(&error))?);
-        let columns = columns.map_err(|error| failed(&error))?;
-        let mut record = csv::ByteRecord::new();
-        while reader.read_byte_record(&mut record).map_err(|error| failed(&error))? {
-            let position = record.position().expect("a record that was read has a position");
-            take(Place { line: position.line(), byte: position.byte() }, columns.row(&record))?;
-        }
-        Ok(())
+        let columns = Columns::find(self.reader()?.byte_headers().map_err(|error| self.failed(&error))?);
+        let columns = columns.map_err(|error| self.failed(&error))?;
+        self.each_record(|place, record| take(place, columns.row(record)))
     }
 
     /// The line a row begins in. csv counts from the end of the row before: line ends and blank lines between
@@ -706,6 +755,12 @@ struct ItemAnswer {
     code: String,
     #[serde(default)]
     detail: String,
+    /// Where what was made or changed can be read.
+    #[serde(default)]
+    location: String,
+    /// What is there already, of a duplicate.
+    #[serde(default)]
+    existing: String,
 }
 
 impl Lane {
@@ -723,9 +778,10 @@ impl Lane {
     }
 
     async fn deliver(&mut self, batch: Batch, tally: &mut Tally) -> Result<(), Failure> {
-        let answers = self.send(batch.body.into()).await.map_err(|error| {
-            Failure::new(format_args!("{error}; run the import again: what is in is not imported twice"))
-        })?;
+        let answers =
+            deliver(&mut self.connection, &self.path, batch.body.into()).await.map_err(|error| {
+                Failure::new(format_args!("{error}; run the import again: what is in is not imported twice"))
+            })?;
         let answers: Answers = serde_json::from_slice(&answers).map_err(Failure::new)?;
         if answers.results.len() != batch.places.len() {
             let (sent, got) = (batch.places.len(), answers.results.len());
@@ -760,33 +816,33 @@ impl Lane {
         }
         Ok(())
     }
+}
 
-    /// Sends a batch until it is answered. Sending it twice does nothing twice: every item has its key.
-    async fn send(&mut self, body: Bytes) -> Result<Bytes, ClientError> {
-        let begun = Instant::now();
-        let mut pause = Duration::from_millis(50);
-        loop {
-            let sent =
-                self.connection.send(Method::POST, &self.path, "application/x-ndjson", body.clone()).await;
-            let error = match sent {
-                Ok(response) => match self.connection.whole(response).await {
-                    Ok(body) => return Ok(body),
-                    Err(error) => error,
-                },
+/// Sends a batch until it is answered. Sending it twice does nothing twice: every item has its key, or changes nothing
+/// the second time.
+async fn deliver(connection: &mut Connection, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+    let begun = Instant::now();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let sent = connection.send(Method::POST, path, "application/x-ndjson", body.clone()).await;
+        let error = match sent {
+            Ok(response) => match connection.whole(response).await {
+                Ok(body) => return Ok(body),
                 Err(error) => error,
-            };
-            let passes = match &error {
-                ClientError::NoServer { .. } | ClientError::Broken { .. } => true,
-                ClientError::Problem { status, code, .. } => {
-                    *status == StatusCode::SERVICE_UNAVAILABLE && matches!(code.as_str(), "busy" | "starting")
-                }
-            };
-            if !passes || begun.elapsed() >= PATIENCE {
-                return Err(error);
+            },
+            Err(error) => error,
+        };
+        let passes = match &error {
+            ClientError::NoServer { .. } | ClientError::Broken { .. } => true,
+            ClientError::Problem { status, code, .. } => {
+                *status == StatusCode::SERVICE_UNAVAILABLE && matches!(code.as_str(), "busy" | "starting")
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+        };
+        if !passes || begun.elapsed() >= PATIENCE {
+            return Err(error);
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

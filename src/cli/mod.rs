@@ -12,24 +12,29 @@
 //! | 10 to 21 | a verification failed: `mentorlog verify --help` lists in what way |
 //! | 14, 15 | also a restore: the pin is of another history; of a later state than the backup |
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 mod backup;
 mod bundle;
 mod client;
 mod completions;
+mod config;
 mod data_map;
 mod demo;
 mod doctor;
 mod embedded;
 mod export;
+mod files;
+mod healthcheck;
 mod import;
 mod import_csv;
 mod keyring;
 mod keys;
+mod log;
 mod measure;
 mod metrics_history;
 mod place;
@@ -38,6 +43,7 @@ mod replay;
 mod report;
 mod restore;
 mod serve;
+mod service_manager;
 mod source;
 mod token;
 mod verify;
@@ -68,6 +74,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Serve the HTTP interface on an embedded store.
     Serve(serve::Arguments),
+    /// Ask the server on this machine whether it is ready; exit code 0 if it is.
+    Healthcheck(healthcheck::Arguments),
     /// Import sessions from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
     /// Publish the signed report of a week, or fetch it again.
@@ -128,11 +136,32 @@ impl Failure {
     }
 }
 
+/// The command line as a whole.
+fn command() -> clap::Command {
+    config::complete(Arguments::command())
+}
+
 /// Runs the command line of this process.
 pub fn run() -> ExitCode {
-    let result = match Arguments::parse().command {
+    match started() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("mentorlog: {}", failure.text);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn started() -> Result<(), Failure> {
+    let read = config::read(command(), std::env::args_os())?;
+    if let Some(text) = read.printed() {
+        return std::io::stdout().write_all(text.as_bytes()).map_err(Failure::new);
+    }
+    let arguments = Arguments::from_arg_matches(&read.matches).map_err(Failure::new)?;
+    match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::ImportCsv(arguments) => import_csv::run(&arguments),
         Command::Import(arguments) => import::run(&arguments),
         Command::Report(arguments) => report::run(&arguments),
@@ -150,12 +179,5 @@ pub fn run() -> ExitCode {
         Command::DataMap(arguments) => data_map::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::ProbeOpen { sled } => crate::ledger::probe(&sled).map_err(Failure::new),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("mentorlog: {}", failure.text);
-            ExitCode::from(failure.code)
-        }
     }
 }

@@ -1,8 +1,9 @@
 //! `mentorlog serve`: the service on an embedded store.
 //! Never answers before the history has been read and checked.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,12 +11,16 @@ use std::time::{Duration, Instant};
 use mentorlog_events::event::Role;
 use mentorlog_events::id::{LedgerId, TokenId};
 use tokio::net::TcpListener;
-use tracing_subscriber::EnvFilter;
 
 use super::keyring::PersonalKey;
-use super::{Failure, keyring};
+use super::log::LogFormat;
+use super::service_manager::ServiceManager;
+use super::{Failure, files, keyring, log};
 use crate::access::kept::KeptTokens;
 use crate::clock::{Clock, Machine};
+use crate::http::edge::rates::{Rate, STRANGERS_PER_MINUTE};
+use crate::http::edge::seats::{CONNECTIONS_MAX, Room};
+use crate::http::edge::{Limits, REQUESTS_MAX, Times};
 use crate::http::guard::Access;
 use crate::http::{self, App};
 use crate::keys::Keys;
@@ -27,6 +32,7 @@ use crate::ledger::read_only::ReadOnly;
 use crate::ledger::sled::{OpenError, OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use crate::people::People;
 use crate::rules::tokens::Issued;
+use crate::writer::published::Published;
 use crate::writer::publisher::Publishing;
 use crate::writer::witness::WitnessAddress;
 use crate::writer::{StartError, Writer};
@@ -36,6 +42,9 @@ const TICK: Duration = Duration::from_secs(10);
 
 /// How long opening the store in a child process may take before it counts as hanging.
 const PROBE_TIME_LIMIT: Duration = Duration::from_mins(10);
+
+/// Connections that may wait to be accepted; the system may allow fewer (net.core.somaxconn).
+const BACKLOG: i32 = 4096;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -56,16 +65,82 @@ pub struct Arguments {
     /// Threads that serve requests; two more decide and commit. [default: one less than the machine's cores]
     #[arg(long, env = "MENTORLOG_WORKERS", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    #[command(flatten)]
+    edge: EdgeArguments,
     /// A witness that is asked to cosign the registry's checkpoints, e.g. http://127.0.0.1:8080; may stand several
-    /// times, each with its key. TLS is not spoken: put a tunnel on this machine in between.
-    #[arg(long, value_name = "URL", requires = "witness_key")]
+    /// times, each with its key; in the environment with commas between them. TLS is not spoken: put a tunnel on this
+    /// machine in between.
+    #[arg(long, value_name = "URL", env = "MENTORLOG_WITNESS", value_delimiter = ',')]
     witness: Vec<String>,
     /// The verifier key (type 0x04) of the witness that stands at the same place among the witnesses.
-    #[arg(long, value_name = "VKEY", requires = "witness")]
+    #[arg(long, value_name = "VKEY", env = "MENTORLOG_WITNESS_KEY", value_delimiter = ',')]
     witness_key: Vec<VerifierKey>,
     #[command(flatten)]
     personal_key: PersonalKey,
 }
+
+/// How much is let in, and how it is written down.
+#[derive(clap::Args)]
+struct EdgeArguments {
+    /// Most connections at once. When there are as many, those give way that have waited longest without a request.
+    #[arg(long, value_name = "N", env = "MENTORLOG_CONNECTIONS", default_value_t = CONNECTIONS)]
+    connections: NonZeroU32,
+    /// Most connections of one peer, an IPv4 address or an IPv6 /64. [default: a quarter of all; no limit for this
+    /// machine itself. A proxy on another machine is one peer: give it as many as there may be]
+    #[arg(long, value_name = "N", env = "MENTORLOG_CONNECTIONS_PER_PEER")]
+    connections_per_peer: Option<NonZeroU32>,
+    /// Most requests at work at once, and as many that wait for a body or a long poll; one more gets 503 `busy`.
+    #[arg(long, value_name = "N", env = "MENTORLOG_REQUESTS", default_value_t = REQUESTS)]
+    requests: NonZeroU32,
+    /// Requests a second that each token may sustain, ten times as many at once; 0: no limit. [default: 1000, and no
+    /// limit where no token is needed; a number that is given holds there, too]
+    #[arg(long, value_name = "N", env = "MENTORLOG_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(..=100_000_000))]
+    rate_limit: Option<u32>,
+    /// Requests a minute that one peer may send without a valid token, and as many at once; 0: no limit. Behind a
+    /// proxy all strangers are one peer.
+    #[arg(long, value_name = "N", env = "MENTORLOG_STRANGERS", default_value_t = STRANGERS_PER_MINUTE)]
+    strangers: u32,
+    /// How lines are written to stderr; `json` adds one about every request.
+    #[arg(long, value_enum, env = "MENTORLOG_LOG_FORMAT", default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+}
+
+const CONNECTIONS: NonZeroU32 = NonZeroU32::new(CONNECTIONS_MAX).expect("above zero");
+const REQUESTS: NonZeroU32 = NonZeroU32::new(REQUESTS_MAX).expect("above zero");
+
+impl EdgeArguments {
+    /// The limits, with as many connections as files may be open for.
+    fn limits(&self) -> Limits {
+        let wanted = u64::from(self.connections.get());
+        let may_be_open = files::raise(wanted + FILES_BESIDE);
+        let connections = wanted.min(may_be_open.saturating_sub(FILES_BESIDE)).max(1);
+        if connections < wanted {
+            tracing::warn!(
+                connections,
+                wanted,
+                may_be_open,
+                "too few files may be open for so many connections: raise the limit (ulimit -n, LimitNOFILE)"
+            );
+        }
+        let rate = self.rate_limit.map_or(Rate::Usual, |per_second| {
+            NonZeroU32::new(per_second).map_or(Rate::Unlimited, Rate::PerSecond)
+        });
+        Limits {
+            room: Room {
+                connections: usize::try_from(connections).unwrap_or(usize::MAX),
+                per_peer: self.connections_per_peer.map(|most| most.get() as usize),
+            },
+            requests: self.requests,
+            rate,
+            strangers: NonZeroU32::new(self.strangers),
+            access_log: self.log_format == LogFormat::Json,
+            times: Times::default(),
+        }
+    }
+}
+
+/// Files that are open beside the connections: the store, the tail, the mirror, what is being read.
+const FILES_BESIDE: u64 = 256;
 
 impl Arguments {
     fn witnesses(&self) -> Result<Vec<WitnessAddress>, Failure> {
@@ -151,15 +226,7 @@ pub fn open_failure(error: OpenError) -> Failure {
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let filter = EnvFilter::try_from_env("MENTORLOG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|no_colour| no_colour.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours)
-        .with_target(false)
-        .init();
+    log::begin(arguments.edge.log_format, "info");
     if !arguments.listen.ip().is_loopback() && !arguments.behind_proxy {
         return Err(Failure::new(format_args!(
             "{} is not an address of this machine alone: listen on loopback, e.g. 127.0.0.1:7171, or give \
@@ -167,12 +234,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
             arguments.listen
         )));
     }
+    let manager = Arc::new(ServiceManager::of_environment());
+    manager.status("starting: the history is read and checked");
     let witnesses = arguments.witnesses()?;
     let kek = arguments.personal_key.read(&arguments.data)?;
     // Bound first: a taken port is found out before the history is read.
     let listener = std::net::TcpListener::bind(arguments.listen)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| Failure::new(format_args!("cannot listen on {}: {error}", arguments.listen)))?;
+    // The standard library lets 128 wait, which a crowd of connections fills in a moment.
+    rustix::net::listen(&listener, BACKLOG).map_err(Failure::new)?;
+    let limits = arguments.edge.limits();
     let address = listener.local_addr().map_err(Failure::new)?;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let workers = arguments.workers.map_or_else(|| cores.saturating_sub(1).max(1), usize::from);
@@ -187,7 +259,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let meanwhile = listener.try_clone().map_err(Failure::new)?;
     let starting = runtime.spawn(async move {
         if let Ok(listener) = TcpListener::from_std(meanwhile) {
-            http::serve_starting(listener, async { drop(readied.await) }).await;
+            http::serve_starting(listener, limits, async { drop(readied.await) }).await;
         }
     });
     let begun = Instant::now();
@@ -224,7 +296,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let kept = KeptTokens::open(&arguments.data).map_err(|error| Failure::coded(5, error))?;
     let access = access(arguments, &writer, kept)?;
-    let app = Arc::new(App::new(writer.clone(), registry_secret, access));
+    let app = Arc::new(App::new(writer.clone(), registry_secret, access).limited(limits));
     let entries = app.published.vitals.replayed.load(std::sync::atomic::Ordering::Relaxed);
     let programs = app.published.programs();
     tracing::info!(
@@ -239,21 +311,34 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
         let surveyed = app.published.clone();
+        let told = manager.clone();
+        let watched =
+            manager.watchdog().map(|limit| tokio::spawn(watch(manager.clone(), writer.clone(), limit)));
         let ticking = tokio::spawn(async move {
             let mut interval = tokio::time::interval(TICK);
             loop {
                 interval.tick().await;
                 writer.tick();
+                told.status(&status(&surveyed, address));
                 let surveyed = surveyed.clone();
                 // One at a time: a slow disk makes the next one late, not more of them.
                 let _ = tokio::task::spawn_blocking(move || surveyed.survey()).await;
             }
         });
         let stop = stop_signal()?;
+        let stopping = manager.clone();
+        let stop = async move {
+            stop.await;
+            stopping.stopping();
+        };
+        // Whoever connects from here on is answered.
+        manager.ready();
         // On a task of its own: the thread that blocks here is not one that serves.
         let served = tokio::spawn(http::serve(listener, app, stop)).await;
-        ticking.abort();
-        let _ = ticking.await;
+        for task in std::iter::once(ticking).chain(watched) {
+            task.abort();
+            let _ = task.await;
+        }
         served.map_err(Failure::new)
     })?;
     // Whatever was accepted is answered, committed and then the store is closed.
@@ -262,6 +347,37 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     sled.close().map_err(Failure::new)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How the service is, for whoever looks at the service manager.
+fn status(published: &Published, address: SocketAddr) -> String {
+    if let Some(why) = published.stopped() {
+        return format!("read-only: {why}");
+    }
+    match published.clock.to_record() {
+        Ok(_) => format!("serving on http://{address}, programs: {}", published.programs().len()),
+        Err(deviates) => format!("recording nothing: {deviates}"),
+    }
+}
+
+/// Tells the manager twice in its limit that the writer lives, as long as it does. A writer that has stopped for good
+/// lives, too: reads go on, and starting it again would not free a disk.
+async fn watch(manager: Arc<ServiceManager>, writer: Writer, limit: Duration) {
+    let pace = limit / 2;
+    let mut interval = tokio::time::interval(pace);
+    loop {
+        interval.tick().await;
+        let asked = tokio::time::timeout(pace, writer.alive()).await;
+        let has_stopped = writer.published().stopped().is_some();
+        if matches!(asked, Ok(Ok(()))) || has_stopped {
+            manager.alive();
+        } else {
+            tracing::warn!(
+                seconds = pace.as_secs_f64(),
+                "the writer does not answer; the watchdog is not told that it lives"
+            );
+        }
+    }
 }
 
 /// Who is let in: everybody on this machine while no token was ever issued, else whoever has one.

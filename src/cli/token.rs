@@ -26,7 +26,7 @@ use crate::http::tokens::issue_token;
 use crate::ledger::Log;
 use crate::rules::tokens::IssueToken;
 use crate::writer::publisher::Publishing;
-use crate::writer::{Caller, Writer};
+use crate::writer::{By, Caller, Writer};
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -236,7 +236,8 @@ fn first_token(arguments: &Bootstrap, writer: &Writer, kept: Arc<KeptTokens>) ->
         bound: false,
     };
     let principal = "local".parse().expect("a principal");
-    let caller = Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None };
+    let caller =
+        Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None, by: By::Operator };
     runtime()?.block_on(issue_token(writer, kept, token, wanted, None, caller)).map_err(Failure::new)
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use super::App;
 use super::guard::{self, InProgram};
 use super::problem::{Code, Problem};
-use super::reads::{STREAMS, send_blocks, stream_turn, streamed};
+use super::reads::{send_blocks, stream_turn, streamed};
 use super::request::Parameters;
 use crate::access::grant::Grant;
 use crate::access::permission::Permission;
@@ -166,7 +166,7 @@ pub async fn bundle(
     Parameters::read(uri.query())?.finish()?;
     let busy = |_| Problem::new(Code::Busy, "other bundles are being downloaded: try again in a moment");
     let download = DOWNLOADS.try_acquire().map_err(busy)?;
-    let turn = stream_turn(&STREAMS)?;
+    let turn = stream_turn()?;
     // The registry first: what it says of a ledger's size, the ledger taken after it has.
     let registry = match grant.may(Permission::RegistryLog) {
         Ok(()) => Some(Part::of(app.published.registry_auditable(), "registry/")?),

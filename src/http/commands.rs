@@ -30,8 +30,9 @@ use crate::access::permission::Permission;
 use crate::metrics::Outcome;
 use crate::rules::Subject;
 use crate::rules::command::{Command, CommandError, Common, Version};
+use crate::rules::rejection::Rejection;
 use crate::writer::published::{Head, Program};
-use crate::writer::receipt::Receipt;
+use crate::writer::receipt::{Receipt, Refusal};
 use crate::writer::{BatchAnswer, Idempotency, Submission};
 
 /// Most items of a batch.
@@ -56,7 +57,7 @@ pub async fn one(
     let key = idempotency_key(headers)?;
     let tag = if_match(headers)?;
     let correlation = correlation(headers)?;
-    let body = read_body(headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, headers, body, COMMAND_BYTES_MAX).await?;
     let (command, mut common) =
         Command::read_with_common(&name, &body.bytes).map_err(|error| unreadable(error, &name))?;
     if let (Some(tag), Some(version)) = (tag, common.expected_version)
@@ -67,7 +68,9 @@ pub async fn one(
     }
     common.expected_version = common.expected_version.or(tag);
     let submission = submission(&grant, &program, command, &common, correlation, key, &[&body.bytes])?;
-    let receipt = app.writer.submit(program.id, submission).await?;
+    let proposes = matches!(submission.command, Command::ProposePair(_));
+    let receipt = app.writer.submit(program.id, submission).await;
+    let receipt = receipt.map_err(|refusal| told(grant.only(), proposes, refusal))?;
     Ok(Accepted { receipt, program: &program }.into_response())
 }
 
@@ -83,7 +86,7 @@ pub async fn open(
     media(&headers, &[Media::Json])?;
     let key = idempotency_key(&headers)?;
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     const NAME: &str = "open-program";
     let (command, common) =
         Command::read_with_common(NAME, &body.bytes).map_err(|error| unreadable(error, NAME))?;
@@ -121,8 +124,12 @@ fn submission(
     body: &[&[u8]],
 ) -> Result<Submission, Problem> {
     let caller = caller(grant, common, correlation)?;
-    if let Command::ErasePerson(_) = command {
-        grant.may(Permission::Erase)?;
+    match command {
+        Command::ErasePerson(_) => grant.may(Permission::Erase)?,
+        Command::ChangePolicy(_) | Command::CloseProgram(_) | Command::ArchiveProgram(_) => {
+            grant.may(Permission::Govern)?;
+        }
+        _ => {}
     }
     command.resolve_labels(&|label| program.secret.participant(label));
     let idempotency = key.map(|key| Idempotency {
@@ -130,6 +137,38 @@ fn submission(
         fp: program.secret.fingerprint_of(command.name(), body),
     });
     Ok(Submission { command, caller, expected_version: common.expected_version, idempotency })
+}
+
+/// A refusal as the caller may know it. A participant is told nothing of what is others': what belongs to others is
+/// answered as what is not there, and why somebody cannot be paired with them is not told.
+fn told(only: Option<ParticipantId>, proposes: bool, refusal: Refusal) -> Problem {
+    let (Some(me), Refusal::Rule(rejection)) = (only, &refusal) else { return refusal.into() };
+    match *rejection {
+        Rejection::PairingBlocked => cannot_be_paired(),
+        Rejection::ParticipantNotFound { participant }
+        | Rejection::ParticipantErased { participant }
+        | Rejection::ParticipantState { participant, .. }
+        | Rejection::ComparisonArm { participant }
+        | Rejection::CapacityReached { participant, .. }
+            if proposes && participant != me =>
+        {
+            cannot_be_paired()
+        }
+        Rejection::NotYours
+        | Rejection::NotAParty
+        | Rejection::ParticipantNotFound { .. }
+        | Rejection::PairNotFound { .. }
+        | Rejection::SessionNotFound { .. }
+        | Rejection::GoalNotFound { .. } => Problem::new(
+            Code::NotFound,
+            "nothing of this id is this participant's to change: see their own page, pairs and sessions",
+        ),
+        _ => refusal.into(),
+    }
+}
+
+fn cannot_be_paired() -> Problem {
+    Problem::new(Code::CannotBePaired, "the two cannot be paired now: ask the program's manager")
 }
 
 fn unreadable(error: CommandError, name: &str) -> Problem {
@@ -256,10 +295,11 @@ pub async fn batch(
         ));
     }
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, BATCH_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, BATCH_BYTES_MAX).await?;
     // Thousands of items take milliseconds to read: too long for a thread that serves everybody else.
     let read = {
         let (program, body) = (program.clone(), body.bytes.clone());
+        let grant = grant.clone();
         tokio::task::spawn_blocking(move || read_items(&grant, &program, media, &body, correlation, atomic))
     };
     let items = read.await.map_err(|_| Problem::new(Code::Internal, "reading the batch failed"))??;
@@ -275,14 +315,16 @@ pub async fn batch(
             Err(problem) => problems.push(Some(problem)),
         }
     }
+    let proposes: Vec<bool> =
+        submissions.iter().map(|s: &Submission| matches!(s.command, Command::ProposePair(_))).collect();
     let BatchAnswer { answers, head } = app.writer.submit_batch(program.id, submissions, atomic).await?;
-    let mut answers = answers.into_iter();
+    let mut answers = answers.into_iter().zip(proposes);
     let results: Vec<Result<Receipt, Problem>> = problems
         .into_iter()
         .map(|problem| match problem {
             Some(problem) => Err(problem),
             None => match answers.next() {
-                Some(answer) => answer.map_err(Problem::from),
+                Some((answer, proposes)) => answer.map_err(|refusal| told(grant.only(), proposes, refusal)),
                 None => Err(Problem::new(Code::Internal, "the writer gave no answer to this item")),
             },
         })

@@ -7,13 +7,20 @@
 //! gets none that it may not have: a program out of scope is answered as one that does not exist.
 
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Method, Version, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
 use mentorlog_events::event::Role;
 use mentorlog_events::id::TokenId;
 
@@ -25,6 +32,7 @@ use crate::access::kept::{Holder, KeptTokens};
 use crate::access::permission::Permission;
 use crate::access::sessions::Sessions;
 use crate::access::token::{SecretHash, Token};
+use crate::writer::By;
 use crate::writer::auditable::Auditable;
 use crate::writer::published::Program;
 
@@ -80,7 +88,8 @@ pub enum Stranger {
     Unauthorized,
     /// Without tokens only this machine is served, and the request is addressed to another.
     OtherHost,
-    /// Without tokens only this machine is served, and the request comes from elsewhere through a proxy.
+    /// Without tokens only this machine is served, and the request comes from elsewhere: through a proxy, or from the
+    /// page of another site.
     Forwarded,
 }
 
@@ -97,7 +106,8 @@ impl From<Stranger> for Problem {
             ),
             Stranger::Forwarded => Self::new(
                 Code::OtherHost,
-                "no token was ever issued, so only this machine is served, and nobody through a proxy: issue tokens",
+                "no token was ever issued, so only this machine is served, and nobody through a proxy or from the \
+                 pages of another site: issue tokens",
             ),
         }
     }
@@ -126,18 +136,18 @@ pub(super) async fn identify(State(app): State<Arc<App>>, mut request: Request, 
     let looks = [Method::GET, Method::HEAD].contains(request.method())
         && path.is_some_and(routes::is_for_browsers)
         && !login::is_of_others(request.headers());
-    let identity = identity(&app, request.uri(), request.headers(), looks);
+    let identity = identity(&app, &request, looks);
     request.extensions_mut().insert(identity);
     next.run(request).await
 }
 
 /// Who asks; `looks`: where browsers look, so that a session is as good as the token it was begun with.
-fn identity(app: &App, uri: &Uri, headers: &HeaderMap, looks: bool) -> Identity {
-    let Some(token) = bearer(headers)? else {
+fn identity(app: &App, request: &Request, looks: bool) -> Identity {
+    let Some(token) = bearer(request.headers())? else {
         let is_local = matches!(app.access.door, Door::Loopback) && !app.published.tokens().were_issued();
         return match looks {
-            _ if is_local => local(uri, headers),
-            true => by_session(app, headers),
+            _ if is_local => local(request),
+            true => by_session(app, request.headers()),
             false => Err(Stranger::Unauthorized),
         };
     };
@@ -148,7 +158,7 @@ fn identity(app: &App, uri: &Uri, headers: &HeaderMap, looks: bool) -> Identity 
 pub(super) fn honoured(app: &App, token: &Token) -> Identity {
     if let Door::Own(own, hash) = &app.access.door {
         return if *own == token.id && hash.is(&token.hash()) {
-            Ok(Grant::local())
+            Ok(Grant::operator())
         } else {
             Err(Stranger::Unauthorized)
         };
@@ -159,7 +169,7 @@ pub(super) fn honoured(app: &App, token: &Token) -> Identity {
 
 /// Whoever is logged in with this browser: what their token is worth now.
 fn by_session(app: &App, headers: &HeaderMap) -> Identity {
-    let now = app.published.clock.now();
+    let now = app.published.clock.to_expire();
     let open = login::sessions(headers).find_map(|session| {
         let key = session.key();
         app.access.sessions.token(key, now).map(|token| (key, token))
@@ -171,13 +181,19 @@ fn by_session(app: &App, headers: &HeaderMap) -> Identity {
 
 /// What a token is worth to whoever holds it.
 fn worth(app: &App, token: TokenId, holder: Option<Holder>) -> Identity {
-    let now = app.published.clock.now();
+    let now = app.published.clock.to_expire();
     let issued = app.published.tokens().issued(token).cloned().filter(|issued| issued.is_honoured(now));
     let (holder, issued) = holder.zip(issued).ok_or(Stranger::Unauthorized)?;
     if let Some((program, _)) = holder.participant {
         // The registry's word and the file's must fit: else the token is worth nothing rather than too much.
         let fits = issued.role == Role::Service && issued.programs.iter().eq([&program]);
         fits.then_some(()).ok_or(Stranger::Unauthorized)?;
+    }
+    if let (Some((program, participant)), Some(people)) = (holder.participant, app.published.people())
+        && people.is_erased(program, participant)
+    {
+        // There is nobody any more whom it could stand for.
+        return Err(Stranger::Unauthorized);
     }
     Ok(Grant {
         principal: issued.principal,
@@ -186,20 +202,35 @@ fn worth(app: &App, token: TokenId, holder: Option<Holder>) -> Identity {
         participant: holder.participant,
         token: Some(token),
         session: None,
+        is_operator: false,
     })
+}
+
+/// What lets the holder of a grant in.
+pub(super) const fn by(grant: &Grant) -> By {
+    match (grant.token, grant.is_operator) {
+        (Some(token), _) => By::Token(token),
+        (None, true) => By::Operator,
+        (None, false) => By::Loopback,
+    }
 }
 
 /// Whether a grant that was given would be given now: nobody has issued the first token meanwhile, and its own is
 /// neither revoked nor over, nor is the session it came with.
 pub(super) fn is_still_honoured(app: &App, grant: &Grant) -> bool {
-    let now = app.published.clock.now();
+    let now = app.published.clock.to_expire();
     if grant.session.is_some_and(|key| app.access.sessions.token(key, now).is_none()) {
         return false;
     }
     let tokens = app.published.tokens();
-    match grant.token {
-        None => matches!(app.access.door, Door::Own(..)) || !tokens.were_issued(),
-        Some(id) => tokens.issued(id).is_some_and(|issued| issued.is_honoured(now)),
+    match by(grant) {
+        By::Operator => true,
+        By::Loopback => !tokens.were_issued(),
+        // One whose secret was forgotten here opens nothing either, whatever is recorded.
+        By::Token(id) => {
+            let issued = tokens.issued(id);
+            issued.is_some_and(|issued| issued.is_honoured(now)) && app.access.kept.kept(id).is_some()
+        }
     }
 }
 
@@ -219,15 +250,28 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Token>, Stranger> {
 }
 
 /// Whoever is on this machine. A web page that rebinds a name of its own to 127.0.0.1 says that name.
-fn local(uri: &Uri, headers: &HeaderMap) -> Identity {
+fn local(request: &Request) -> Identity {
+    let headers = request.headers();
     let mut hosts = headers.get_all(header::HOST).iter();
-    let host = hosts.next().and_then(|host| host.to_str().ok()).filter(|_| hosts.next().is_none());
-    let target = uri.authority().map(axum::http::uri::Authority::as_str);
-    if !host.is_some_and(is_this_machine) || !target.is_none_or(is_this_machine) {
+    let target = request.uri().authority().map(Authority::as_str);
+    let says_so = match (hosts.next(), hosts.next()) {
+        // HTTP/2 names it in its target (RFC 9113, section 8.3.1).
+        (None, _) => request.version() == Version::HTTP_2 && target.is_some(),
+        (Some(host), None) => host.to_str().is_ok_and(is_this_machine),
+        (Some(_), Some(_)) => false,
+    };
+    if !says_so || !target.is_none_or(is_this_machine) {
         return Err(Stranger::OtherHost);
     }
-    let forwarded = ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"];
-    if forwarded.iter().any(|name| headers.contains_key(*name)) {
+    let is_of_proxies = |name: &str| {
+        matches!(name, "forwarded" | "via") || name.starts_with("x-forwarded-") || name.ends_with("-ip")
+    };
+    // A page of another site that has this machine's browser ask here (Fetch Metadata). A link may lead here.
+    let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    let follows_link = request.method().is_safe() && said("sec-fetch-mode") == Some(b"navigate");
+    let is_foreign =
+        !matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none")) && !follows_link;
+    if is_foreign || headers.keys().any(|name| is_of_proxies(name.as_str())) {
         return Err(Stranger::Forwarded);
     }
     Ok(Grant::local())
@@ -295,6 +339,7 @@ pub(super) async fn guard(
     if needs == Permission::Open {
         return Ok(next.run(request).await);
     }
+    let (begun, is_read) = (Instant::now(), request.method().is_safe());
     let (mut parts, body) = request.into_parts();
     // Somebody who was not looked at is a stranger.
     let identity = parts.extensions.get::<Identity>().cloned();
@@ -318,7 +363,53 @@ pub(super) async fn guard(
             parts.extensions.insert(OfLedger(ledger));
         }
     }
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let response = next.run(Request::from_parts(parts, body)).await;
+    // Who waited for something to happen may have lost their token meanwhile. What was done is not undone by hiding it.
+    if is_read && !is_still_honoured(&app, &grant) {
+        return Err(Stranger::Unauthorized.into());
+    }
+    Ok(response.map(|body| match body.size_hint().exact() {
+        Some(_) => body,
+        None => Body::new(AsLongAs { body, app, grant, asked: begun }),
+    }))
+}
+
+/// After so long it is asked again whether a token is honoured.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A body of no known length, which is given as long as the one who asked for it may have it, and then breaks off.
+struct AsLongAs {
+    body: Body,
+    app: Arc<App>,
+    grant: Grant,
+    asked: Instant,
+}
+
+impl HttpBody for AsLongAs {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        if this.asked.elapsed() >= AGAIN {
+            this.asked = Instant::now();
+            if !is_still_honoured(&this.app, &this.grant) {
+                return Poll::Ready(Some(Err(axum::Error::new("the token is honoured no more"))));
+            }
+        }
+        Pin::new(&mut this.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// The program's name in the path, decoded as the handlers' own parameters are.
@@ -438,6 +529,52 @@ mod tests {
         kept.keep(&token, None, |_| true).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         assert_eq!(runtime.block_on(answered(Access::guarded(kept), Some(&token))), 401);
+    }
+
+    #[test]
+    fn without_tokens_nobody_is_served_who_comes_through_a_proxy_or_from_another_site() {
+        let with = |name: &'static str, value: &'static str| {
+            let request = Request::get("/v1/programs").header("host", "localhost").header(name, value);
+            local(&request.body(Body::empty()).unwrap())
+        };
+        for (name, value) in [
+            ("forwarded", "for=10.0.0.1"),
+            ("via", "1.1 proxy"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-server", "www"),
+            ("x-real-ip", "10.0.0.1"),
+            ("x-client-ip", "10.0.0.1"),
+            ("cf-connecting-ip", "10.0.0.1"),
+            ("sec-fetch-site", "cross-site"),
+            ("sec-fetch-site", "same-site"),
+        ] {
+            assert_eq!(with(name, value), Err(Stranger::Forwarded), "{name}: {value}");
+        }
+        for value in ["same-origin", "none"] {
+            assert_eq!(with("sec-fetch-site", value), Ok(Grant::local()));
+        }
+        assert_eq!(with("accept", "*/*"), Ok(Grant::local()));
+    }
+
+    #[tokio::test]
+    async fn a_body_without_an_end_breaks_off_when_its_token_is_honoured_no_more() {
+        use http_body_util::BodyExt as _;
+
+        let secret = Keys::ephemeral().of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+        let clock = Clock::start(Machine::default());
+        let (writer, _running) =
+            Writer::start(&log, BTreeMap::new(), Keys::ephemeral(), clock, Publishing::Off).unwrap();
+        let app = Arc::new(App::new(writer, secret, Access::loopback(KeptTokens::in_memory())));
+        let long_ago = Instant::now().checked_sub(AGAIN).unwrap();
+        let frames = |grant: Grant| {
+            let body = Body::from("xxx");
+            AsLongAs { body, app: app.clone(), grant, asked: long_ago }
+        };
+        assert_eq!(frames(Grant::local()).collect().await.unwrap().to_bytes(), "xxx");
+        let never_issued = Grant { token: Some(Token::random().id), ..Grant::local() };
+        assert!(frames(never_issued).collect().await.is_err());
     }
 
     #[test]

@@ -134,7 +134,7 @@ pub(super) async fn begin(State(app): State<Arc<App>>, uri: Uri, headers: Header
     {
         return Err(Problem::new(Code::UnsupportedMediaType, "send the form as a browser does"));
     }
-    let body = read_body(&headers, body, FORM_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, FORM_BYTES_MAX).await?;
     let text =
         std::str::from_utf8(&body.bytes).map_err(|_| Problem::new(Code::Malformed, "a form is text"))?;
     let mut fields = Parameters::read(Some(text))?;

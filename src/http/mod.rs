@@ -2,12 +2,11 @@
 //! Never appends: commands go through the writer, reads through what it has published.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
@@ -15,13 +14,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::keys::LedgerSecret;
-use crate::metrics::{Answered, Metrics, Outcome};
+use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
 pub mod bundle;
+pub mod catalogue;
 pub mod cloud_events;
 pub mod commands;
+pub mod docs;
+pub mod edge;
 pub mod guard;
 mod login;
 pub mod measures;
@@ -38,9 +40,12 @@ pub mod request;
 pub mod routes;
 pub mod server;
 pub mod stream;
+pub mod tables;
 pub mod tokens;
 
-use problem::{Code, Problem, ProblemCode};
+use edge::seats::Seats;
+use edge::{Edge, Limits};
+use problem::{Code, Problem};
 
 /// What the handlers share.
 pub struct App {
@@ -60,11 +65,13 @@ pub struct App {
     pub turns: pairing::Turns,
     /// Those who follow a program.
     pub streams: stream::Streams,
+    /// How much is let in.
+    pub edge: Edge,
     stopping: watch::Sender<bool>,
 }
 
 impl App {
-    /// Puts together what the handlers share.
+    /// Puts together what the handlers share; lets in as much as is usual.
     pub fn new(writer: Writer, registry_secret: LedgerSecret, access: guard::Access) -> Self {
         let published = writer.published().clone();
         let metrics = Metrics::new(published.clone(), problem::catalogue());
@@ -72,7 +79,13 @@ impl App {
         let measures = measures::Measures::default();
         let turns = pairing::Turns::default();
         let streams = stream::Streams::default();
-        Self { writer, published, metrics, access, registry_secret, measures, turns, streams, stopping }
+        let edge = Edge::new(Limits::default());
+        Self { writer, published, metrics, access, registry_secret, measures, turns, streams, edge, stopping }
+    }
+
+    /// Lets in so much instead.
+    pub fn limited(self, limits: Limits) -> Self {
+        Self { edge: Edge::new(limits), ..self }
     }
 
     /// Ready when the service was told to stop: nobody waits any longer for what may never come.
@@ -81,6 +94,9 @@ impl App {
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 }
+
+/// How often those are forgotten who have not asked for a while.
+const TIDY: Duration = Duration::from_mins(1);
 
 const PROGRAMS: &str = "/v1/programs";
 const COMMANDS: &str = "/v1/programs/{program}/commands";
@@ -92,76 +108,31 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         stop.await;
         app.stopping.send_replace(true);
     };
-    server::serve(listener, routes::router(app.clone()), told).await;
+    let (seats, times) = (app.edge.seats.clone(), app.edge.limits.times);
+    let tidying = async {
+        let mut interval = tokio::time::interval(TIDY);
+        loop {
+            interval.tick().await;
+            app.edge.rates.tidy();
+        }
+    };
+    tokio::select! {
+        () = server::serve(listener, routes::router(app.clone()), seats, times, told) => {}
+        never = tidying => never,
+    }
 }
 
 /// Answers until `ready` is ready that the service is starting; only `/healthz` is as it will be.
-pub async fn serve_starting(listener: TcpListener, ready: impl Future<Output = ()>) {
+pub async fn serve_starting(listener: TcpListener, limits: Limits, ready: impl Future<Output = ()>) {
     let starting = || async {
         Problem::new(Code::Starting, "the history is being read and checked: try again in a moment")
     };
     let router = Router::new().route("/healthz", get(healthz)).fallback(starting);
-    server::serve(listener, router, ready).await;
+    server::serve(listener, router, Seats::new(limits.room), limits.times, ready).await;
 }
 
 /// Where commands come in.
 const COMMAND_ROUTES: [&str; 3] = [PROGRAMS, COMMANDS, COMMAND];
-
-/// What became of the command that is answered so; `None` for a batch, which is counted item by item.
-fn outcome(response: &Response) -> Option<Outcome> {
-    if let Some(ProblemCode(code)) = response.extensions().get() {
-        return Some(Outcome::Refused(code));
-    }
-    if response.headers().contains_key(commands::REPLAYED) {
-        return Some(Outcome::Replayed);
-    }
-    (response.status() != StatusCode::MULTI_STATUS).then_some(Outcome::Accepted)
-}
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// Counts and times every request, gives each an id, and turns answers of the framework into problems.
-async fn observe(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    // A short, plain id is echoed; anything else is dropped, so that nobody writes into our logs.
-    let request_id = request.headers().get(REQUEST_ID).filter(|id| {
-        (1..=128).contains(&id.len())
-            && id.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
-    });
-    let request_id = request_id.cloned();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-    let mut response = next.run(request).await;
-    let is_problem = response.extensions().get::<ProblemCode>().is_some();
-    if !is_problem && (response.status().is_client_error() || response.status().is_server_error()) {
-        response = from_framework(response.status()).into_response();
-    }
-    if let Some(id) = request_id {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
-    let command = (method == Method::POST && COMMAND_ROUTES.contains(&route)).then(|| outcome(&response));
-    let (status, command) = (response.status(), command.flatten());
-    app.metrics.request(Answered { route, method: &method, status, command, took: begun.elapsed() });
-    response
-}
-
-/// An error the framework answered itself, e.g. a path that is not UTF-8.
-fn from_framework(status: StatusCode) -> Problem {
-    match status {
-        StatusCode::NOT_FOUND => Problem::new(Code::NoSuchPath, "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            Problem::new(Code::MethodNotAllowed, "this path does not take this method")
-        }
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::TooLarge, "the body is too large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Problem::new(Code::UnsupportedMediaType, "send application/json")
-        }
-        status if status.is_client_error() => Problem::new(Code::Malformed, "the request cannot be read"),
-        _ => Problem::new(Code::Internal, "the service failed; what was asked may or may not have been done"),
-    }
-}
 
 /// Whether the process answers at all.
 async fn healthz() -> Response {
@@ -170,8 +141,9 @@ async fn healthz() -> Response {
 
 /// Whether commands would be taken now.
 async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    if let Some(why) = app.published.stopped() {
-        return Err(Problem::new(Code::ReadOnly, format_args!("writing has stopped ({why}); reads go on")));
+    if app.published.stopped().is_some() {
+        // Why is for the log: it may name files, and anybody may ask this.
+        return Err(Problem::new(Code::ReadOnly, "writing has stopped, reads go on: the log says why"));
     }
     if *app.stopping.borrow() {
         return Err(Problem::new(Code::ReadOnly, "the service is stopping"));
@@ -181,7 +153,8 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<Response, Problem> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let text = app.metrics.render().map_err(|error| Problem::new(Code::Internal, error))?;
+    let text =
+        app.metrics.render(app.edge.families()).map_err(|error| Problem::new(Code::Internal, error))?;
     let mut response = text.into_response();
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

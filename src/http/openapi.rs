@@ -215,6 +215,10 @@ fn reference(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
 }
 
+fn header(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/headers/{name}") })
+}
+
 /// Says of every integer how large it can be.
 fn bound(schema: &mut Value) {
     match schema {
@@ -268,6 +272,8 @@ type Answer = (u16, &'static str, Value, &'static str);
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
 const TEXT: &str = "text/plain";
+const HTML: &str = "text/html";
+const CSV: &str = "text/csv";
 /// There is no body.
 const NOTHING: &str = "";
 const BYTES: &str = "application/octet-stream";
@@ -374,7 +380,11 @@ impl Paths {
                 response["content"][media] = json!({ "schema": schema });
             }
         }
-        responses.insert("default".to_owned(), json!({ "$ref": "#/components/responses/Problem" }));
+        for (answer, named) in [("429", "TooManyRequests"), ("503", "Unavailable"), ("default", "Problem")] {
+            responses
+                .entry(answer.to_owned())
+                .or_insert_with(|| json!({ "$ref": format!("#/components/responses/{named}") }));
+        }
         let mut described = json!({
             "operationId": id, "tags": [tag], "summary": summary, "parameters": parameters, "responses": responses,
         });
@@ -393,6 +403,8 @@ fn path_parameter(name: &str) -> (Value, &'static str) {
             "The program's slug, or its UUID.",
         ),
         "id" | "token" => (id, "Its UUID."),
+        "file" => (one_of(&super::docs::FILES), "Its name."),
+        "code" => (problem_code(), "The `code` of the problem document."),
         "digest" => {
             (json!({ "type": "string", "pattern": "^[0-9a-f]{64}$" }), "SHA-256, in lower-case hexadecimal.")
         }
@@ -431,7 +443,7 @@ pub fn document() -> Value {
             }
         }
     }
-    let codes: Vec<&str> = problem::catalogue().collect();
+    let problem = json!({ "application/problem+json": { "schema": reference("Problem") } });
     schemas.0.insert(
         "Problem".to_owned(),
         json!({
@@ -442,7 +454,7 @@ pub fn document() -> Value {
                 "type": { "type": "string", "description": "Where the code is explained." },
                 "title": { "type": "string" },
                 "status": { "type": "integer", "minimum": 400, "maximum": 599 },
-                "code": { "type": "string", "enum": codes },
+                "code": problem_code(),
                 "detail": { "type": "string", "description": "What to do." },
                 "pointer": { "type": "string", "description": "JSON pointer of the value in the body (RFC 6901)." },
                 "parameter": { "type": "string", "description": "The parameter of the query." },
@@ -477,10 +489,38 @@ pub fn document() -> Value {
             "securitySchemes": {
                 "token": { "type": "http", "scheme": "bearer", "description": "A token, `mtk_<id>_<secret>`." },
             },
+            "headers": {
+                "RateLimit": {
+                    "description": "What is left of the quota, in requests (`r`), and in how many seconds it is whole \
+                                    again (`t`). With every answer to whoever has a quota.",
+                    "schema": { "type": "string", "example": "\"default\";r=9999;t=1" },
+                },
+                "RateLimit-Policy": {
+                    "description": "The quota, in requests (`q`) a window of so many seconds (`w`).",
+                    "schema": { "type": "string", "example": "\"default\";q=10000;w=10" },
+                },
+                "Retry-After": { "description": "In how many seconds to come again.", "schema": integer(1, 65535) },
+            },
             "responses": {
                 "Problem": {
                     "description": "What went wrong and what to do about it (RFC 9457).",
-                    "content": { "application/problem+json": { "schema": reference("Problem") } },
+                    "content": problem,
+                },
+                "TooManyRequests": {
+                    "description": "`rate-limited`: more requests than the token's quota, or too many without a valid \
+                                    token from one place. Nothing was done.",
+                    "headers": {
+                        "Retry-After": header("Retry-After"),
+                        "RateLimit": header("RateLimit"),
+                        "RateLimit-Policy": header("RateLimit-Policy"),
+                    },
+                    "content": problem,
+                },
+                "Unavailable": {
+                    "description": "`busy`: more is under way than can be; it passes in a moment. Other codes: the service \
+                                    cannot do it for now.",
+                    "headers": { "Retry-After": header("Retry-After") },
+                    "content": problem,
                 },
             },
         },
@@ -689,6 +729,52 @@ fn service(paths: &mut Paths) {
         json!({ "type": "object" }),
         "The document.",
     ));
+    paths.add(Operation::get("/docs", "docs", "service", "This document to read and to try.").answers(
+        200,
+        HTML,
+        text(),
+        "The page.",
+    ));
+    paths.add(
+        Operation::get(
+            "/docs/{file}",
+            "docs-file",
+            "service",
+            "What that page is made of, compressed with gzip.",
+        )
+        .answers(200, "text/css", text(), "A style.")
+        .answers(200, "text/javascript", text(), "A script."),
+    );
+    let string = || json!({ "type": "string" });
+    let explained = object(&[
+        ("type", string()),
+        ("code", problem_code()),
+        ("status", integer(400, 599)),
+        ("title", string()),
+        ("meaning", string()),
+        ("detail", json!({ "type": ["string", "null"], "description": "Null: it depends on the request." })),
+        ("what_to_do", string()),
+    ]);
+    paths.add(
+        Operation::get("/problems", "problems", "service", "Every problem there is, explained.")
+            .answers(200, HTML, text(), "A page.")
+            .answers(200, JSON, object(&[("problems", list(explained.clone()))]), "The catalogue."),
+    );
+    paths.add(
+        Operation::get(
+            "/problems/{code}",
+            "problem",
+            "service",
+            "What a problem means and what to do about it.",
+        )
+        .answers(200, HTML, text(), "A page.")
+        .answers(200, JSON, explained, "The problem."),
+    );
+}
+
+fn problem_code() -> Value {
+    let codes: Vec<&str> = problem::catalogue().collect();
+    one_of(&codes)
 }
 
 fn with_common(schema: &mut Value) {
@@ -878,6 +964,55 @@ fn programs(paths: &mut Paths, schemas: &mut Schemas) {
     );
     schemas.of::<PairId>();
     schemas.of::<SessionId>();
+    csv_tables(paths);
+}
+
+fn csv_tables(paths: &mut Paths) {
+    use super::tables::{PAIRS, PARTICIPANTS, SESSIONS};
+    let of = |columns: &[&str]| {
+        let says = format!("CSV (RFC 4180) with a header. Columns: {}.", columns.join(", "));
+        json!({ "type": "string", "description": says })
+    };
+    let participant = || json!({ "type": "string", "format": "uuid" });
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/participants.csv",
+            "participants-csv",
+            "programs",
+            "Every participant, as a table.",
+        )
+        .with([min_size()])
+        .answers(200, CSV, of(&PARTICIPANTS), "The table."),
+    );
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/pairs.csv",
+            "pairs-csv",
+            "programs",
+            "Every pair, as a table.",
+        )
+        .with([
+            min_size(),
+            query("state", reference("PairState"), "Only pairs in this state."),
+            query("participant", participant(), "Only pairs of this participant."),
+        ])
+        .answers(200, CSV, of(&PAIRS), "The table."),
+    );
+    let states = one_of(&["live", "logged", "confirmed", "disputed", "voided"]);
+    paths.add(
+        Operation::get(
+            "/v1/programs/{program}/sessions.csv",
+            "sessions-csv",
+            "programs",
+            "Every session, as a table with a row an exchange.",
+        )
+        .with([
+            min_size(),
+            query("state", states, "Only sessions in this state; `live` are those that count."),
+            query("participant", participant(), "Only sessions of this participant's pairs."),
+        ])
+        .answers(200, CSV, of(&SESSIONS), "The table."),
+    );
 }
 
 /// The parameters of both axes of time.

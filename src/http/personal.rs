@@ -10,9 +10,9 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use mentorlog_events::entry::Entry;
+use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
-use mentorlog_events::event::{Event, PersonalField, SealedField};
+use mentorlog_events::event::{Event, Invalidation, PersonalField, SealedField};
 use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
 use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
@@ -211,6 +211,7 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
 /// paired with them, is not theirs to know.
 fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
     let Viewer::Participant(me) = viewer else { return true };
+    let is_own = entry.actor == Actor::Participant(me) || entry.on_behalf_of == Some(me);
     if let Event::ExchangeRated(e) = &entry.event {
         e.teacher != me
     } else if let Event::RatingRevised(e) = &entry.event {
@@ -219,6 +220,13 @@ fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
         e.other != me
     } else if let Event::PairingUnblocked(e) = &entry.event {
         e.other != me
+    } else if let Event::ProposalInvalidated(e) = &entry.event {
+        e.cause != Invalidation::PairingBlocked
+    } else if let Event::RoundPairRefused(e) = &entry.event {
+        e.code.as_str() != Rejection::PairingBlocked.code()
+    } else if let Event::PairEnded(_) = &entry.event {
+        // With a true reason that is sealed it says that there is one: the pair page shows the end without.
+        is_own || entry.sealed.is_empty()
     } else {
         true
     }
@@ -362,7 +370,7 @@ async fn open(
 struct Looked {
     committed: Vec<Committed>,
     entries: Vec<Box<RawValue>>,
-    left_out: usize,
+    left_out: Option<usize>,
 }
 
 async fn look(
@@ -382,7 +390,8 @@ async fn look(
         let all = parsed.len();
         let kept = parsed.iter().zip(raw).filter(|(entry, _)| shown(entry, viewer));
         let entries: Vec<_> = kept.map(|(_, raw)| raw).collect();
-        let left_out = all - entries.len();
+        // How many would tell a participant that somebody blocked them, or complained.
+        let left_out = (viewer == Viewer::Manager).then(|| all - entries.len());
         Ok(Looked { committed, entries, left_out })
     };
     let looked = tokio::task::spawn_blocking(looking).await;
@@ -510,8 +519,9 @@ pub async fn subject_access(
         personal: Map<String, Value>,
         texts: Vec<Revealed>,
         entries: Vec<Box<RawValue>>,
-        /// Entries that concern the participant and are for others to know.
-        left_out: usize,
+        /// Entries that concern the participant and are for others to know; not told to a participant.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        left_out: Option<usize>,
         read: Option<ReadId>,
         size: u64,
         root: B64<32>,
@@ -650,7 +660,7 @@ pub async fn openings(
     Parameters::read(uri.query())?.finish()?;
     let asking = Asking::by(&grant, &headers)?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
     let seqs: Vec<u64> = {
@@ -717,8 +727,12 @@ pub async fn same(
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
+    // The writer does not order this among its commands, so it is asked here.
+    if !guard::is_still_honoured(&app, &grant) {
+        return Err(guard::Stranger::Unauthorized.into());
+    }
     let people = people(&app)?;
     let mut both = Vec::with_capacity(2);
     for somebody in [&same.a, &same.b] {

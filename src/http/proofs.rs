@@ -66,7 +66,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub async fn checkpoint(OfLedger(ledger): OfLedger, uri: Uri) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     let signed = published(&ledger)?;
-    Ok(with_headers(signed.bytes.clone().into_response(), TEXT, "max-age=1"))
+    Ok(with_headers(signed.bytes.clone().into_response(), TEXT, "private, max-age=1"))
 }
 
 /// `GET /log/{program}/tile/<L>/<N>[.p/<W>]` and `.../tile/entries/<N>[.p/<W>]`.
@@ -95,7 +95,8 @@ pub async fn tile(
     let tag = HeaderValue::from_str(&format!("\"{}\"", hex(&Sha256::digest(&bytes)[..16]))).ok();
     let known = headers.get_all(header::IF_NONE_MATCH).iter().any(|seen| is_among(tag.as_ref(), seen));
     let response = if known { StatusCode::NOT_MODIFIED.into_response() } else { bytes.into_response() };
-    let mut response = with_headers(response, "application/octet-stream", "max-age=31536000, immutable");
+    let mut response =
+        with_headers(response, "application/octet-stream", "private, max-age=31536000, immutable");
     if let Some(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
     }
@@ -370,7 +371,7 @@ async fn rotate_key(
     Parameters::read(uri.query())?.finish()?;
     media(headers, &[Media::Json])?;
     let correlation = correlation(headers)?;
-    let body = read_body(headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, headers, body, COMMAND_BYTES_MAX).await?;
     let rotation: Rotation = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
     })?;

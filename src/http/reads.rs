@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
+use mentorlog_events::event::Invalidation;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
@@ -46,7 +47,7 @@ const PAGE_BYTES: usize = 8 * 1024 * 1024;
 const BLOCK: usize = 1024;
 
 /// Bytes of a spooled document sent at a time.
-const PIECE: usize = 256 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 
 type Answer = Result<Response, Problem>;
 
@@ -54,6 +55,10 @@ type Answer = Result<Response, Problem>;
 pub(super) async fn at_least(app: &App, program: &Program, min_size: Option<u64>) -> Result<(), Problem> {
     let Some(min_size) = min_size else { return Ok(()) };
     let mut growth = program.growth();
+    if *growth.borrow_and_update() >= min_size {
+        return Ok(());
+    }
+    let _waiting = app.edge.load.wait()?;
     let grown = tokio::select! {
         grown = tokio::time::timeout(MIN_SIZE_WAIT, growth.wait_for(|size| *size >= min_size)) => grown,
         () = app.stopping() => return Err(Problem::new(Code::NotYet, "the service is stopping")),
@@ -267,7 +272,14 @@ pub async fn pairs(
         .pairs(filter, after, usize::try_from(limit).expect("at most a thousand"), today)
         .ok_or_else(|| unknown_cursor("pair"))?;
     let next = page.more.then(|| page.items.last().map(|last| last.pair.to_string())).flatten();
-    Ok(json_response(&PageBody { items: page.items, next, size: view.size, root: B64(view.root) }))
+    let items: Vec<PairView> = page.items.into_iter().map(|pair| as_shown(&grant, pair)).collect();
+    Ok(json_response(&PageBody { items, next, size: view.size, root: B64(view.root) }))
+}
+
+/// A pair as the caller may see it: that somebody does not want to be paired with them is not a participant's to know.
+fn as_shown(grant: &Grant, pair: PairView) -> PairView {
+    let hides = grant.only().is_some() && pair.invalidated_by == Some(Invalidation::PairingBlocked);
+    PairView { invalidated_by: pair.invalidated_by.filter(|_| !hides), ..pair }
 }
 
 /// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
@@ -275,7 +287,7 @@ fn is_own(grant: &Grant, pair: &PairView) -> bool {
     grant.only().is_none_or(|only| [pair.a, pair.b].contains(&only))
 }
 
-fn today(app: &App, models: &ReadModels) -> Day {
+pub(super) fn today(app: &App, models: &ReadModels) -> Day {
     let now = app.published.clock.now();
     models.day(now).unwrap_or_else(|| Zone::UTC.day(now))
 }
@@ -294,7 +306,7 @@ pub async fn pair(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.pair(pair, today(&app, &view.models)).filter(|pair| is_own(&grant, pair));
-    let body = body.ok_or_else(|| not_found("pair", pair))?;
+    let body = as_shown(&grant, body.ok_or_else(|| not_found("pair", pair))?);
     let version = body.version;
     let body = Balanced { balance: Balance::of_pair(&body), view: body };
     Ok(tagged(json_response(&AsRead { view: body, size: view.size, root: B64(view.root) }), version))
@@ -358,6 +370,7 @@ pub async fn events(
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
         let from = wanted.from;
+        let _waiting = if *growth.borrow_and_update() > from { None } else { Some(app.edge.load.wait()?) };
         tokio::select! {
             _ = growth.wait_for(|size| *size > from) => {}
             () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
@@ -616,13 +629,17 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Streams that may be under way at once: each holds a thread.
-pub(super) static STREAMS: Semaphore = Semaphore::const_new(32);
+static STREAMS: Semaphore = Semaphore::const_new(32);
 
 /// How long a stream waits for its reader to take the next block.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A turn among the streams.
-pub(super) fn stream_turn(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+pub(super) fn stream_turn() -> Result<SemaphorePermit<'static>, Problem> {
+    turn_of(&STREAMS)
+}
+
+fn turn_of(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
     streams
         .try_acquire()
         .map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again in a moment"))
@@ -653,7 +670,7 @@ pub(super) fn send_blocks(
 
 /// Every wanted entry as it is stored, one a line.
 async fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
-    let turn = stream_turn(&STREAMS)?;
+    let turn = stream_turn()?;
     let opened = {
         let (app, program) = (app.clone(), program.clone());
         // Finding all events of a subject is no work for a thread that serves others.
@@ -697,7 +714,7 @@ pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProg
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     at_least(&app, &program, min_size).await?;
-    let stream = stream_turn(&STREAMS)?;
+    let stream = stream_turn()?;
     let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;
@@ -780,10 +797,10 @@ mod tests {
     #[test]
     fn so_many_streams_at_once_and_not_one_more() {
         let streams = Semaphore::new(3);
-        let held: Vec<_> = std::iter::from_fn(|| stream_turn(&streams).ok()).take(100).collect();
+        let held: Vec<_> = std::iter::from_fn(|| turn_of(&streams).ok()).take(100).collect();
         assert_eq!(held.len(), 3);
-        assert_eq!(stream_turn(&streams).err().map(|problem| problem.code()), Some("busy"));
+        assert_eq!(turn_of(&streams).err().map(|problem| problem.code()), Some("busy"));
         drop(held);
-        assert!(stream_turn(&streams).is_ok(), "a stream that ended makes room");
+        assert!(turn_of(&streams).is_ok(), "a stream that ended makes room");
     }
 }

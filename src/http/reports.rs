@@ -15,7 +15,7 @@ use mentorlog_projections::report::{Stated, decimals};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::guard::InProgram;
+use super::guard::{InProgram, Stranger, is_still_honoured};
 use super::problem::{Code, Problem};
 use super::reads::json_bytes;
 use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
@@ -48,7 +48,7 @@ pub async fn publish(
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Asked = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
     })?;
@@ -56,6 +56,10 @@ pub async fn publish(
         Problem::new(Code::ImpossibleReport, format_args!("{error}")).with("pointer", "/week")
     })?;
     let caller = caller(&grant, &Common::default(), correlation)?;
+    // What is published already is recorded no second time, so the writer is not asked who may have it.
+    if !is_still_honoured(&app, &grant) {
+        return Err(Stranger::Unauthorized.into());
+    }
     let turn = app.measures.turn().await?;
     // On a task of its own: who hangs up leaves nothing half done.
     let publishing = app.clone();
@@ -121,9 +125,8 @@ pub async fn beside_the_log(
     let bytes = blocking(move || {
         let bytes = note(&app.published, digest)?;
         let (_, stated) = stated(&bytes)?;
-        let missing =
-            || Problem::new(Code::NotFound, format_args!("the report {digest} is of another program"));
-        if stated.program == program.id { Ok(bytes) } else { Err(missing()) }
+        // Of another program's it is not told that it is there.
+        if stated.program == program.id { Ok(bytes) } else { Err(no_report(digest)) }
     });
     Ok(as_text(bytes.await?))
 }

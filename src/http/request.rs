@@ -2,16 +2,23 @@
 //! Never guesses: what is unknown, doubled or malformed is a problem that names it.
 
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Frame, SizeHint};
 use mentorlog_events::entry::Actor;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::edge::counts::Limit;
+use super::edge::{Edge, Times};
+use super::guard::by;
 use super::problem::{Code, Problem};
 use crate::access::grant::Grant;
 use crate::rules::command::Common;
@@ -23,8 +30,8 @@ pub const COMMAND_BYTES_MAX: usize = 256 * 1024;
 /// Longest body of a batch.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// How long a body may take to arrive.
-pub const BODY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+/// How fast a body has to arrive once its grace is over, in bytes a second.
+pub const BODY_BYTES_PER_SECOND: usize = 1024;
 
 /// A body up to this length is always read.
 const SMALL_BYTES: usize = 64 * 1024;
@@ -39,8 +46,13 @@ pub struct Received {
     _room: Option<SemaphorePermit<'static>>,
 }
 
-/// Reads a whole body of at most `limit` bytes.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<Received, Problem> {
+/// Reads a whole body of at most `limit` bytes. While it does not arrive the request counts as waiting.
+pub async fn read_body(
+    edge: &Edge,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+) -> Result<Received, Problem> {
     let too_large =
         || Problem::new(Code::TooLarge, format_args!("send at most {limit} bytes")).with("limit", limit);
     let announced =
@@ -49,21 +61,76 @@ pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize) -> Result<
         return Err(too_large());
     }
     let expected = announced.unwrap_or(limit);
-    let room = room_for(&ROOM, expected)?;
-    let mut collecting = pin!(Limited::new(body, limit).collect());
+    let room = room_for(&ROOM, expected).inspect_err(|_| edge.counts().turned_away(Limit::Bodies))?;
+    let times = edge.limits.times;
+    let arrived = AtomicUsize::new(0);
+    let mut collecting = pin!(Limited::new(Counted { body, arrived: &arrived }, limit).collect());
     // Most bodies arrive with their headers: a timer is set only for those that do not.
     let collected = match poll_once(collecting.as_mut()).await {
-        Poll::Ready(collected) => Ok(collected),
-        Poll::Pending => tokio::time::timeout(BODY_TIMEOUT, collecting).await,
+        Poll::Ready(collected) => Some(collected),
+        Poll::Pending => {
+            let _waiting = edge.load.wait()?;
+            let begun = Instant::now();
+            loop {
+                let due = begun + time_for(arrived.load(Ordering::Relaxed), times);
+                match tokio::time::timeout_at(due, collecting.as_mut()).await {
+                    Ok(collected) => break Some(collected),
+                    // What arrived meanwhile may have earned it more time.
+                    Err(_) if begun + time_for(arrived.load(Ordering::Relaxed), times) > due => {}
+                    Err(_) => break None,
+                }
+            }
+        }
     };
     match collected {
-        Ok(Ok(body)) => Ok(Received { bytes: body.to_bytes(), _room: room }),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(Problem::new(Code::Malformed, format_args!("the body broke off: {error}"))),
-        Err(_) => Err(Problem::new(
+        Some(Ok(body)) => Ok(Received { bytes: body.to_bytes(), _room: room }),
+        Some(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+        Some(Err(error)) => Err(Problem::new(Code::Malformed, format_args!("the body broke off: {error}"))),
+        None => Err(Problem::new(
             Code::BodyTimeout,
-            format_args!("send the whole body within {} s", BODY_TIMEOUT.as_secs()),
+            format_args!(
+                "send the whole body within {} s, and at least {BODY_BYTES_PER_SECOND} bytes a second",
+                times.body.as_secs()
+            ),
         )),
+    }
+}
+
+/// How long a body may take of which so much has arrived.
+fn time_for(bytes: usize, times: Times) -> Duration {
+    let earned = Duration::from_secs((bytes / BODY_BYTES_PER_SECOND) as u64);
+    (times.body_grace + earned).min(times.body)
+}
+
+/// A body that says how much of it has arrived.
+struct Counted<'a> {
+    body: Body,
+    arrived: &'a AtomicUsize,
+}
+
+impl hyper::body::Body for Counted<'_> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(data) = frame.data_ref()
+        {
+            self.arrived.fetch_add(data.len(), Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -184,7 +251,7 @@ pub fn caller(grant: &Grant, common: &Common, correlation: Option<Uuid>) -> Resu
     }
     let actor = grant.actor(common.actor, common.on_behalf_of)?;
     let principal = grant.principal.clone();
-    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation })
+    Ok(Caller { actor, on_behalf_of: common.on_behalf_of, principal, correlation, by: by(grant) })
 }
 
 /// The parameters of a query, each taken once by name. What was not taken is a problem.
@@ -310,6 +377,14 @@ mod tests {
         }
         assert!(Parameters::read(Some("from=-1")).unwrap().number("from", 0, 10).is_err());
         assert!(Parameters::read(Some("from=11")).unwrap().number("from", 0, 10).is_err());
+    }
+
+    #[test]
+    fn a_body_earns_its_time_by_arriving() {
+        let times = Times::default();
+        assert_eq!(time_for(0, times), times.body_grace);
+        assert_eq!(time_for(3 * BODY_BYTES_PER_SECOND, times), times.body_grace + Duration::from_secs(3));
+        assert_eq!(time_for(BATCH_BYTES_MAX, times), times.body);
     }
 
     #[test]

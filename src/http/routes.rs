@@ -13,8 +13,9 @@ use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
 use super::{
-    App, COMMAND, COMMANDS, PROGRAMS, bundle, commands, guard, healthz, login, measures, metrics, observe,
-    openapi, outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream, tokens,
+    App, COMMAND, COMMANDS, PROGRAMS, bundle, catalogue, commands, docs, edge, guard, healthz, login,
+    measures, metrics, openapi, outsiders, pages, pairing, personal, proofs, reads, readyz, reports, stream,
+    tables, tokens,
 };
 use crate::access::permission::Permission;
 
@@ -72,6 +73,10 @@ fn table() -> Vec<Route> {
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
+        ("/docs", vec![get(Open, docs::page)]),
+        ("/docs/{file}", vec![get(Open, docs::file)]),
+        ("/problems", vec![get(Open, catalogue::problems)]),
+        ("/problems/{code}", vec![get(Open, catalogue::problem)]),
         ("/healthz", vec![get(Open, healthz)]),
         ("/readyz", vec![get(Open, readyz)]),
         ("/metrics", vec![get(Metrics, metrics)]),
@@ -82,6 +87,9 @@ fn table() -> Vec<Route> {
         (COMMANDS, vec![get(CommandNames, commands::names), post(Command, commands::batch)]),
         (COMMAND, vec![post(Command, commands::one)]),
         ("/v1/programs/{program}/participants", vec![get(Content, reads::participants)]),
+        ("/v1/programs/{program}/participants.csv", vec![get(Content, tables::participants)]),
+        ("/v1/programs/{program}/pairs.csv", vec![get(Own, tables::pairs)]),
+        ("/v1/programs/{program}/sessions.csv", vec![get(Own, tables::sessions)]),
         ("/v1/programs/{program}/participants/{id}", vec![get(Own, reads::participant)]),
         ("/v1/programs/{program}/participants/{id}/personal", vec![get(PersonalData, personal::personal)]),
         ("/v1/programs/{program}/participants/{id}/subject-access", vec![get(PersonalData, personal::subject_access)]),
@@ -184,8 +192,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
     }
     router
         .fallback(nothing_here)
+        .layer(middleware::from_fn_with_state(app.clone(), edge::limit))
         .layer(middleware::from_fn_with_state(app.clone(), guard::identify))
-        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .layer(middleware::from_fn_with_state(app.clone(), edge::observe))
         .with_state(app)
 }
 

@@ -85,7 +85,7 @@ fn shown(
     then: impl FnOnce(Shown<'_>) -> serde_json::Value,
 ) -> serde_json::Value {
     let holder = app.access.kept.kept(id);
-    let now = app.published.clock.now();
+    let now = app.published.clock.to_expire();
     let state = match (&issued.revoked_at, issued.is_honoured(now), &holder) {
         (Some(_), _, _) => Standing::Revoked,
         (None, false, _) => Standing::Expired,
@@ -147,8 +147,10 @@ pub async fn issue_token(
         return Err(TokenRefusal::from(Refusal::Stopped(why.to_owned())).into());
     }
     let keeping = tokio::task::spawn_blocking(move || {
-        let is_revoked = |id| published.tokens().issued(id).is_some_and(|issued| issued.revoked_at.is_some());
-        kept.keep(&token, participant, |id| !is_revoked(id)).map(|()| token)
+        // What was never recorded, was revoked or is over opens nothing, and would be kept for ever.
+        let now = published.clock.now();
+        let is_worth = |id| published.tokens().issued(id).is_some_and(|issued| issued.is_honoured(now));
+        kept.keep(&token, participant, is_worth).map(|()| token)
     });
     let token = keeping.await.expect("keeping a token does not panic")?;
     writer.issue_token(wanted, caller).await?;
@@ -174,7 +176,7 @@ pub async fn issue(
         .with("header", "Idempotency-Key"));
     }
     let correlation = correlation(&headers)?;
-    let body = read_body(&headers, body, COMMAND_BYTES_MAX).await?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let wanted: Wanted = serde_json::from_slice(&body.bytes).map_err(|error| {
         Problem::new(Code::Malformed, &error).with("line", error.line()).with("column", error.column())
     })?;
@@ -249,10 +251,27 @@ pub async fn revoke(
     let missing = || Problem::new(Code::NotFound, "there is no token of this id: see GET /v1/tokens");
     let token: TokenId = token.parse().map_err(|_| missing())?;
     let caller = caller(&grant, &Common::default(), correlation)?;
-    let writer = app.writer.clone();
-    let revoked = tokio::spawn(async move { writer.revoke_token(token, caller).await });
-    let revoked = revoked.await.map_err(|_| Problem::new(Code::Internal, "revoking the token failed"))?;
-    let replayed = revoked?;
+    let is_known = app.published.tokens().issued(token).is_some();
+    is_known.then_some(()).ok_or_else(missing)?;
+    let revoking = app.clone();
+    let revoked = tokio::spawn(async move {
+        // Its secret goes first: nobody is let in with it from then on, even if nothing can be recorded now.
+        let kept = revoking.access.kept.clone();
+        let forgotten = tokio::task::spawn_blocking(move || kept.forget(token)).await;
+        let revoked = revoking.writer.revoke_token(token, caller).await;
+        (forgotten, revoked)
+    });
+    let (forgotten, revoked) =
+        revoked.await.map_err(|_| Problem::new(Code::Internal, "revoking the token failed"))?;
+    let forgotten = forgotten.map_err(|_| Problem::new(Code::Internal, "forgetting the token failed"))?;
+    let replayed = revoked.map_err(|refusal| {
+        let problem = Problem::from(refusal);
+        let until = if forgotten.is_ok() { "" } else { " until the next start" };
+        let said = format!(
+            "the revocation is not recorded, but nobody is let in with the token{until}: ask again later"
+        );
+        problem.with("token", said)
+    })?;
     let body = {
         let tokens = app.published.tokens();
         shown(&app, token, tokens.issued(token).ok_or_else(missing)?, plain)

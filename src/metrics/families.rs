@@ -9,7 +9,7 @@ use prometheus::proto::{
 use crate::writer::vitals::{BOUNDS_SECONDS, Durations};
 
 /// Names and values of a series' labels.
-pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
+pub type Labels<'a> = &'a [(&'static str, &'a str)];
 
 fn series(labels: Labels<'_>) -> Metric {
     let pair = |&(name, value): &(&str, &str)| {
@@ -31,7 +31,7 @@ fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> Met
 }
 
 /// What may go up and down.
-pub(super) fn gauges<'a>(
+pub fn gauges<'a>(
     name: &str,
     help: &str,
     values: impl IntoIterator<Item = (Labels<'a>, f64)>,
@@ -47,7 +47,7 @@ pub(super) fn gauges<'a>(
 }
 
 /// What only grows, but for a restart.
-pub(super) fn counters<'a>(
+pub fn counters<'a>(
     name: &str,
     help: &str,
     values: impl IntoIterator<Item = (Labels<'a>, u64)>,
@@ -63,7 +63,7 @@ pub(super) fn counters<'a>(
 }
 
 /// How long something took.
-pub(super) fn durations<'a>(
+pub fn durations<'a>(
     name: &str,
     help: &str,
     values: impl IntoIterator<Item = (Labels<'a>, &'a Durations)>,

@@ -347,24 +347,24 @@ impl<'a> Case<'a> {
     /// The participant a command is about: there, as the caller saw them, and the actor's to change.
     fn own_participant(&self, id: ParticipantId) -> Result<u32, Rejection> {
         let participant = self.participant(id)?;
-        self.unchanged(self.state.participants[participant].version)?;
         self.belongs_to(&Whose::Participant(participant))?;
+        self.unchanged(self.state.participants[participant].version)?;
         Ok(participant)
     }
 
     /// The participant a command of the manager is about.
     fn managed_participant(&self, id: ParticipantId) -> Result<u32, Rejection> {
         let participant = self.participant(id)?;
-        self.unchanged(self.state.participants[participant].version)?;
         self.manager_only()?;
+        self.unchanged(self.state.participants[participant].version)?;
         Ok(participant)
     }
 
     /// The pair a command is about: there, as the caller saw it, and the actor's.
     fn own_pair(&self, id: PairId) -> Result<u32, Rejection> {
         let pair = self.pair(id)?;
-        self.unchanged(self.state.pairs[pair].version)?;
         self.belongs_to(&Whose::Pair(pair))?;
+        self.unchanged(self.state.pairs[pair].version)?;
         Ok(pair)
     }
 
@@ -377,8 +377,8 @@ impl<'a> Case<'a> {
         let found = self.state.sessions.find(id.as_u128());
         let session = found.ok_or(Rejection::SessionNotFound { session: id })?;
         let row = &self.state.sessions[session];
-        self.unchanged(row.version)?;
         self.belongs_to(&Whose::Pair(row.pair))?;
+        self.unchanged(row.version)?;
         Ok((session, row.pair))
     }
 

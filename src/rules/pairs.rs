@@ -210,8 +210,8 @@ impl Case<'_> {
     pub(super) fn expire_proposal(&mut self, command: &ExpireProposal) -> Result<Subject, Rejection> {
         let pair = self.pair(command.pair)?;
         let row = &self.state.pairs[pair];
-        self.unchanged(row.version)?;
         self.system_only()?;
+        self.unchanged(row.version)?;
         self.pair_state(pair, &[PairState::Proposed])?;
         if self.now < row.expires_at {
             return Err(Rejection::ProposalNotDue { pair: row.id });
@@ -323,7 +323,6 @@ impl Case<'_> {
     fn own_open_goal(&self, id: GoalId) -> Result<(), Rejection> {
         let found = self.state.goals.find(id.as_u128());
         let row = &self.state.goals[found.ok_or(Rejection::GoalNotFound { goal: id })?];
-        self.unchanged(row.version)?;
         match self.party {
             Some(party) if party != self.state.participants[row.learner].id => {
                 return Err(Rejection::NotYours);
@@ -331,6 +330,7 @@ impl Case<'_> {
             Some(_) => {}
             None => self.manager_only()?,
         }
+        self.unchanged(row.version)?;
         match row.state {
             GoalState::Open => Ok(()),
             GoalState::Completed | GoalState::Abandoned => {

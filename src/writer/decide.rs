@@ -27,7 +27,7 @@ use super::ledgers::{Ledger, Pending, Registry, seen, superseded};
 use super::published::{Head, Program, Published, View, lock};
 use super::receipt::{Appended, Receipt, Refusal, receipt};
 use super::reports::{self, Step, StepAnswer};
-use super::{Caller, Idempotency, Message, Rotated, RotationRefusal, Submission, system};
+use super::{By, Caller, Idempotency, Message, Rotated, RotationRefusal, Submission, system};
 use crate::keys::Keys;
 use crate::ledger::merkle::Tree;
 use crate::people::{About, People, Row, SealError};
@@ -167,6 +167,7 @@ impl Decider {
                 let done = self.token_step(&step, &caller);
                 self.open.replies.push(Reply::Token(done, answer));
             }
+            Message::Alive(answer) => self.open.replies.push(Reply::Recorded(Ok(()), answer)),
             Message::Rotate(ledger, key_number, caller, answer) => {
                 let rotated = self.rotate(ledger, key_number, &caller);
                 self.open.replies.push(Reply::Rotated(rotated, answer));
@@ -192,6 +193,23 @@ impl Decider {
         self.accept_as(program, submission, sealing, with_root)
     }
 
+    /// Whether anything may be recorded, and for this caller: here, where a revocation has its place in the order too.
+    pub(super) fn is_open_to(&self, caller: &Caller) -> Result<(), Refusal> {
+        if self.published.stopped().is_some() {
+            return Err(self.published.stopped_refusal());
+        }
+        let tokens = self.registry.state.tokens();
+        let is_honoured = match caller.by {
+            By::Operator => true,
+            By::Loopback => !tokens.were_issued(),
+            By::Token(token) => {
+                let issued = tokens.issued(token);
+                issued.is_some_and(|issued| issued.is_honoured(self.published.clock.to_expire()))
+            }
+        };
+        if is_honoured { Ok(()) } else { Err(Refusal::LetInNoMore) }
+    }
+
     pub(super) fn sealing(&self) -> Sealing {
         if self.people.is_some() { Sealing::On } else { Sealing::Off }
     }
@@ -203,9 +221,7 @@ impl Decider {
         sealing: Sealing,
         with_root: bool,
     ) -> Result<Found, Refusal> {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
-        }
+        self.is_open_to(&submission.caller)?;
         let ledger = self.ledgers.get_mut(&program).ok_or(Refusal::NoSuchProgram)?;
         if let Some(idempotency) = submission.idempotency
             && let Some(seq) = ledger.seen(&*self.published.log, idempotency)?
@@ -418,9 +434,7 @@ impl Decider {
         caller: &Caller,
     ) -> Result<Rotated, RotationRefusal> {
         let refuse = RotationRefusal::Refused;
-        if self.published.stopped().is_some() {
-            return Err(refuse(self.published.stopped_refusal()));
-        }
+        self.is_open_to(caller).map_err(refuse)?;
         if caller.actor != Actor::Manager || caller.on_behalf_of.is_some() {
             return Err(refuse(Rejection::ManagerOnly.into()));
         }
@@ -449,8 +463,10 @@ impl Decider {
 
     /// Records that a report is about to be published, or that it was. What is recorded already stays as it is.
     fn report_step(&mut self, step: Step, caller: &Caller) -> StepAnswer {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
+        match step {
+            Step::Begin(_) => self.is_open_to(caller)?,
+            // What began goes on to its end, whatever becomes of the token.
+            Step::Complete(_) => self.is_open_to(&system())?,
         }
         if caller.actor != Actor::Manager || caller.on_behalf_of.is_some() {
             return Err(Rejection::ManagerOnly.into());
@@ -578,9 +594,7 @@ impl Decider {
         caller: &Caller,
         idempotency: Option<Idempotency>,
     ) -> Result<(Arc<Program>, Found), Refusal> {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
-        }
+        self.is_open_to(caller)?;
         if let Some(idempotency) = idempotency
             && let Some(seq) = self.opening_seen(idempotency)?
         {

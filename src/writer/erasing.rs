@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::decide::{Decider, RandomBytes, seeded};
 use super::group::Found;
 use super::receipt::Refusal;
-use super::{Answer, Caller, Idempotency, Message, Submission, Writer, system};
+use super::{Answer, By, Caller, Idempotency, Message, Submission, Writer, system};
 use crate::people::{Erasure, People, PeopleError};
 use crate::rules::command::{Command, ErasePerson};
 use crate::rules::rejection::Rejection;
@@ -171,9 +171,7 @@ impl Decider {
         program: ProgramId,
         submission: &Submission,
     ) -> Result<Option<Found>, Refusal> {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
-        }
+        self.is_open_to(&submission.caller)?;
         let ledger = self.ledgers.get_mut(&program).ok_or(Refusal::NoSuchProgram)?;
         if let Some(idempotency) = submission.idempotency
             && let Some(seq) = ledger.seen(&*self.published.log, idempotency)?
@@ -194,9 +192,7 @@ impl Decider {
 
     /// Step 1: every erasure of a person, in one append. Those that are announced already stay so.
     pub(super) fn announce(&mut self, erasures: &[Erasure], submission: &Submission) -> Result<(), Refusal> {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
-        }
+        self.is_open_to(&submission.caller)?;
         let now = self.published.clock.to_record()?;
         let caller = unnamed(&submission.caller);
         // The key goes with the one that was asked for, so that a start can finish it as if nothing had happened.
@@ -217,7 +213,8 @@ impl Decider {
             |refusal: Refusal| Refusal::Unknown(format!("{refusal}: {UNDER_WAY}, or asking again"));
         let submission = Submission {
             command: submission.command.clone(),
-            caller: submission.caller.clone(),
+            // It has begun, and goes on whatever becomes of the token.
+            caller: Caller { by: By::Operator, ..submission.caller.clone() },
             // Looked at before it began.
             expected_version: None,
             idempotency: submission.idempotency,
@@ -293,9 +290,7 @@ impl Decider {
 
     /// Records a read of personal data.
     pub(super) fn record_read(&mut self, read: PersonalRead, caller: &Caller) -> Result<(), Refusal> {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal());
-        }
+        self.is_open_to(caller)?;
         let now = self.published.clock.to_record()?;
         self.register(RegistryEvent::from(read), &unnamed(caller), None, now);
         Ok(())

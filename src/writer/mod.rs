@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use mentorlog_events::entry::{Actor, Principal};
 use mentorlog_events::event::registry::{PersonalRead, RegistryEvent};
-use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId};
+use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId, TokenId};
 use mentorlog_events::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -83,6 +83,20 @@ pub struct Caller {
     pub principal: Principal,
     /// The caller's thread of work.
     pub correlation: Option<Uuid>,
+    /// What lets them in.
+    pub by: By,
+}
+
+/// What lets a caller in. It is asked once more where commands get their order: a request that was let in, and whose
+/// token was revoked before its body had arrived, does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// Whoever runs the software: this process, and what it does by itself.
+    Operator,
+    /// Being on this machine while no token was ever issued.
+    Loopback,
+    /// This token.
+    Token(TokenId),
 }
 
 /// What stands for an idempotency key and what it was used for.
@@ -163,6 +177,8 @@ enum Message {
     Erase(Vec<Erasure>, Arc<Submission>, Instant, oneshot::Sender<Answer>),
     Read(PersonalRead, Caller, oneshot::Sender<Result<(), Refusal>>),
     Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
+    /// Whether anything is still done here.
+    Alive(oneshot::Sender<Result<(), Refusal>>),
     /// Time has passed: proposals may have expired, heads may be due.
     Tick,
     /// A group was committed.
@@ -486,6 +502,14 @@ impl Writer {
         let _ = self.send(Message::Tick);
     }
 
+    /// Waits until the writer has decided and committed what it was given before: both of its threads live, and the
+    /// disk answers. Appends nothing.
+    pub async fn alive(&self) -> Result<(), Refusal> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Message::Alive(answer))?;
+        answered.await.unwrap_or_else(|_| Err(self.published.unanswered()))
+    }
+
     fn send(&self, message: Message) -> Result<(), Refusal> {
         if self.published.stopped().is_some() {
             return Err(self.published.stopped_refusal());
@@ -528,5 +552,6 @@ fn system() -> Caller {
         on_behalf_of: None,
         principal: "mentorlog".parse().expect("a principal"),
         correlation: None,
+        by: By::Operator,
     }
 }

@@ -42,6 +42,9 @@ pub struct Receipt {
 /// Why there is no receipt. Unless it says otherwise, nothing was appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// What let the caller in does so no longer.
+    #[error("the token it came with has been revoked or is over")]
+    LetInNoMore,
     /// A rule refused.
     #[error(transparent)]
     Rule(#[from] Rejection),

@@ -53,9 +53,7 @@ impl Writer {
 
 impl Decider {
     pub(super) fn token_step(&mut self, step: &TokenStep, caller: &Caller) -> TokenAnswer {
-        if self.published.stopped().is_some() {
-            return Err(self.published.stopped_refusal().into());
-        }
+        self.is_open_to(caller)?;
         if caller.actor != Actor::Manager || caller.on_behalf_of.is_some() {
             return Err(Refusal::from(Rejection::ManagerOnly).into());
         }

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use mentorlog::access::token::Token;
@@ -216,7 +218,11 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
         return who;
     }
     match (method, path) {
-        ("GET", "/openapi.json" | "/healthz" | "/readyz") => ALL,
+        (
+            "GET",
+            "/openapi.json" | "/docs" | "/docs/{file}" | "/problems" | "/problems/{code}" | "/healthz"
+            | "/readyz",
+        ) => ALL,
         // Whoever is not known yet is to become known.
         ("POST", "/login" | "/logout") => ALL,
         ("GET", "/metrics") => &["scraper", "admin"],
@@ -232,12 +238,15 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
             "GET",
             "/v1/programs/{program}/participants/{id}"
             | "/v1/programs/{program}/pairs"
+            | "/v1/programs/{program}/pairs.csv"
             | "/v1/programs/{program}/pairs/{id}"
+            | "/v1/programs/{program}/sessions.csv"
             | "/v1/programs/{program}/sessions/{id}",
         ) => &["bound", "manager", "auditor", "auditor-all"],
         (
             "GET",
             "/v1/programs/{program}/participants"
+            | "/v1/programs/{program}/participants.csv"
             | "/v1/programs/{program}/reciprocity"
             | "/v1/programs/{program}/retention"
             | "/v1/programs/{program}/health"
@@ -318,6 +327,8 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
         .replace("{command}", "enrol")
         .replace("{id}", thing)
         .replace("{digest}", report)
+        .replace("{file}", "start.js")
+        .replace("{code}", "busy")
         .replace("{token}", token)
         .replace("{*tile}", "0/000.p/1")
         .replace("{name}", "0000000000000000.css");
@@ -641,6 +652,77 @@ fn a_bound_token_sees_its_own_pages_and_nothing_of_others() {
     }
 }
 
+/// A table by the names of its columns.
+fn rows(answer: &Answer) -> Vec<BTreeMap<String, String>> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("content-type"), Some("text/csv; charset=utf-8; header=present"));
+    let mut reader = csv::Reader::from_reader(answer.text().as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let named = |row: csv::StringRecord| {
+        header.iter().map(str::to_owned).zip(row.iter().map(str::to_owned)).collect::<BTreeMap<_, _>>()
+    };
+    reader.records().map(|row| named(row.unwrap())).collect()
+}
+
+fn column(rows: &[BTreeMap<String, String>], name: &str) -> Vec<String> {
+    rows.iter().map(|row| row[name].clone()).collect()
+}
+
+#[test]
+fn a_table_shows_each_role_what_its_pages_show_and_nothing_else() {
+    let (mut hall, admin) = Hall::new();
+    let path = |name: &str| format!("/v1/programs/spring/{name}");
+    let manager = hall.scoped(&admin, "boss", "manager");
+    // Whatever is sealed about somebody is nowhere in a table: these are its columns, and no others.
+    for role in ["manager", "auditor"] {
+        let secret = hall.scoped(&admin, "reads", role);
+        let sessions = rows(&hall.get(&secret, &path("sessions.csv")));
+        assert_eq!(column(&sessions, "teacher"), [ANN, BOB]);
+        assert_eq!(column(&sessions, "rating"), ["4", "5"]);
+        assert_eq!(column(&sessions, "learner_generation"), ["gen-x", "gen-x"]);
+        assert_eq!(column(&rows(&hall.get(&secret, &path("pairs.csv"))), "pair"), [PAIR, OTHER_PAIR]);
+        let people = rows(&hall.get(&secret, &path("participants.csv")));
+        assert_eq!(column(&people, "participant"), [ANN, BOB, CYD]);
+        insta::assert_snapshot!(
+            "columns",
+            [&sessions, &people].map(|rows| rows[0].keys().cloned().collect::<Vec<_>>().join(" ")).join("\n")
+        );
+    }
+    for role in ["service", "viewer"] {
+        let secret = hall.scoped(&admin, "other", role);
+        for name in ["sessions.csv", "pairs.csv", "participants.csv"] {
+            assert_denied(&hall.get(&secret, &path(name)));
+        }
+    }
+    let ann = hall.bound(&admin, "app", ANN);
+    let cyd = hall.bound(&admin, "app", CYD);
+    assert_denied(&hall.get(&ann, &path("participants.csv")));
+    let sessions = rows(&hall.get(&ann, &path("sessions.csv")));
+    assert_eq!(column(&sessions, "teacher"), [ANN, BOB]);
+    assert_eq!(
+        column(&sessions, "rating"),
+        ["", "5"],
+        "what Bob gave for Ann's teaching is not hers to read"
+    );
+    assert_eq!(column(&sessions, "teacher_generation"), ["gen-x", ""]);
+    assert_eq!(rows(&hall.get(&cyd, &path("sessions.csv"))), []);
+    assert_eq!(column(&rows(&hall.get(&cyd, &path("pairs.csv"))), "pair"), [OTHER_PAIR]);
+    for name in ["sessions.csv", "pairs.csv"] {
+        assert_denied(&hall.get(&ann, &path(&format!("{name}?participant={CYD}"))));
+        assert_eq!(hall.get(&ann, &path(&format!("{name}?participant={ANN}"))).status, 200);
+    }
+    // Why a pair ended is a word of a closed list; a matter of conduct says `withheld`.
+    let ended = json!({ "pair": PAIR, "reason": "withheld" });
+    assert_eq!(hall.command(&manager, "end-pair", &ended).status, 201);
+    let pairs = rows(&hall.get(&manager, &path("pairs.csv?state=ended")));
+    assert_eq!(column(&pairs, "end_reason"), ["withheld"]);
+    for (query, length) in [("live", 2), ("logged", 2), ("confirmed", 0), ("voided", 0)] {
+        let of_state = rows(&hall.get(&manager, &path(&format!("sessions.csv?state={query}"))));
+        assert_eq!(of_state.len(), length, "{query}");
+    }
+    assert_eq!(hall.get(&manager, &path("sessions.csv?state=gone")).status, 400);
+}
+
 #[test]
 fn whoever_taught_sees_an_aggregate_over_enough_learners() {
     let mut hall = Hall::without_tokens();
@@ -679,6 +761,26 @@ fn whoever_taught_sees_an_aggregate_over_enough_learners() {
     }
     // Three at a time: 4 + 5 + 1; nothing moves until three more have rated: 10 + 2 + 2 + 3.
     assert_eq!(expected, [None, Some((3, 10)), Some((3, 10)), Some((3, 10)), Some((6, 17))]);
+    // Whatever Ann does with her own sessions, and whatever is revised, the figure says nothing more.
+    let one = "00000000-0000-4000-8000-000000000301";
+    let dispute = json!({ "actor": by(ANN), "session": one });
+    let settle = json!({ "actor": by(ANN), "session": one });
+    let revised = json!({
+        "actor": by(&learner(2)), "session": "00000000-0000-4000-8000-000000000302", "teacher": ANN,
+        "skill": "negotiation", "rating": 5
+    });
+    let void = json!({ "actor": by(&learner(3)), "session": "00000000-0000-4000-8000-000000000303" });
+    for (name, body) in [
+        ("dispute-session", dispute),
+        ("resolve-dispute", settle),
+        ("revise-rating", revised),
+        ("void-session", json!({ "session": void["session"] })),
+    ] {
+        hall.local("spring", name, &body);
+        let view = hall.service().published.program("spring").unwrap();
+        let worth = view.view().models.worth_of_teaching(ANN.parse().unwrap()).unwrap();
+        assert_eq!((worth.learners, worth.sum), (6, 17), "{name}");
+    }
     let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })).json();
     let admin = admin["secret"].as_str().unwrap().to_owned();
     let ann = hall.bound(&admin, "app", ANN);
@@ -712,7 +814,7 @@ fn a_bound_token_acts_as_nobody_else_alone_in_batches_or_on_somebodys_behalf() {
         400
     );
     // Acting as themselves on somebody else is for the rules to refuse.
-    assert_eq!(hall.command(&cyd, "take-break", &json!({ "participant": ANN })).status, 403);
+    assert_eq!(hall.command(&cyd, "take-break", &json!({ "participant": ANN })).status, 404);
     let items = [
         json!({ "command": "take-break", "actor": by(ANN), "data": { "participant": ANN } }),
         json!({ "command": "take-break", "data": { "actor": by(ANN), "participant": ANN } }),
@@ -744,6 +846,99 @@ fn a_bound_token_acts_as_nobody_else_alone_in_batches_or_on_somebodys_behalf() {
         let entry: Value = serde_json::from_slice(record.bytes()).unwrap();
         assert_eq!((&entry["actor"], &entry["principal"]), (&json!(by(CYD)), &json!("app")));
     }
+}
+
+#[test]
+fn a_bound_token_learns_nothing_of_others_by_being_refused() {
+    let mut hall = Hall::without_tokens();
+    // Cyd blocks Ann while Ann's proposal to her waits.
+    let by = |id: &str| format!("participant:{id}");
+    let waiting = "00000000-0000-4000-8000-0000000000f3";
+    let proposal = json!({ "actor": by(ANN), "pair": waiting, "a": ANN, "b": CYD });
+    hall.local("spring", "propose-pair", &proposal);
+    hall.local("spring", "block-pairing", &json!({ "actor": by(CYD), "participant": CYD, "other": ANN }));
+    let watched = "00000000-0000-4000-8000-00000000000e";
+    hall.local(
+        "spring",
+        "enrol",
+        &json!({ "participant": watched, "generation": "gen-x", "arm": "comparison" }),
+    );
+    let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })).json();
+    let admin = admin["secret"].as_str().unwrap().to_owned();
+    let (ann, manager) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "hr", "manager"));
+    let before = hall.sizes();
+    // Who blocked her, who is only observed and who is not there are answered alike.
+    let mut answers = Vec::new();
+    for other in [CYD, watched, NEW] {
+        let answer = hall.command(&ann, "propose-pair", &json!({ "a": ANN, "b": other }));
+        let batch = json!([{ "command": "propose-pair", "data": { "a": ANN, "b": other } }]);
+        let item = hall.post(&ann, "/v1/programs/spring/commands", &batch).json()["results"][0].clone();
+        assert_eq!(item["code"], "cannot-be-paired");
+        answers.push((answer.status, answer.json()["code"].clone(), answer.json()["detail"].clone()));
+    }
+    assert_eq!((answers[0].0, &answers[0].1), (409, &json!("cannot-be-paired")));
+    assert!(answers.iter().all(|answer| answer == &answers[0]), "{answers:?}");
+    let named = hall.command(&manager, "propose-pair", &json!({ "a": ANN, "b": CYD }));
+    assert_eq!(named.json()["code"], "pairing-blocked", "a manager is told");
+    // What is others' and what is not there are answered alike, whatever version is named.
+    for (name, field, theirs) in [
+        ("end-pair", "pair", OTHER_PAIR),
+        ("pause-pair", "pair", OTHER_PAIR),
+        ("take-break", "participant", BOB),
+        ("set-capacity", "participant", BOB),
+    ] {
+        let answers: Vec<_> = [(theirs, None), (theirs, Some(0)), (NEW, None), (NEW, Some(0))]
+            .into_iter()
+            .map(|(id, version)| {
+                let mut body = json!({ field: id });
+                match name {
+                    "end-pair" => body["reason"] = json!("time-constraints"),
+                    "set-capacity" => body["capacity"] = json!(3),
+                    _ => {}
+                }
+                if let Some(version) = version {
+                    body["expected_version"] = json!(version);
+                }
+                let answer = hall.command(&ann, name, &body);
+                assert_eq!(
+                    (answer.status, &answer.json()["code"]),
+                    (404, &json!("not-found")),
+                    "{name} {body}"
+                );
+                answer.text().to_owned()
+            })
+            .collect();
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+    assert_eq!(hall.sizes(), before);
+    // That the proposal came to nothing is hers to know, and not because of whom.
+    let path = format!("/v1/programs/spring/pairs/{waiting}");
+    let (own, whole) = (hall.get(&ann, &path).json(), hall.get(&manager, &path).json());
+    assert_eq!((&own["state"], own.get("invalidated_by")), (&whole["state"], None));
+    assert_eq!(whole["invalidated_by"], "pairing-blocked");
+    let listed = hall.get(&ann, "/v1/programs/spring/pairs");
+    assert!(!listed.text().contains("pairing-blocked"), "{}", listed.text());
+}
+
+#[test]
+fn a_service_for_whomever_it_names_does_not_change_what_is_withheld() {
+    let (mut hall, admin) = Hall::new();
+    let service = hall.scoped(&admin, "sync", "service");
+    let before = hall.sizes();
+    for (name, body) in [
+        ("change-policy", json!({ "measures": { "k_anonymity": 1 } })),
+        ("close-program", json!({})),
+        ("archive-program", json!({})),
+    ] {
+        assert_denied(&hall.command(&service, name, &body));
+        let batch = json!([{ "command": name, "data": body }]);
+        let item = hall.post(&service, "/v1/programs/spring/commands", &batch).json()["results"][0].clone();
+        assert_eq!(item["code"], "forbidden");
+    }
+    assert_eq!(hall.sizes(), before);
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let body = json!({ "measures": { "k_anonymity": 4 } });
+    assert_eq!(hall.command(&manager, "change-policy", &body).status, 201);
 }
 
 #[test]
@@ -1229,8 +1424,9 @@ fn a_session_is_for_looking_alone_and_changes_nothing() {
                 .chain([("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "cors")])
                 .collect();
             let elsewhere = hall.client.send(&method, &target, &with_other, &body).status;
-            let is_open =
-                ["/openapi.json", "/healthz", "/readyz", "/definitions", "/assets/{name}"].contains(&path);
+            let is_open = allowed(&method, path).contains(&"scraper")
+                && allowed(&method, path).contains(&"bound")
+                && path != "/";
             assert!(
                 is_open || elsewhere == 401,
                 "{method} {path} is answered to a page of others: {elsewhere}"
@@ -1319,4 +1515,150 @@ fn the_registry_is_in_the_bundle_of_those_who_may_read_it() {
         let page = hall.get(secret, "/p/spring/audit");
         assert_eq!(page.text().contains("The registry is in it."), has_registry);
     }
+}
+
+/// Sends a head that asks to be told when the body is wanted, and waits for that: by then the door is behind it.
+fn let_in(hall: &Hall, secret: Option<&str>, path: &str, body: &[u8]) -> BufReader<TcpStream> {
+    let mut stream = BufReader::new(TcpStream::connect(hall.service().address).unwrap());
+    stream.get_ref().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let token = secret.map_or_else(String::new, |secret| format!("authorization: Bearer {secret}\r\n"));
+    let length = body.len();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\n{token}content-type: application/json\r\n\
+         content-length: {length}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
+    );
+    stream.get_mut().write_all(head.as_bytes()).unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    assert!(line.starts_with("HTTP/1.1 100 "), "{path}: {line}");
+    stream.read_line(&mut line).unwrap();
+    stream
+}
+
+/// Sends the body and returns the status of the answer.
+fn completed(mut stream: BufReader<TcpStream>, body: &[u8]) -> u16 {
+    stream.get_mut().write_all(body).unwrap();
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    line.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_request_that_was_let_in_does_nothing_once_its_token_is_revoked() {
+    let (mut hall, admin) = Hall::new();
+    let report = hall.report.clone();
+    let posts: Vec<_> = declared().filter(|way| way.method == "POST").collect();
+    assert!(posts.len() >= 9, "{posts:?}");
+    for way in posts {
+        let (path, body) = request("POST", way.path, &report, "");
+        // What is answered without its body was never under way.
+        // And the forms of browsers take no token with the request.
+        if matches!(way.path, "/v1/programs/{program}/openings" | "/login" | "/logout") {
+            continue;
+        }
+        let asker = if allowed("POST", way.path).contains(&"admin") {
+            hall.issue(&admin, &json!({ "principal": "other-ops", "role": "admin" }))
+        } else {
+            hall.issue(&admin, &json!({ "principal": "hr", "role": "manager" }))
+        };
+        let under_way = let_in(&hall, Some(&asker), &path, &body);
+        let gone = hall.ask(&admin, "DELETE", &format!("/v1/tokens/{}", id_of(&asker)), b"");
+        assert_eq!(gone.status, 200);
+        let before = hall.sizes();
+        let status = completed(under_way, &body);
+        assert!(status == 401 || status == 207, "{path}: {status}");
+        assert_eq!(hall.sizes(), before, "{path} was done with a revoked token");
+    }
+    assert_eq!(hall.get(&admin, "/v1/tokens").status, 200);
+}
+
+#[test]
+fn a_request_that_was_let_in_without_a_token_does_nothing_once_there_are_tokens() {
+    let mut hall = Hall::without_tokens();
+    let body = json!({ "principal": "intruder", "role": "admin" }).to_string().into_bytes();
+    let under_way = let_in(&hall, None, "/v1/tokens", &body);
+    let command = json!({ "participant": NEW, "generation": "gen-x" }).to_string().into_bytes();
+    let other = let_in(&hall, None, "/v1/programs/spring/commands/enrol", &command);
+    let first = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" }));
+    assert_eq!(first.status, 201);
+    let before = hall.sizes();
+    assert_eq!(completed(under_way, &body), 401);
+    assert_eq!(completed(other, &command), 401);
+    assert_eq!(hall.sizes(), before);
+}
+
+#[test]
+fn a_stream_and_a_poll_end_with_their_token() {
+    let (mut hall, admin) = Hall::new();
+    let size = hall.sizes()[1];
+    let open = |hall: &Hall, secret: &str, path: &str| {
+        let mut stream = BufReader::new(TcpStream::connect(hall.service().address).unwrap());
+        stream.get_ref().set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+        let head = format!(
+            "GET /v1/programs/spring/{path} HTTP/1.1\r\nhost: localhost\r\n\
+             authorization: Bearer {secret}\r\nconnection: close\r\n\r\n"
+        );
+        stream.get_mut().write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let auditor = hall.scoped(&admin, "aud", "auditor");
+    let mut stream = open(&hall, &auditor, "events/stream");
+    let mut line = String::new();
+    while !line.starts_with("event: caught-up") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "the stream ended");
+    }
+    let mut poll = open(&hall, &auditor, &format!("events?from={size}&wait=30"));
+    let gone = hall.ask(&admin, "DELETE", &format!("/v1/tokens/{}", id_of(&auditor)), b"");
+    assert_eq!(gone.status, 200);
+    let manager = hall.scoped(&admin, "hr", "manager");
+    let body = json!({ "participant": NEW, "generation": "gen-x" });
+    // The stream is at its end before there is anything more to tell.
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert!(!String::from_utf8_lossy(&rest).contains("id: "), "{}", String::from_utf8_lossy(&rest));
+    assert_eq!(hall.command(&manager, "enrol", &body).status, 201);
+    let mut answer = String::new();
+    poll.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    assert!(!answer.contains(NEW));
+}
+
+#[test]
+fn what_time_it_is_decides_when_a_token_is_over_and_a_doubtful_clock_ends_it() {
+    let (mut hall, admin) = Hall::new();
+    let end = mentorlog::clock::Source::wall(&hall.machine).plus_minutes(60);
+    let wanted = json!({ "principal": "aud", "role": "auditor", "programs": ["spring"], "expires_at": end });
+    let auditor = hall.issue(&admin, &wanted);
+    let status = |hall: &mut Hall, secret: &str| hall.get(secret, "/v1/programs/spring").status;
+    assert_eq!(status(&mut hall, &auditor), 200);
+    // Put forward: over early. Put back: no later than it was. Slept: the wall clock knows.
+    hall.machine.jump(2 * 3600);
+    assert_eq!(status(&mut hall, &auditor), 401);
+    hall.machine.jump(-2 * 3600);
+    assert_eq!(status(&mut hall, &auditor), 200);
+    let other = hall.scoped(&admin, "other", "auditor");
+    hall.machine.jump(-10 * 86_400);
+    assert_eq!(status(&mut hall, &auditor), 200);
+    // While nothing can be recorded a token can be made worthless all the same.
+    let gone = hall.ask(&admin, "DELETE", &format!("/v1/tokens/{}", id_of(&other)), b"");
+    assert_eq!((gone.status, &gone.json()["code"]), (503, &json!("clock")), "{}", gone.text());
+    assert_eq!(status(&mut hall, &other), 401);
+    let listed = hall.get(&admin, "/v1/tokens").json();
+    let listed = listed["tokens"].as_array().unwrap();
+    let lost = listed.iter().find(|token| token["token"] == json!(id_of(&other))).unwrap();
+    assert_eq!(lost["state"], "lost");
+    // A start whose clock lies far behind the log: what time it is is not known, so what ever ends has ended.
+    let mut hall = hall.restarted();
+    assert_eq!(status(&mut hall, &auditor), 401);
+    assert_eq!(status(&mut hall, &other), 401);
+    assert_eq!(hall.get(&admin, "/v1/tokens").status, 200, "one that never ends is honoured");
+    hall.machine.jump(10 * 86_400);
+    let mut hall = hall.restarted();
+    assert_eq!(status(&mut hall, &auditor), 200);
+    // Recorded at last.
+    let gone = hall.ask(&admin, "DELETE", &format!("/v1/tokens/{}", id_of(&other)), b"");
+    assert_eq!((gone.status, &gone.json()["state"]), (200, &json!("revoked")));
+    hall.machine.advance(2 * 3600);
+    assert_eq!(status(&mut hall, &auditor), 401);
 }

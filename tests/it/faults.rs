@@ -19,7 +19,7 @@ use mentorlog::rules::command::{Command, OpenProgram};
 use mentorlog::rules::rejection::Rejection;
 use mentorlog::writer::publisher::Publishing;
 use mentorlog::writer::receipt::{Receipt, Refusal};
-use mentorlog::writer::{Answer, Caller, Idempotency, QUEUE_MAX, Running, Submission, Writer};
+use mentorlog::writer::{Answer, By, Caller, Idempotency, QUEUE_MAX, Running, Submission, Writer};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
@@ -81,11 +81,18 @@ fn without_noise() {
 }
 
 /// A log whose appends wait until the gate is open.
-struct Gated {
+pub struct Gated {
     inner: MemoryLog,
     gate: Arc<(Mutex<bool>, Condvar)>,
     /// Appends that came to the gate.
-    came: AtomicU64,
+    pub came: AtomicU64,
+}
+
+impl Gated {
+    /// An empty log behind this gate.
+    pub fn new(gate: Arc<(Mutex<bool>, Condvar)>) -> Self {
+        Self { inner: MemoryLog::new(), gate, came: AtomicU64::new(0) }
+    }
 }
 
 impl Log for Gated {
@@ -101,7 +108,8 @@ impl Log for Gated {
     }
 }
 
-fn set(gate: &(Mutex<bool>, Condvar), open: bool) {
+/// Opens the gate, or closes it.
+pub fn set(gate: &(Mutex<bool>, Condvar), open: bool) {
     *gate.0.lock().unwrap() = open;
     gate.1.notify_all();
 }
@@ -159,7 +167,7 @@ const PROGRAM: ProgramId = ProgramId(Uuid::from_u128(0x4000_8000_0000_0000_0001)
 
 fn manager() -> Caller {
     let principal = "local".parse().unwrap();
-    Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None }
+    Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None, by: By::Operator }
 }
 
 fn person(n: u64) -> ParticipantId {
@@ -506,7 +514,7 @@ fn an_opening_that_broke_off_anywhere_is_finished_or_abandoned_and_can_be_asked_
 fn a_full_queue_refuses_and_writes_nothing() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
-    let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
+    let log = Arc::new(Gated::new(gate.clone()));
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);
@@ -545,10 +553,41 @@ fn a_full_queue_refuses_and_writes_nothing() {
 }
 
 #[test]
-fn a_refusal_waits_for_what_it_rests_on() {
+fn a_writer_lives_as_long_as_its_disk_answers() {
     let ground = Ground::new();
     let gate = Arc::new((Mutex::new(true), Condvar::new()));
     let log = Arc::new(Gated { inner: MemoryLog::new(), gate: gate.clone(), came: AtomicU64::new(0) });
+    let life = ground.start(log.clone(), BTreeMap::new());
+    life.open().unwrap();
+    let size = life.size();
+    ground.runtime.block_on(life.writer.alive()).unwrap();
+    set(&gate, false);
+    let came = log.came.load(Ordering::Relaxed);
+    let writer = life.writer.clone();
+    let enrolment = life.enrolment(1);
+    let waiting = ground.runtime.spawn(async move { writer.submit(PROGRAM, enrolment).await });
+    ground.runtime.block_on(tokio::task::yield_now());
+    until("the append to reach the disk", || (log.came.load(Ordering::Relaxed) > came).then_some(()));
+    let writer = life.writer.clone();
+    let asked = ground.runtime.spawn(async move { writer.alive().await });
+    ground.runtime.block_on(tokio::task::yield_now());
+    until("the question to be taken", || (life.writer.published().waiting() == 0).then_some(()));
+    // Long enough for an answer that does not wait; there is none.
+    let early =
+        ground.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), asked).await });
+    assert!(early.is_err(), "{early:?}");
+    set(&gate, true);
+    assert!(ground.runtime.block_on(waiting).unwrap().is_ok());
+    ground.runtime.block_on(life.writer.alive()).unwrap();
+    assert_eq!(life.size(), size + 1, "asking appends nothing");
+    life.stop();
+}
+
+#[test]
+fn a_refusal_waits_for_what_it_rests_on() {
+    let ground = Ground::new();
+    let gate = Arc::new((Mutex::new(true), Condvar::new()));
+    let log = Arc::new(Gated::new(gate.clone()));
     let life = ground.start(log.clone(), BTreeMap::new());
     life.open().unwrap();
     set(&gate, false);

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use mentorlog::access::kept::KeptTokens;
 use mentorlog::clock::{Clock, Source};
+use mentorlog::http::edge::Limits;
 use mentorlog::http::guard::Access;
 use mentorlog::http::{self, App};
-use mentorlog::keys::Keys;
+use mentorlog::keys::{Keys, LedgerSecret};
 use mentorlog::ledger::Log;
 use mentorlog::ledger::merkle::Tree;
 use mentorlog::people::{Kek, People, Stop};
@@ -330,6 +331,16 @@ impl Service {
         Self::over(writer, running, secret, Access::loopback(KeptTokens::open(data).unwrap()))
     }
 
+    /// The service from an empty log on, with these limits.
+    pub fn within(limits: Limits, log: Arc<impl Log>, data: &Path) -> Self {
+        let keys = Keys::open(data, false).unwrap();
+        let secret = keys.of_ledger(LedgerId::REGISTRY);
+        let log: Arc<dyn Log> = log;
+        let clock = Clock::start(Machine::new());
+        let (writer, running) = Writer::start(&log, BTreeMap::new(), keys, clock, Publishing::Off).unwrap();
+        Self::limited(writer, running, secret, Access::loopback(KeptTokens::in_memory()), limits)
+    }
+
     /// The service with a people store in the data directory; `stop` stops it before one of its file operations.
     pub fn sealing(
         log: Arc<impl Log>,
@@ -349,11 +360,17 @@ impl Service {
         Ok(Self::over(writer, running, secret, Access::loopback(KeptTokens::in_memory())))
     }
 
-    pub fn over(
+    /// Strangers may knock as often as a test likes.
+    pub fn over(writer: Writer, running: Running, secret: LedgerSecret, access: Access) -> Self {
+        Self::limited(writer, running, secret, access, Limits { strangers: None, ..Limits::default() })
+    }
+
+    pub fn limited(
         writer: Writer,
         running: Running,
-        secret: mentorlog::keys::LedgerSecret,
+        secret: LedgerSecret,
         access: Access,
+        limits: Limits,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -365,7 +382,7 @@ impl Service {
             let runtime = runtime.unwrap();
             runtime.block_on(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let app = Arc::new(App::new(writer, secret, access));
+                let app = Arc::new(App::new(writer, secret, access).limited(limits));
                 let stop = async {
                     let _ = stopped.await;
                 };

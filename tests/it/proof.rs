@@ -146,7 +146,7 @@ fn every_tile_of_70_000_entries_has_its_shape_and_the_bundles_have_the_root_of_t
         let answer = town.client.get(&path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         assert_eq!(answer.header("content-type"), Some("application/octet-stream"));
-        assert_eq!(answer.header("cache-control"), Some("max-age=31536000, immutable"));
+        assert_eq!(answer.header("cache-control"), Some("private, max-age=31536000, immutable"));
         // The very same lies in the mirror, for any web server.
         assert_eq!(std::fs::read(mirror.join(format!("tile/{tile}"))).unwrap(), answer.body, "{tile}");
         let kind = tile.to_string().split('/').next().unwrap().to_owned();
@@ -492,6 +492,7 @@ fn heads_are_recorded_by_the_hour_and_at_the_end_and_all_of_it_is_published_by_t
             on_behalf_of: None,
             principal: "local".parse().unwrap(),
             correlation: None,
+            by: mentorlog::writer::By::Operator,
         };
         let submission =
             mentorlog::writer::Submission { command, caller, expected_version: None, idempotency: None };

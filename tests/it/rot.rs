@@ -20,7 +20,7 @@ use mentorlog::ledger::note::{KeyKind, Note, VerifierKey};
 use mentorlog::ledger::sled::{OpenOptions, Opened, ProbeCommand, SignatureCheck, SledLog};
 use mentorlog::rules::command::Command;
 use mentorlog::writer::publisher::Publishing;
-use mentorlog::writer::{Caller, Submission, Writer};
+use mentorlog::writer::{By, Caller, Submission, Writer};
 use mentorlog_events::entry::Actor;
 use mentorlog_events::id::{LedgerId, ProgramId};
 use serde_json::{Value, json};
@@ -59,7 +59,8 @@ const PROGRAMS: [ProgramId; 2] = [
 fn submission(name: &str, body: &Value) -> Submission {
     let command = Command::read(name, body.to_string().as_bytes()).unwrap();
     let principal = "local".parse().unwrap();
-    let caller = Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None };
+    let caller =
+        Caller { actor: Actor::Manager, on_behalf_of: None, principal, correlation: None, by: By::Operator };
     Submission { command, caller, expected_version: None, idempotency: None }
 }
 

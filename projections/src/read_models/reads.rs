@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::ReadModels;
 use crate::counting::Side;
-use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionView, Teller};
+use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionState, SessionView, Teller};
 use crate::goals::{Goal, GoalView, RoundView};
 use crate::pairs::{EachWay, Pair, PairState, PairView};
 use crate::participants::{Flow, Participant, ParticipantView};
@@ -43,6 +43,15 @@ pub struct PairFilter {
     /// Only those in this state.
     pub state: Option<PairState>,
     /// Only those of this participant.
+    pub participant: Option<ParticipantId>,
+}
+
+/// Which sessions are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionFilter {
+    /// Only those in one of these states.
+    pub states: Option<&'static [SessionState]>,
+    /// Only those of this participant's pairs.
     pub participant: Option<ParticipantId>,
 }
 
@@ -303,6 +312,40 @@ impl ReadModels {
     /// One session; `None` if there is none of this id.
     pub fn session(&self, id: SessionId) -> Option<SessionView> {
         self.sessions.find(id.0).map(|row| self.session_view(&self.sessions[row]))
+    }
+
+    /// Sessions in the order in which they were first told, after the one given. `None` if there is none of that id.
+    /// Looks at every session between the two ends of the page, however few the filter takes.
+    pub fn sessions(
+        &self,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> Option<Page<SessionView>> {
+        let from = match after {
+            Some(id) => self.sessions.find(id.0)? + 1,
+            None => 0,
+        };
+        let person = filter.participant.map(|participant| self.participants.find(participant.0));
+        let takes = |session: &&Session| {
+            filter.states.is_none_or(|states| states.contains(&session.state()))
+                && person.is_none_or(|person| {
+                    person.is_some_and(|person| self.pairs[session.pair].people.contains(&person))
+                })
+        };
+        let rows = (from..self.sessions.len()).map(|row| &self.sessions[row]);
+        Some(Page::of(rows.filter(takes).map(|session| self.session_view(session)), limit))
+    }
+
+    /// A participant's generation, as corrected; `None` if there is none of this id.
+    pub fn generation_of(&self, id: ParticipantId) -> Option<&Slug> {
+        let row = self.participants.find(id.0)?;
+        Some(self.generations.word(self.profiles[row].generation))
+    }
+
+    /// The program's name in paths; `None` before the first entry.
+    pub fn slug(&self) -> Option<&Slug> {
+        Some(&self.program.as_ref()?.slug)
     }
 
     pub(crate) fn session_view(&self, session: &Session) -> SessionView {

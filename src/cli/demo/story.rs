@@ -23,7 +23,7 @@ use crate::rules::command::{
     ArchiveProgram, ChangePolicy, CloseProgram, Command, DefineSkill, OpenProgram, PolicyChanges,
     RetireSkill, RuleChanges,
 };
-use crate::writer::Caller;
+use crate::writer::{By, Caller};
 
 /// What the measures call stalled: so long without a session.
 const STALL_DAYS: i64 = 45;
@@ -336,6 +336,7 @@ impl Story {
             on_behalf_of: None,
             principal: person.channel.parse().expect("a principal"),
             correlation: None,
+            by: By::Operator,
         }
     }
 
@@ -499,6 +500,7 @@ fn office() -> Caller {
         on_behalf_of: None,
         principal: "program-office".parse().expect("a principal"),
         correlation: None,
+        by: By::Operator,
     }
 }
 

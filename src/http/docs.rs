@@ -1,0 +1,158 @@
+//! `/docs`: the document of the interface to read and to try, by Swagger UI out of the binary.
+//! Never asks another host for anything, and has no script of its own but the few lines that begin it.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::extract::Path;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use maud::{DOCTYPE, html};
+use utoipa_swagger_ui::Config;
+
+use super::catalogue::CONTENT_SECURITY_POLICY;
+use super::problem::{Code, Problem};
+use super::request::Parameters;
+
+/// The files there are: of Swagger UI the two that are needed, what makes its words legible, and what begins it.
+pub(super) const FILES: [&str; 4] = ["swagger-ui.css", "swagger-ui-bundle.js", OWN, START];
+
+const OWN: &str = "own.css";
+
+/// Colours with the contrast that WCAG 2.2 asks for (AA).
+const OWNS: &str = include_str!("docs.css");
+
+const START: &str = "start.js";
+
+/// No validator: Swagger UI would send the document to one of its makers'. No choice of servers: there is one.
+const STARTS: &str = "\
+addEventListener('load', () => {
+  SwaggerUIBundle({
+    url: '/openapi.json',
+    dom_id: '#docs',
+    deepLinking: true,
+    docExpansion: 'none',
+    defaultModelsExpandDepth: 0,
+    presets: [SwaggerUIBundle.presets.apis],
+    plugins: [() => ({ wrapComponents: { ServersContainer: () => () => null } })],
+    layout: 'BaseLayout',
+    validatorUrl: null,
+  });
+});
+";
+
+/// Scripts and styles from here, images that stand in the style, requests to here. React writes styles through the
+/// object model, which needs no `unsafe-inline`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+const SECONDS: HeaderValue = HeaderValue::from_static("max-age=3600");
+
+/// `GET /docs`
+pub async fn page(uri: Uri) -> Result<Response, Problem> {
+    Parameters::read(uri.query())?.finish()?;
+    static PAGE: LazyLock<Bytes> = LazyLock::new(|| {
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { "API - mentorlog" }
+                    // Else browsers ask for /favicon.ico.
+                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href="/docs/swagger-ui.css";
+                    link rel="stylesheet" href="/docs/own.css";
+                    script src="/docs/swagger-ui-bundle.js" defer {}
+                    script src="/docs/start.js" defer {}
+                }
+                body {
+                    main id="docs" {}
+                    noscript {
+                        p {
+                            "This page needs JavaScript. The document itself is at "
+                            a href="/openapi.json" { "/openapi.json" } ", every problem at "
+                            a href="/problems" { "/problems" } "."
+                        }
+                    }
+                }
+            }
+        };
+        page.into_string().into()
+    });
+    let mut response = PAGE.clone().into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(HeaderName::from_static("referrer-policy"), HeaderValue::from_static("no-referrer"));
+    Ok(response)
+}
+
+/// `GET /docs/{file}`
+pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
+    Parameters::read(uri.query())?.finish()?;
+    let nothing =
+        || Problem::new(Code::NoSuchPath, format_args!("there is nothing at /docs/{name}: see /docs"));
+    if name == START {
+        return Ok(asset(Bytes::from_static(STARTS.as_bytes()), "text/javascript; charset=utf-8", false));
+    }
+    if name == OWN {
+        return Ok(asset(Bytes::from_static(OWNS.as_bytes()), "text/css; charset=utf-8", false));
+    }
+    // The others of Swagger UI are not needed, and lead elsewhere.
+    let name = FILES.into_iter().find(|file| *file == name).ok_or_else(nothing)?;
+    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+    let file = utoipa_swagger_ui::serve(name, CONFIG.clone());
+    let file = file.map_err(|error| Problem::new(Code::Internal, error))?.ok_or_else(nothing)?;
+    if file.gzpipped && !takes_gzip(&headers) {
+        return Err(Problem::new(Code::NotAcceptable, "the file comes compressed with gzip"));
+    }
+    let media = if name == FILES[0] { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
+    Ok(asset(file.bytes.into_owned().into(), media, file.gzpipped))
+}
+
+fn asset(body: Bytes, media: &'static str, gzipped: bool) -> Response {
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    headers.insert(header::CACHE_CONTROL, SECONDS);
+    if gzipped {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    }
+    response
+}
+
+/// Who says nothing takes anything (RFC 9110, section 12.5.3).
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let mut said = headers.get_all(header::ACCEPT_ENCODING).iter().peekable();
+    if said.peek().is_none() {
+        return true;
+    }
+    said.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default();
+        let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
+        !refused && (name.eq_ignore_ascii_case("gzip") || name == "*")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_compressed_for_whoever_takes_that() {
+        let takes = |said: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(said));
+            takes_gzip(&headers)
+        };
+        assert!(takes_gzip(&HeaderMap::new()));
+        assert!(takes("gzip, deflate, br"));
+        assert!(takes("*;q=0.1"));
+        assert!(!takes("identity"));
+        assert!(!takes("gzip;q=0, identity"));
+    }
+}

@@ -1,0 +1,274 @@
+//! Tables in and out: participants and sessions from a spreadsheet, and back into one.
+//! Never compares a table with itself: what comes out is reckoned again, by `measure` and by the service's own figures.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::cli::{Server, run, text};
+use crate::harness::{Chance, Process, serve};
+
+const PEOPLE: &str = "\
+participant,generation,arm,offered,sought,unit,capacity
+ada,boomer,program,rust;negotiation,video,north,9
+bob,gen-x,,video,rust,north,9
+cyd,gen-z,,video;music,negotiation,south,9
+dee,millennial,comparison,,,,
+";
+
+fn file(dir: &Path, name: &str, content: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, content).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// A table by the names of its columns.
+fn rows(table: &[u8]) -> Vec<BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(table);
+    let header = reader.headers().unwrap().clone();
+    let named = |row: csv::StringRecord| {
+        header.iter().map(str::to_owned).zip(row.iter().map(str::to_owned)).collect::<BTreeMap<_, _>>()
+    };
+    reader.records().map(|row| named(row.unwrap())).collect()
+}
+
+/// The numbers of the summary an import prints, but how long it took.
+fn summary(printed: &[u8]) -> Vec<(String, u64)> {
+    let lines = text(printed).lines().filter(|line| !line.starts_with("seconds"));
+    let numbers = lines.map(|line| line.rsplit_once(' ').unwrap());
+    numbers.map(|(name, number)| (name.trim().to_owned(), number.parse().unwrap())).collect()
+}
+
+fn numbers(printed: &[u8]) -> Vec<u64> {
+    summary(printed).into_iter().map(|(_, number)| number).collect()
+}
+
+fn size(server: &Server) -> u64 {
+    server.json("/v1/programs/spring")["size"].as_u64().unwrap()
+}
+
+fn post(url: &str, path: &str, body: &Value) -> Value {
+    let client = reqwest::blocking::Client::new();
+    let response = client.post(format!("{url}{path}")).json(body).send().unwrap();
+    let (status, answer) = (response.status(), response.text().unwrap());
+    assert!(status.is_success(), "{path}: {answer}");
+    serde_json::from_str(&answer).unwrap()
+}
+
+#[test]
+fn participants_are_enrolled_once_and_brought_in_line_with_the_table() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |content: &str, code| {
+        let table = file(dir.path(), "people.csv", content);
+        run(&["import-csv", &table, "--program", "spring", "--server", &server.url], code)
+    };
+    let names = ["rows", "enrolled", "changed", "already there", "rejected", "personal data"];
+    let first = import(PEOPLE, 0);
+    assert_eq!(
+        summary(&first.stdout),
+        names.map(str::to_owned).into_iter().zip([4, 4, 0, 0, 0, 0]).collect::<Vec<_>>()
+    );
+    let after = size(&server);
+    assert_eq!(numbers(&import(PEOPLE, 0).stdout), [4, 0, 0, 4, 0, 0]);
+    assert_eq!(size(&server), after, "told twice, done once");
+
+    // Sessions find the same people under the same names.
+    let sessions = "occurred_at,teacher,learner,minutes\n2024-03-01T09:00:00Z,ada,bob,30\n2024-03-02T09:00:00Z,eve,ada,5\n";
+    let table = file(dir.path(), "sessions.csv", sessions);
+    run(&["import-csv", &table, "--program", "spring", "--server", &server.url], 0);
+    let people = server.json("/v1/programs/spring/participants");
+    assert_eq!(people["items"].as_array().unwrap().len(), 5);
+
+    // Whom the sessions brought in gets a generation; what changed is said; what is empty says nothing.
+    let changed = "participant,generation,arm,offered,capacity\neve,silent,,,\nada,gen-x,,rust,\nbob,,,,\ncyd,gen-z,,music;video,9\n";
+    let before = size(&server);
+    assert_eq!(numbers(&import(changed, 0).stdout), [4, 0, 2, 2, 0, 0]);
+    assert_eq!(size(&server), before + 3, "eve's and ada's generation, ada's skills");
+    assert_eq!(numbers(&import(changed, 0).stdout), [4, 0, 0, 4, 0, 0]);
+    let exported = server.get("/v1/programs/spring/participants.csv", "text/csv");
+    let said: Vec<String> = rows(&exported)
+        .iter()
+        .map(|row| {
+            ["generation", "arm", "offered", "sought", "unit", "capacity", "sessions"]
+                .map(|name| row[name].clone())
+                .join(",")
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "gen-x,program,rust,video,north,9,2",
+            "gen-x,program,video,rust,north,9,1",
+            "gen-z,program,music;video,negotiation,south,9,0",
+            "millennial,comparison,,,,,0",
+            "silent,program,,,,,1",
+        ]
+    );
+    // What was exported can be taken back: everybody is who they are.
+    let before = size(&server);
+    let back = import(text(&exported), 0);
+    assert_eq!(numbers(&back.stdout), [5, 0, 0, 5, 0, 0]);
+    assert!(text(&back.stderr).contains("passed over: state, since"), "{}", text(&back.stderr));
+    assert_eq!(size(&server), before);
+}
+
+#[test]
+fn a_table_with_anything_wrong_in_it_imports_nobody() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |content: &str, code| {
+        let table = file(dir.path(), "people.csv", content);
+        let output = run(&["import-csv", &table, "--program", "spring", "--server", &server.url], code);
+        text(&output.stderr).replace(&table, "people.csv")
+    };
+    let said = import("participant,generation,capacity\nada,boomer,3\nbob,lost,3\nada,gen-x,many\n", 3);
+    assert!(said.contains("people.csv:3: /generation is neither"), "{said}");
+    assert!(said.contains("people.csv:4: capacity is not a whole number"), "{said}");
+    assert!(said.contains("nothing was imported: 2 things are wrong"), "{said}");
+    assert!(server.json("/v1/programs")["programs"].as_array().unwrap().is_empty(), "not even a program");
+
+    let said = import("participant,generation,consent\nada,boomer,yes\n", 1);
+    assert!(said.contains("`consent` is none of the columns"), "{said}");
+    // The program is opened by the first table without a fault; personal data waits for a key.
+    import("participant\nada\n", 0);
+    let before = size(&server);
+    let said = import("participant,name,email\nbob,Bob,\n", 1);
+    assert!(said.contains("`name` would be personal data") && !said.contains("`email`"), "{said}");
+    assert_eq!(size(&server), before);
+
+    // Skills of a list, a generation of the program's own.
+    let policy = json!({
+        "rules": { "skills": "listed" },
+        "measures": { "bands": [{ "name": "old", "from": 1900, "to": 1970 }, { "name": "new", "from": 1971, "to": 2020 }] },
+    });
+    let commands = "/v1/programs/spring/commands";
+    for (command, body) in [
+        ("define-skill", json!({ "skill": "rust" })),
+        ("define-skill", json!({ "skill": "cobol" })),
+        ("retire-skill", json!({ "skill": "cobol" })),
+        ("change-policy", policy),
+    ] {
+        post(&server.url, &format!("{commands}/{command}"), &body);
+    }
+    let before = size(&server);
+    let said =
+        import("participant,generation,offered\nbob,old,rust\ncyd,gen-x,rust\ndee,new,rust;cobol\n", 3);
+    assert!(
+        said.contains("people.csv:3: /generation") && said.contains("people.csv:4: /offered/1"),
+        "{said}"
+    );
+    assert_eq!(size(&server), before);
+    import("participant,generation,offered\nbob,old,rust\ncyd,new,\n", 0);
+    assert_eq!(size(&server), before + 2);
+    post(&server.url, &format!("{commands}/close-program"), &json!({}));
+    let said = import("participant\neve\n", 1);
+    assert!(said.contains("is closed: nobody can be enrolled"), "{said}");
+}
+
+#[test]
+fn personal_data_of_a_table_is_sealed_once_and_nowhere_else() {
+    let dir = TempDir::new().unwrap();
+    let (data, kek) = (dir.path().join("data"), dir.path().join("kek"));
+    run(&["keyring", "init", "--out", kek.to_str().unwrap()], 0);
+    let log = dir.path().join("log");
+    let mut command = serve(&data, &log);
+    command.arg("--personal-key-file").arg(&kek);
+    let process = Process::started(command, &log);
+    let url = format!("http://{}", process.address);
+    let import = |content: &str, code| {
+        let table = file(dir.path(), "people.csv", content);
+        run(&["import-csv", &table, "--program", "spring", "--server", &url], code)
+    };
+    const NAMED: &str = "participant,generation,name,email,birth_year\nada,boomer,Ada Lovelace,ada@example.org,1950\nbob,gen-x,,,\n";
+    assert_eq!(numbers(&import(NAMED, 0).stdout), [2, 2, 0, 0, 0, 1]);
+    let mut client = process.client();
+    let ledger = |client: &mut crate::harness::Client| {
+        client
+            .send("GET", "/v1/programs/spring/events", &[("accept", "application/x-ndjson")], b"")
+            .text()
+            .to_owned()
+    };
+    let told = ledger(&mut client);
+    assert_eq!(told.lines().filter(|line| line.contains("\"personal-set\"")).count(), 1);
+    for secret in ["Lovelace", "example.org", "1950", "ada"] {
+        assert!(!told.contains(secret), "{secret} is in the ledger");
+    }
+    assert_eq!(numbers(&import(NAMED, 0).stdout), [2, 0, 0, 2, 0, 0]);
+    assert_eq!(ledger(&mut client), told, "told twice, sealed once");
+    let people = client.get("/v1/programs/spring/participants").json();
+    let ada = people["items"][0]["participant"].as_str().unwrap();
+    let personal = client.get(&format!("/v1/programs/spring/participants/{ada}/personal")).json();
+    assert_eq!(personal["personal"]["name"], "Ada Lovelace");
+    let table = client.get("/v1/programs/spring/participants.csv");
+    assert!(!table.text().contains("Lovelace"));
+    let wrong = import(&NAMED.replace("ada@example.org", "nowhere"), 3);
+    assert!(text(&wrong.stderr).contains(":2: /email is not an e-mail address"), "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn the_sessions_of_a_table_measure_as_the_service_measures_them() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |table: &str| {
+        run(&["import-csv", table, "--program", "spring", "--server", &server.url], 0);
+    };
+    import(&file(dir.path(), "people.csv", PEOPLE));
+    let mut chance = Chance::seeded(11);
+    let mut table = String::from("occurred_at,teacher,learner,minutes,skill,rating\n");
+    for day in 1..=60 {
+        let names = ["ada", "bob", "cyd"];
+        let teacher = chance.below(3);
+        let learner = (teacher + 1 + chance.below(2)) % 3;
+        let (teacher, learner) =
+            (names[usize::try_from(teacher).unwrap()], names[usize::try_from(learner).unwrap()]);
+        let (minutes, skill) =
+            (5 + chance.below(60), ["rust", "video"][usize::try_from(chance.below(2)).unwrap()]);
+        let rating = if chance.one_in(3) { String::new() } else { (1 + chance.below(5)).to_string() };
+        let (month, day) = (1 + day / 28, 1 + day % 28);
+        writeln!(table, "2025-0{month}-{day:02}T09:00:00Z,{teacher},{learner},{minutes},{skill},{rating}")
+            .unwrap();
+    }
+    import(&file(dir.path(), "sessions.csv", &table));
+    let all = rows(&server.get("/v1/programs/spring/sessions.csv", "text/csv"));
+    assert_eq!(all.len(), 60);
+    for (command, row) in [("void-session", &all[3]), ("void-session", &all[40])] {
+        let body = json!({ "session": row["session"] });
+        post(&server.url, &format!("/v1/programs/spring/commands/{command}"), &body);
+    }
+    let live = server.get("/v1/programs/spring/sessions.csv?state=live", "text/csv");
+    assert_eq!(rows(&live).len(), 58);
+    let voided = rows(&server.get("/v1/programs/spring/sessions.csv?state=voided", "text/csv"));
+    assert_eq!(voided.len(), 2);
+
+    let exported = file(dir.path(), "exported.csv", text(&live));
+    let measured = run(&["measure", &exported, "--as-of", "2025-06-30", "--format", "json"], 0);
+    let measured: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let figures = server.json("/v1/programs/spring/reciprocity?as_of=2025-06-30");
+    for name in [
+        "weighted_reciprocity",
+        "generalised_reciprocity",
+        "indirect_reciprocity",
+        "two_way_pair_share",
+        "cross_generation_share",
+        "reverse_share",
+        "value_reciprocity",
+        "teaching_gini",
+    ] {
+        let (ours, theirs) = (&figures["figures"][name], &measured["figures"][name]);
+        assert!(ours["denominator"].as_u64() > Some(0), "{name}: {ours}");
+        for part in ["numerator", "denominator", "value"] {
+            assert_eq!(ours[part], theirs[part], "{name}.{part}");
+        }
+    }
+    // And into another program, where the same names are other people with the same figures.
+    run(&["import-csv", &exported, "--program", "copy", "--server", &server.url], 0);
+    let copied = server.json("/v1/programs/copy/reciprocity?as_of=2025-06-30");
+    for part in ["numerator", "denominator"] {
+        let name = "weighted_reciprocity";
+        assert_eq!(copied["figures"][name][part], figures["figures"][name][part]);
+    }
+}
