@@ -629,7 +629,7 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Streams that may be under way at once: each holds a thread.
-pub(super) static STREAMS: Semaphore = Semaphore::const_new(32);
+static STREAMS: Semaphore = Semaphore::const_new(32);
 
 /// How long a stream waits for its reader to take the next block.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
