@@ -373,11 +373,12 @@ fn main() {
     // What is allocated once and for all, is.
     behave(address, seconds.min(Duration::from_secs(3)), &next);
     let (mut quiet, mut crowded) = (Stretch::default(), Stretch::default());
-    let (mut offences, mut more) = (0, 0.0_f64);
+    let (mut offences, mut more, mut first) = (0, 0.0_f64, None);
     for round in 1..=rounds {
         until(&mut watcher, OPEN, |open| open < 10.0);
         let mut calm = behave(address, seconds, &next);
-        let resident = server.memory("VmRSS");
+        // What a crowd leaves behind counts with the next one.
+        let resident = *first.get_or_insert(server.memory("VmRSS"));
         server.forget_peak();
         let gone = Arc::new(AtomicBool::new(false));
         let gathered = gather(address, crowd, gone.clone());
