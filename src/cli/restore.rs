@@ -74,6 +74,11 @@ pub struct Arguments {
     /// it; it is your word.
     #[arg(long, requires = "keyring", conflicts_with = "registry")]
     registry_is_current: bool,
+    /// What was written after the backup is lost for good: the restored directory may be written to although the
+    /// registry that was given is longer. Whoever was erased stays so. It is your word, and whoever has a later
+    /// checkpoint will say that there are two histories.
+    #[arg(long, requires = "registry")]
+    newer_is_lost: bool,
     #[command(flatten)]
     bearer: Bearer,
     #[command(flatten)]
@@ -230,7 +235,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     };
     let head = registry.head.as_ref().map_or(0, |head| head.size);
     let longer = kek.as_ref().and_then(|(_, _, erased)| erased.longer);
-    let not_latest = match longer {
+    let not_latest = match longer.filter(|_| !arguments.newer_is_lost) {
         Some(size) => Some(format!(
             "the registry that was given has {size} entries and the backup's {head}: what came after {head} would be \
              written a second time"
@@ -297,6 +302,9 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     match not_latest {
         None => {
             println!("writable: every ledger is of the size its pin says");
+            if let Some(size) = longer.filter(|_| arguments.newer_is_lost) {
+                println!("lost, as you say: what the registry had after {head}, up to {size}");
+            }
             println!(
                 "not proven: that nothing was written after the pins; that they are the latest is your word"
             );

@@ -633,7 +633,7 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
         fields,
         texts.clone(),
         object(&[("entries", list(json!({ "type": "object" })))]),
-        json!({ "properties": { "left_out": { "type": "integer" }, "withheld": text() } }),
+        json!({ "properties": { "left_out": integer(0, INTEGER_MAX), "withheld": text() } }),
         ground.clone(),
         read.clone(),
     ]);
@@ -698,7 +698,7 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
         .answers(
             200,
             JSON,
-            object(&[("participants", json!({ "type": "integer" }))]),
+            object(&[("participants", integer(0, INTEGER_MAX))]),
             "They are: erasing one erases all of so many participants.",
         ),
     );

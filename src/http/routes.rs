@@ -201,6 +201,8 @@ pub(super) fn router(app: Arc<App>) -> Router {
 /// The path does not take this method: a problem that names the right ones.
 fn wrong_method(method: &Method, methods: Vec<Method>) -> Problem {
     let names = methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+    // A method is any word of any length: what is no word of HTTP's is not repeated.
+    let method = if method.as_str().len() <= 16 { method.as_str() } else { "the method" };
     Problem::new(Code::MethodNotAllowed, format_args!("{method} is not for this path: use {names}"))
         .allowing(methods)
 }

@@ -608,6 +608,19 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     assert_eq!(code(&set), (503, "read-only".to_owned()));
     assert!(process.terminate().success());
 
+    // Unless somebody says that what came later is lost: then the erased are erased again, in a history of its own.
+    let lost = [&with_registry[..], &["--newer-is-lost"]].concat();
+    let said = town.restore(0, "early", Some("early"), "lost", &lost);
+    assert!(said.contains("writable") && said.contains("lost, as you say"), "{said}");
+    for _ in 0..2 {
+        let process = town.serve("lost");
+        is_erased(&mut process.client());
+        let back = json!({ "participant": ANN, "name": "Ann is back" });
+        let back = process.client().post("/v1/programs/spring/commands/set-personal", &back);
+        assert_eq!(code(&back), (410, "participant-erased".to_owned()));
+        assert!(process.terminate().success());
+    }
+
     // Beside what is left of the directory, and as large as its pins, the newer backup is written to; it takes the older
     // keyring too: what is erased stays so.
     let pins = pins(&town, "late");
