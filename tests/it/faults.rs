@@ -569,15 +569,16 @@ fn a_writer_lives_as_long_as_its_disk_answers() {
     ground.runtime.block_on(tokio::task::yield_now());
     until("the append to reach the disk", || (log.came.load(Ordering::Relaxed) > came).then_some(()));
     let writer = life.writer.clone();
-    let asked = ground.runtime.spawn(async move { writer.alive().await });
+    let mut asked = ground.runtime.spawn(async move { writer.alive().await });
     ground.runtime.block_on(tokio::task::yield_now());
     until("the question to be taken", || (life.writer.published().waiting() == 0).then_some(()));
     // Long enough for an answer that does not wait; there is none.
     let early =
-        ground.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), asked).await });
+        ground.runtime.block_on(async { tokio::time::timeout(Duration::from_millis(50), &mut asked).await });
     assert!(early.is_err(), "{early:?}");
     set(&gate, true);
     assert!(ground.runtime.block_on(waiting).unwrap().is_ok());
+    assert!(ground.runtime.block_on(asked).unwrap().is_ok());
     ground.runtime.block_on(life.writer.alive()).unwrap();
     assert_eq!(life.size(), size + 1, "asking appends nothing");
     life.stop();
