@@ -39,7 +39,8 @@ pub fn text(told: &Told<'_>) -> String {
     let base = format!("http://{address}/v1/programs/{program}");
     let mut text = format!(
         "mentorlog {version} demonstration: http://{address}\n\
-         {commands} commands of the last {months} months, played in {:.1} s into {}: {fate}.\n\n",
+         {commands} commands of the last {months} months, played in {:.1} s into {}: {fate}.\n\n\
+         Open http://{address}/p/{program} in a browser. The same for programs:\n\n",
         took.as_secs_f64(),
         place.display(),
     );
