@@ -100,6 +100,10 @@ struct EdgeArguments {
     /// proxy all strangers are one peer.
     #[arg(long, value_name = "N", env = "MENTORLOG_STRANGERS", default_value_t = STRANGERS_PER_MINUTE)]
     strangers: u32,
+    /// Speak HTTP/2, too, to clients that know beforehand (h2c). Only behind a proxy that keeps strangers away: one who
+    /// opens no window holds a connection, and memory, until it is an hour old.
+    #[arg(long, env = "MENTORLOG_HTTP2")]
+    http2: bool,
     /// How lines are written to stderr; `json` adds one about every request.
     #[arg(long, value_enum, env = "MENTORLOG_LOG_FORMAT", default_value_t = LogFormat::Text)]
     log_format: LogFormat,
@@ -137,6 +141,7 @@ impl EdgeArguments {
             rate,
             strangers: NonZeroU32::new(self.strangers),
             access_log: self.log_format == LogFormat::Json,
+            http2: self.http2,
             times: Times::default(),
         }
     }

@@ -34,13 +34,17 @@ const FORM_BYTES_MAX: usize = 4096;
 /// Where a browser goes on if it came from nowhere.
 const HOME: &str = "/";
 
-/// The sessions a browser shows: at most one of each name.
+/// The session a browser shows. A plain cookie is none where there is a secure one, for another host of the same site
+/// can have set it; and of two of one name neither is.
 pub(super) fn sessions(headers: &HeaderMap) -> impl Iterator<Item = Session> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let mine = pairs.filter(|(name, _)| [SECURE, PLAIN].contains(name));
-    // Two of one name are one too many: somebody else has set one.
-    mine.take(2).filter_map(|(_, value)| value.parse().ok())
+    let mine: Vec<(&str, &str)> = pairs.filter(|(name, _)| [SECURE, PLAIN].contains(name)).collect();
+    let is_secure = is_over_tls(headers) || mine.iter().any(|(name, _)| *name == SECURE);
+    let name = if is_secure { SECURE } else { PLAIN };
+    let mut values = mine.into_iter().filter(|(other, _)| *other == name).map(|(_, value)| value);
+    let value = values.next().filter(|_| values.next().is_none());
+    value.and_then(|value| value.parse().ok()).into_iter()
 }
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -231,6 +235,11 @@ mod tests {
         assert_eq!(found(&format!("a=b; mentorlog={text}; c=d")), 1);
         assert_eq!(found(&format!("__Host-mentorlog={text}")), 1);
         assert_eq!(found(&format!("mentorlog2={text}; xmentorlog={text}; mentorlog=x")), 0);
+        // What another host of the site has set is not taken for one's own.
+        assert_eq!(found(&format!("mentorlog={text}; mentorlog={text}")), 0);
+        assert_eq!(found(&format!("mentorlog={text}; __Host-mentorlog=x")), 0);
+        let over_tls = [("cookie", &*format!("mentorlog={text}")), ("x-forwarded-proto", "https")];
+        assert_eq!(sessions(&headers(&over_tls)).count(), 0);
         let (plain, secure) = (cookie(PLAIN, Some(text)), cookie(SECURE, None));
         assert_eq!(
             plain.to_str().unwrap(),

@@ -117,7 +117,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         }
     };
     tokio::select! {
-        () = server::serve(listener, routes::router(app.clone()), seats, times, told) => {}
+        () = server::serve(listener, routes::router(app.clone()), seats, app.edge.limits.http2, times, told) => {}
         never = tidying => never,
     }
 }
@@ -128,7 +128,7 @@ pub async fn serve_starting(listener: TcpListener, limits: Limits, ready: impl F
         Problem::new(Code::Starting, "the history is being read and checked: try again in a moment")
     };
     let router = Router::new().route("/healthz", get(healthz)).fallback(starting);
-    server::serve(listener, router, Seats::new(limits.room), limits.times, ready).await;
+    server::serve(listener, router, Seats::new(limits.room), limits.http2, limits.times, ready).await;
 }
 
 /// Where commands come in.

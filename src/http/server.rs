@@ -46,11 +46,12 @@ struct Serving {
     seats: Arc<Seats>,
     answers: Arc<Answers>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    /// `None`: it is not spoken.
+    http2: Option<http2::Builder<TokioExecutor>>,
 }
 
 impl Serving {
-    fn new(router: Router, seats: Arc<Seats>) -> Self {
+    fn new(router: Router, seats: Arc<Seats>, speaks_http2: bool) -> Self {
         let mut http1 = http1::Builder::new();
         // No timer: the sweep times heads, and also the wait for the next request, which is no head yet.
         // Who has asked and closes its side still gets its answer.
@@ -71,7 +72,7 @@ impl Serving {
             .max_local_error_reset_streams(128)
             .keep_alive_interval(Duration::from_secs(30))
             .keep_alive_timeout(Duration::from_secs(20));
-        Self { router, seats, answers: Arc::default(), http1, http2 }
+        Self { router, seats, answers: Arc::default(), http1, http2: speaks_http2.then_some(http2) }
     }
 
     /// Answers one request.
@@ -137,7 +138,8 @@ impl Serving {
             }
             // Its state is larger, and rarer.
             Protocol::Http2 => {
-                let connection = self.http2.serve_connection(stream, service);
+                let Some(http2) = &self.http2 else { return };
+                let connection = http2.serve_connection(stream, service);
                 Box::pin(until_told(connection, seat)).await;
             }
         }
@@ -184,10 +186,11 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     seats: Arc<Seats>,
+    speaks_http2: bool,
     times: Times,
     stop: impl Future<Output = ()>,
 ) {
-    let serving = Arc::new(Serving::new(router, seats.clone()));
+    let serving = Arc::new(Serving::new(router, seats.clone(), speaks_http2));
     let turned_away = Arc::new(AtomicUsize::new(0));
     let mut sweeps = tokio::time::interval(times.sweep);
     // Time that the machine slept through is nobody's fault.

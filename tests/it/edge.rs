@@ -862,3 +862,24 @@ fn every_request_has_its_line_of_json_with_who_asked_and_what_came_of_it() {
             .all(|line| line["request_id"].as_str().is_some_and(|id| { id == "plain-1" || id.len() == 36 }))
     );
 }
+
+#[test]
+fn http_2_is_spoken_when_it_is_asked_for_and_not_otherwise() {
+    for http2 in [false, true] {
+        let mut door = Door::with(Limits { http2, ..Limits::default() });
+        assert_eq!(door.client.get("/healthz").status, 200);
+        let mut stream = TcpStream::connect(door.service.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        // The preface and empty settings (RFC 9113, sections 3.4 and 6.5).
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        let mut first = [0; 4];
+        let spoken = stream.read_exact(&mut first).is_ok() && first[3] == 4;
+        assert_eq!(spoken, http2);
+    }
+    let serve = std::process::Command::new(env!("CARGO_BIN_EXE_mentorlog"))
+        .args(["serve", "--print-config"])
+        .env_remove("MENTORLOG_HTTP2")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&serve.stdout).lines().any(|line| line.starts_with("http2 = false ")));
+}

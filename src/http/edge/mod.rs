@@ -48,6 +48,9 @@ pub struct Limits {
     pub strangers: Option<NonZeroU32>,
     /// Whether a line is written about every request.
     pub access_log: bool,
+    /// Whether HTTP/2 is spoken. A client of it that opens no window is not cut off before its connection is too old,
+    /// and what waits for it is counted nowhere: not for strangers.
+    pub http2: bool,
     /// How long things may take.
     pub times: Times,
 }
@@ -85,6 +88,7 @@ impl Default for Limits {
             rate: Rate::default(),
             strangers: NonZeroU32::new(STRANGERS_PER_MINUTE),
             access_log: false,
+            http2: true,
             times: Times::default(),
         }
     }
