@@ -218,6 +218,7 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     let route = request.extensions().get::<MatchedPath>().cloned();
     let seat = request.extensions().get::<Arc<Seat>>().cloned();
     let method = request.method().clone();
+    let shows_token = request.headers().contains_key(header::AUTHORIZATION);
     let version = request.version();
     let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
     let mut closes = false;
@@ -239,7 +240,15 @@ pub(super) async fn observe(State(app): State<Arc<App>>, request: Request, next:
     if !is_problem && (response.status().is_client_error() || response.status().is_server_error()) {
         response = from_framework(response.status()).into_response();
     }
+    // Looking at a page without a session leads to the form: that tries no token, and behind a proxy everybody is one peer.
+    let is_shown_form = !shows_token
+        && matches!(method, Method::GET | Method::HEAD)
+        && response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|media| media.as_bytes().starts_with(b"text/html"));
     if response.status() == StatusCode::UNAUTHORIZED
+        && !is_shown_form
         && let Some(seat) = &seat
         && let Err(problem) = app.edge.rates.failed(seat.network())
     {
