@@ -11,12 +11,12 @@ use mentorlog_events::entry::Entry;
 use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{B64, ProgramId};
 use serde::Serialize;
-use tokio::sync::Semaphore;
 
 use super::App;
+use super::edge::turns::Turns;
 use super::guard::{self, InProgram};
 use super::problem::{Code, Problem};
-use super::reads::{send_blocks, stream_turn, streamed};
+use super::reads::{send_blocks, streamed};
 use super::request::Parameters;
 use crate::access::grant::Grant;
 use crate::access::permission::Permission;
@@ -34,7 +34,7 @@ const VERIFY_MD: &str = include_str!("bundle/VERIFY.md");
 pub const RECOMPUTE_PY: &str = include_str!("bundle/recompute.py");
 
 /// Downloads at once: each reads a whole ledger.
-static DOWNLOADS: Semaphore = Semaphore::const_new(2);
+static DOWNLOADS: Turns = Turns::new(4);
 
 /// Entries of the registry read at a time.
 const BLOCK: usize = 1024;
@@ -164,9 +164,8 @@ pub async fn bundle(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Parameters::read(uri.query())?.finish()?;
-    let busy = |_| Problem::new(Code::Busy, "other bundles are being downloaded: try again in a moment");
-    let download = DOWNLOADS.try_acquire().map_err(busy)?;
-    let turn = stream_turn()?;
+    let busy = || Problem::new(Code::Busy, "other bundles are being downloaded: try again in a moment");
+    let turn = DOWNLOADS.take(grant.token).ok_or_else(busy)?;
     // The registry first: what it says of a ledger's size, the ledger taken after it has.
     let registry = match grant.may(Permission::RegistryLog) {
         Ok(()) => Some(Part::of(app.published.registry_auditable(), "registry/")?),
@@ -185,7 +184,6 @@ pub async fn bundle(
     let folder = format!("{slug}-bundle/");
     let (mut given, mut ended) = (0_u64, false);
     let receiver = send_blocks(turn, move || {
-        let _download = &download;
         given += 1;
         if given.is_multiple_of(CHECK) && !guard::is_still_honoured(&app, &grant) {
             return Some(Err(std::io::Error::other("the token is not honoured any more")));

@@ -13,6 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::edge::answers::Shared;
 use super::problem::{Code, Explained, Problem, explained};
 use super::request::Parameters;
 
@@ -35,23 +36,27 @@ pub(super) const CONTENT_SECURITY_POLICY: HeaderName = HeaderName::from_static("
 /// `GET /problems`
 pub async fn problems(headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     Parameters::read(uri.query())?.finish()?;
-    match form(&headers)? {
-        Form::Page => Ok(page("Problems", &list())),
-        Form::Json => Ok(json_answer(&json!({ "problems": explained().map(document).collect::<Vec<_>>() }))),
-    }
+    static PAGE: LazyLock<Bytes> = LazyLock::new(|| page("Problems", &list()));
+    static JSON: LazyLock<Bytes> =
+        LazyLock::new(|| json_bytes(&json!({ "problems": explained().map(document).collect::<Vec<_>>() })));
+    let mut response = match form(&headers)? {
+        Form::Page => page_answer(PAGE.clone()),
+        Form::Json => json_answer(JSON.clone()),
+    };
+    response.extensions_mut().insert(Shared);
+    Ok(response)
 }
 
 /// `GET /problems/{code}`
 pub async fn problem(Path(code): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     Parameters::read(uri.query())?.finish()?;
     let found = explained().find(|explained| explained.code == code);
-    let found = found.ok_or_else(|| {
-        Problem::new(Code::NotFound, format_args!("there is no problem `{code}`: see GET /problems"))
-    })?;
-    match form(&headers)? {
-        Form::Page => Ok(page(found.code, &one(&found))),
-        Form::Json => Ok(json_answer(&document(found))),
-    }
+    let found =
+        found.ok_or_else(|| Problem::new(Code::NotFound, "there is no such code: see GET /problems"))?;
+    Ok(match form(&headers)? {
+        Form::Page => page_answer(page(found.code, &one(&found))),
+        Form::Json => json_answer(json_bytes(&document(found))),
+    })
 }
 
 /// The form the catalogue is wanted in.
@@ -95,12 +100,21 @@ fn document(explained: Explained) -> Value {
     })
 }
 
-fn json_answer(document: &Value) -> Response {
-    let body: Bytes = serde_json::to_vec(document).expect("strings and numbers").into();
+fn json_bytes(document: &Value) -> Bytes {
+    serde_json::to_vec(document).expect("strings and numbers").into()
+}
+
+fn json_answer(body: Bytes) -> Response {
     answer(body, HeaderValue::from_static("application/json"))
 }
 
-fn page(title: &str, content: &Markup) -> Response {
+fn page_answer(body: Bytes) -> Response {
+    let mut response = answer(body, HeaderValue::from_static("text/html; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
+    response
+}
+
+fn page(title: &str, content: &Markup) -> Bytes {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -120,10 +134,7 @@ fn page(title: &str, content: &Markup) -> Response {
             }
         }
     };
-    let mut response =
-        answer(page.into_string().into(), HeaderValue::from_static("text/html; charset=utf-8"));
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, POLICY.clone());
-    response
+    page.into_string().into()
 }
 
 /// Changes with the program only.

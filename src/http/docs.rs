@@ -11,6 +11,7 @@ use maud::{DOCTYPE, html};
 use utoipa_swagger_ui::Config;
 
 use super::catalogue::CONTENT_SECURITY_POLICY;
+use super::edge::answers::Shared;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 
@@ -81,6 +82,7 @@ pub async fn page(uri: Uri) -> Result<Response, Problem> {
         page.into_string().into()
     });
     let mut response = PAGE.clone().into_response();
+    response.extensions_mut().insert(Shared);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
@@ -92,8 +94,7 @@ pub async fn page(uri: Uri) -> Result<Response, Problem> {
 /// `GET /docs/{file}`
 pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Result<Response, Problem> {
     Parameters::read(uri.query())?.finish()?;
-    let nothing =
-        || Problem::new(Code::NoSuchPath, format_args!("there is nothing at /docs/{name}: see /docs"));
+    let nothing = || Problem::new(Code::NoSuchPath, "there is no such file: see /docs");
     if name == START {
         return Ok(asset(Bytes::from_static(STARTS.as_bytes()), "text/javascript; charset=utf-8", false));
     }
@@ -102,18 +103,35 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Res
     }
     // The others of Swagger UI are not needed, and lead elsewhere.
     let name = FILES.into_iter().find(|file| *file == name).ok_or_else(nothing)?;
-    static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
-    let file = utoipa_swagger_ui::serve(name, CONFIG.clone());
-    let file = file.map_err(|error| Problem::new(Code::Internal, error))?.ok_or_else(nothing)?;
-    if file.gzpipped && !takes_gzip(&headers) {
+    // Once for all who ask: the library copies them.
+    static KEPT: LazyLock<Vec<Kept>> = LazyLock::new(kept);
+    let file = KEPT.iter().find(|kept| kept.name == name).ok_or_else(nothing)?;
+    if file.is_gzipped && !takes_gzip(&headers) {
         return Err(Problem::new(Code::NotAcceptable, "the file comes compressed with gzip"));
     }
     let media = if name == FILES[0] { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
-    Ok(asset(file.bytes.into_owned().into(), media, file.gzpipped))
+    Ok(asset(file.bytes.clone(), media, file.is_gzipped))
+}
+
+/// A file of Swagger UI.
+struct Kept {
+    name: &'static str,
+    bytes: Bytes,
+    is_gzipped: bool,
+}
+
+fn kept() -> Vec<Kept> {
+    let config = Arc::new(Config::from("/openapi.json"));
+    let file = |name| {
+        let file = utoipa_swagger_ui::serve(name, config.clone()).ok().flatten()?;
+        Some(Kept { name, bytes: file.bytes.into_owned().into(), is_gzipped: file.gzpipped })
+    };
+    FILES.into_iter().filter_map(file).collect()
 }
 
 fn asset(body: Bytes, media: &'static str, gzipped: bool) -> Response {
     let mut response = body.into_response();
+    response.extensions_mut().insert(Shared);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, SECONDS);

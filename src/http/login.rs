@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use zeroize::Zeroizing;
@@ -59,7 +60,7 @@ pub(super) fn is_of_others(headers: &HeaderMap) -> bool {
 }
 
 /// Refuses a form that was sent from a page of others.
-fn own_form(headers: &HeaderMap) -> Result<(), Problem> {
+fn own_form(headers: &HeaderMap, target: &Uri) -> Result<(), Problem> {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let is_own = match (text(FETCH_SITE), text(header::ORIGIN)) {
         (Some(site), _) => site == "same-origin",
@@ -67,8 +68,10 @@ fn own_form(headers: &HeaderMap) -> Result<(), Problem> {
         (None, Some(origin)) => {
             let asked =
                 [header::HOST, HeaderName::from_static("x-forwarded-host")].into_iter().filter_map(text);
+            // By HTTP/2 the name is a part of what is asked for.
+            let mut asked = asked.chain(target.authority().map(Authority::as_str));
             let from = origin.split_once("://").map(|(_, host)| host);
-            asked.into_iter().any(|host| from.is_some_and(|from| from.eq_ignore_ascii_case(host)))
+            asked.any(|host| from.is_some_and(|from| from.eq_ignore_ascii_case(host)))
         }
         // No browser: nobody is tricked.
         (None, None) => true,
@@ -127,7 +130,7 @@ pub(super) async fn form(uri: Uri) -> Shell {
 /// `POST /login`: a token for a session.
 pub(super) async fn begin(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap, body: Body) -> Shell {
     Parameters::read(uri.query())?.finish()?;
-    own_form(&headers)?;
+    own_form(&headers, &uri)?;
     let media = headers.get(header::CONTENT_TYPE).and_then(|media| media.to_str().ok()).unwrap_or_default();
     if !media
         .split(';')
@@ -164,7 +167,7 @@ pub(super) async fn begin(State(app): State<Arc<App>>, uri: Uri, headers: Header
 /// `POST /logout`: the session is over, here and in the browser.
 pub(super) async fn end(State(app): State<Arc<App>>, request: Request) -> Shell {
     let headers = request.headers();
-    own_form(headers)?;
+    own_form(headers, request.uri())?;
     sessions(headers).for_each(|session| app.access.sessions.end(session.key()));
     let mut response = Redirect::to("/login").into_response();
     // A browser takes the one of the secure name only over TLS, and has it only from there.
@@ -215,7 +218,7 @@ mod tests {
             vec![host, ("origin", "https://log.example")],
             vec![("host", "inner:1"), ("x-forwarded-host", "log.example"), ("origin", "https://log.example")],
         ] {
-            assert!(own_form(&headers(&own)).is_ok(), "{own:?}");
+            assert!(own_form(&headers(&own), &Uri::from_static("/login")).is_ok(), "{own:?}");
         }
         for other in [
             vec![host, ("sec-fetch-site", "cross-site")],
@@ -224,8 +227,11 @@ mod tests {
             vec![host, ("origin", "https://evil.example")],
             vec![host, ("origin", "null")],
         ] {
-            assert!(own_form(&headers(&other)).is_err(), "{other:?}");
+            assert!(own_form(&headers(&other), &Uri::from_static("/login")).is_err(), "{other:?}");
         }
+        let by_http2 = Uri::from_static("http://log.example/login");
+        assert!(own_form(&headers(&[("origin", "http://log.example")]), &by_http2).is_ok());
+        assert!(own_form(&headers(&[("origin", "http://evil.example")]), &by_http2).is_err());
     }
 
     #[test]

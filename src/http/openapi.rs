@@ -27,6 +27,7 @@ use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use utoipa::openapi::{RefOr, schema::Schema};
 
+use super::edge::answers::Shared;
 use super::problem;
 use crate::access::permission::Permission;
 use crate::rules::command::Command;
@@ -42,6 +43,7 @@ pub async fn openapi() -> Response {
         text.into()
     });
     let mut response = text.clone().into_response();
+    response.extensions_mut().insert(Shared);
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
     response

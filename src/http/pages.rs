@@ -23,6 +23,7 @@ use mentorlog_projections::retention::{self, Basis, By, Subject};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::edge::answers::Shared;
 use super::guard::{Identity, InProgram};
 use super::measures::{Known, Moment, When, at, axes, written};
 use super::outsiders::{OfWeek, of_week};
@@ -164,10 +165,11 @@ pub(super) fn written_out(markup: Markup) -> Bytes {
 /// `GET /assets/{name}`: another content has another name, so it is kept for ever.
 pub(super) async fn asset(Path(name): Path<String>) -> Response {
     let Some(asset) = Asset::find(&name) else {
-        return Problem::new(Code::NoSuchPath, format_args!("there is no asset {name}")).into_response();
+        return Problem::new(Code::NoSuchPath, "there is no such asset").into_response();
     };
     let (text, media) = asset.content();
     let mut response = text.into_response();
+    response.extensions_mut().insert(Shared);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));

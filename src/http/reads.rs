@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -20,11 +21,12 @@ use mentorlog_projections::read_models::{PairFilter, ReadModels, WorthOfTeaching
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::App;
 use super::cloud_events;
+use super::edge::turns::{Turn, Turns};
 use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
@@ -350,6 +352,7 @@ struct Wanted {
 /// `GET /v1/programs/{program}/events`
 pub async fn events(
     State(app): State<Arc<App>>,
+    grant: Grant,
     InProgram(program): InProgram,
     uri: Uri,
     headers: HeaderMap,
@@ -378,7 +381,7 @@ pub async fn events(
         }
     }
     match form {
-        Form::Lines => stream(&app, &program, wanted).await,
+        Form::Lines => stream(&app, &grant, &program, wanted).await,
         Form::Page => page(&app, program, wanted).await,
         Form::CloudEvents => cloud_events_page(&app, program, wanted).await,
     }
@@ -629,48 +632,49 @@ async fn page(app: &Arc<App>, program: Arc<Program>, mut wanted: Wanted) -> Answ
 }
 
 /// Streams that may be under way at once: each holds a thread.
-static STREAMS: Semaphore = Semaphore::const_new(32);
+static STREAMS: Turns = Turns::new(32);
 
-/// How long a stream waits for its reader to take the next block.
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a stream waits for its reader to take the next block. Whoever takes too little is hung up on long before
+/// by the edge, which looks at the connection.
+const STALL_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// A turn among the streams.
-pub(super) fn stream_turn() -> Result<SemaphorePermit<'static>, Problem> {
-    turn_of(&STREAMS)
-}
-
-fn turn_of(streams: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
-    streams
-        .try_acquire()
-        .map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again in a moment"))
+pub(super) fn stream_turn(grant: &Grant) -> Result<Turn, Problem> {
+    let busy = || Problem::new(Code::Busy, "too many streams are being read: try again in a moment");
+    STREAMS.take(grant.token).ok_or_else(busy)
 }
 
 pub(super) type Block = Result<Bytes, std::io::Error>;
 
 /// Sends block after block, as fast as the reader takes them, on a blocking thread. Ends when there are no more,
-/// after an error, or when the reader stalls.
-pub(super) fn send_blocks(
-    turn: SemaphorePermit<'static>,
-    mut next: impl FnMut() -> Option<Block> + Send + 'static,
-) -> tokio::sync::mpsc::Receiver<Block> {
+/// after an error, when the reader stalls, or when the turn goes to somebody else; a reader sees which was the end and
+/// which a break.
+pub(super) fn send_blocks(turn: Turn, mut next: impl FnMut() -> Option<Block> + Send + 'static) -> Lines {
     let (sender, receiver) = tokio::sync::mpsc::channel::<Block>(4);
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let lines = Lines { receiver, is_whole: is_whole.clone() };
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
-        let _turn = turn;
         while let Some(block) = next() {
             let broken = block.is_err();
-            let sent = runtime.block_on(tokio::time::timeout(STALL_TIMEOUT, sender.send(block)));
-            if broken || !matches!(sent, Ok(Ok(()))) {
+            let sent = runtime.block_on(async {
+                tokio::select! {
+                    sent = tokio::time::timeout(STALL_TIMEOUT, sender.send(block)) => matches!(sent, Ok(Ok(()))),
+                    () = turn.over() => false,
+                }
+            });
+            if broken || !sent {
                 return;
             }
         }
+        is_whole.store(true, Ordering::Release);
     });
-    receiver
+    lines
 }
 
 /// Every wanted entry as it is stored, one a line.
-async fn stream(app: &Arc<App>, program: &Arc<Program>, wanted: Wanted) -> Answer {
-    let turn = stream_turn()?;
+async fn stream(app: &Arc<App>, grant: &Grant, program: &Arc<Program>, wanted: Wanted) -> Answer {
+    let turn = stream_turn(grant)?;
     let opened = {
         let (app, program) = (app.clone(), program.clone());
         // Finding all events of a subject is no work for a thread that serves others.
@@ -708,14 +712,22 @@ pub fn write_read_models(
 }
 
 /// `GET /v1/programs/{program}/read-models`
-pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
+pub async fn read_models(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    uri: Uri,
+) -> Answer {
     // Each holds a moment of the read models: one at a time.
     static TURN: Semaphore = Semaphore::const_new(1);
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     at_least(&app, &program, min_size).await?;
-    let stream = stream_turn()?;
-    let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
+    let turn = {
+        let _waiting = app.edge.load.wait()?;
+        TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?
+    };
+    let stream = stream_turn(&grant)?;
     let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
         let _turn = turn;
         // Writing takes seconds: publishing, and every read behind it, would wait.
@@ -749,13 +761,8 @@ pub async fn read_models(State(app): State<Arc<App>>, InProgram(program): InProg
 }
 
 /// An answer whose body comes from a blocking thread.
-pub(super) fn streamed(
-    receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
-    media: &'static str,
-    size: u64,
-    root: Hash,
-) -> Response {
-    let mut response = (StatusCode::OK, Body::new(Lines { receiver })).into_response();
+pub(super) fn streamed(lines: Lines, media: &'static str, size: u64, root: Hash) -> Response {
+    let mut response = (StatusCode::OK, Body::new(lines)).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -767,14 +774,17 @@ pub(super) fn streamed(
     response
 }
 
-/// A body that comes from a blocking thread.
+/// A body that comes block by block from elsewhere.
 pub(super) struct Lines {
-    receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>,
+    receiver: tokio::sync::mpsc::Receiver<Block>,
+    /// Whether what was sent is all: else the body breaks off, so that nobody takes a part for the whole.
+    is_whole: Arc<AtomicBool>,
 }
 
 impl Lines {
-    pub(super) const fn new(receiver: tokio::sync::mpsc::Receiver<Result<Bytes, std::io::Error>>) -> Self {
-        Self { receiver }
+    /// A feed that has no end and may stop anywhere between two blocks.
+    pub(super) fn endless(receiver: tokio::sync::mpsc::Receiver<Block>) -> Self {
+        Self { receiver, is_whole: Arc::new(AtomicBool::new(true)) }
     }
 }
 
@@ -786,21 +796,52 @@ impl hyper::body::Body for Lines {
         mut self: std::pin::Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, std::io::Error>>> {
-        self.receiver.poll_recv(context).map(|block| block.map(|block| block.map(hyper::body::Frame::data)))
+        self.receiver.poll_recv(context).map(|block| match block {
+            Some(block) => Some(block.map(hyper::body::Frame::data)),
+            None if self.is_whole.swap(true, Ordering::Acquire) => None,
+            None => Some(Err(std::io::Error::other("this is not all: the answer was broken off"))),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::BodyExt as _;
+
     use super::*;
 
-    #[test]
-    fn so_many_streams_at_once_and_not_one_more() {
-        let streams = Semaphore::new(3);
-        let held: Vec<_> = std::iter::from_fn(|| turn_of(&streams).ok()).take(100).collect();
-        assert_eq!(held.len(), 3);
-        assert_eq!(turn_of(&streams).err().map(|problem| problem.code()), Some("busy"));
-        drop(held);
-        assert!(turn_of(&streams).is_ok(), "a stream that ended makes room");
+    async fn read(mut lines: Lines) -> (usize, bool) {
+        let (mut bytes, mut whole) = (0, true);
+        while let Some(frame) = lines.frame().await {
+            match frame {
+                Ok(frame) => bytes += frame.into_data().map_or(0, |data| data.len()),
+                Err(_) => whole = false,
+            }
+        }
+        (bytes, whole)
+    }
+
+    fn blocks(count: usize) -> impl FnMut() -> Option<Block> + Send + 'static {
+        let mut given = 0;
+        move || {
+            given += 1;
+            // An empty one in between is no end.
+            let length = if given == 2 { 0 } else { 10 };
+            (given <= count).then(|| Ok(Bytes::from(vec![0; length])))
+        }
+    }
+
+    #[tokio::test]
+    async fn what_lost_its_turn_breaks_off_and_is_not_taken_for_the_whole() {
+        static TURNS: Turns = Turns::new(2);
+        let who = |number: u128| Some(mentorlog_events::id::TokenId(Uuid::from_u128(number)));
+        assert_eq!(read(send_blocks(TURNS.take(who(1)).unwrap(), blocks(9))).await, (80, true));
+        // Nobody reads them: they wait for room.
+        let [first, second] = [(), ()].map(|()| send_blocks(TURNS.take(who(1)).unwrap(), blocks(9)));
+        let other = send_blocks(TURNS.take(who(2)).unwrap(), blocks(9));
+        assert_eq!(read(other).await, (80, true));
+        let (bytes, whole) = read(first).await;
+        assert!(bytes < 80 && !whole, "{bytes} bytes");
+        assert_eq!(read(second).await, (80, true));
     }
 }

@@ -22,7 +22,7 @@ use tokio::time::MissedTickBehavior;
 use tower::Service as _;
 
 use super::edge::Times;
-use super::edge::answers::{self, Answer, Answers};
+use super::edge::answers::{self, Answer, Answers, Holder};
 use super::edge::counts::Limit;
 use super::edge::seats::{Order, Seat, Seats, Taken};
 use super::edge::stream::{Protocol, Stream, linger, tell_apart};
@@ -35,7 +35,7 @@ pub const HEADERS_MAX: usize = 64;
 pub const HEAD_BYTES_MAX: u32 = 32 * 1024;
 
 /// Most requests at once on one connection of HTTP/2.
-pub const STREAMS_MAX: u32 = 128;
+pub const STREAMS_MAX: u32 = 32;
 
 /// Connections that are told `busy` at once; further ones are just closed.
 const TURNED_AWAY_MAX: usize = 256;
@@ -78,28 +78,26 @@ impl Serving {
     /// Answers one request.
     fn answer(&self, seat: &Arc<Seat>, request: Request<Incoming>) -> Answering {
         let under_way = seat.begin();
+        let version = request.version();
         let (answers, seats) = (self.answers.clone(), self.seats.clone());
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(under_way.seat().clone());
         // The router is always ready.
         let answer = self.router.clone().call(request);
         Box::pin(async move {
-            let response = answer.await?;
-            let mut long = None;
-            let response = match answers::held(response.body()) {
-                None => response,
-                Some(held) => {
-                    long = answers.admit(under_way.seat(), held);
-                    if long.is_some() {
-                        response
-                    } else {
-                        seats.counts().turned_away(Limit::Answers);
-                        let why = "too much is being sent to others: try again in a moment";
-                        Problem::new(Code::Busy, why).into_response()
-                    }
+            let mut response = answer.await?;
+            let mut admitted = None;
+            if let Some(weight) = answers::weight(&response, version) {
+                let (seat, holder) = (under_way.seat(), Holder::of(&response, under_way.seat()));
+                admitted = answers.admit(seat, holder, weight);
+                if admitted.is_none() {
+                    seats.counts().turned_away(Limit::Answers);
+                    let why = "too much of what you asked for is still on its way: read it, then ask again";
+                    response = Problem::new(Code::Busy, why).into_response();
+                    admitted = answers.admit(seat, holder, 0);
                 }
-            };
-            Ok(response.map(|body| Answer::new(body, long, under_way)))
+            }
+            Ok(response.map(|body| Answer::new(body, admitted, under_way)))
         })
     }
 

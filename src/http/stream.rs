@@ -123,7 +123,7 @@ pub async fn stream(
     let (sender, receiver) = mpsc::channel(2);
     let feed = app.streams.of(program.id);
     tokio::spawn(follow(Reader { app, grant, program, feed, sender, _turn: turn }, Wanted { next, name }));
-    let mut response = (StatusCode::OK, Body::new(Lines::new(receiver))).into_response();
+    let mut response = (StatusCode::OK, Body::new(Lines::endless(receiver))).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -144,7 +144,7 @@ pub async fn sessions(
     at_least(&app, &program, min_size).await?;
     let filter = SessionFilter { states: states.map(|States(states)| states), participant };
     let only = grant.only();
-    spooled("sessions", &SESSIONS, program, move |table, view| {
+    spooled(&app, &grant, "sessions", &SESSIONS, program, move |table, view| {
         let mut after: Option<SessionId> = None;
         loop {
             let page = view.models.sessions(filter, after, PAGE);
@@ -174,8 +174,9 @@ pub async fn pairs(
     let filter = PairFilter { state, participant: confined(&grant, participant)? };
     query.finish()?;
     at_least(&app, &program, min_size).await?;
-    spooled("pairs", &PAIRS, program, move |table, view| {
-        let today = today(&app, &view.models);
+    let reading = app.clone();
+    spooled(&app, &grant, "pairs", &PAIRS, program, move |table, view| {
+        let today = today(&reading, &view.models);
         let mut after: Option<PairId> = None;
         loop {
             let Some(page) = view.models.pairs(filter, after, PAGE, today) else { return Ok(()) };
@@ -192,11 +193,16 @@ pub async fn pairs(
 }
 
 /// `GET /v1/programs/{program}/participants.csv`
-pub async fn participants(State(app): State<Arc<App>>, InProgram(program): InProgram, uri: Uri) -> Answer {
+pub async fn participants(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    uri: Uri,
+) -> Answer {
     let (query, min_size) = parameters(&uri)?;
     query.finish()?;
     at_least(&app, &program, min_size).await?;
-    spooled("participants", &PARTICIPANTS, program, move |table, view| {
+    spooled(&app, &grant, "participants", &PARTICIPANTS, program, move |table, view| {
         let mut after: Option<ParticipantId> = None;
         loop {
             let Some(page) = view.models.participants(after, PAGE) else { return Ok(()) };
@@ -433,6 +439,8 @@ fn is_formula(cell: &str) -> bool {
 
 /// A table of a moment: written to a file without a name, then sent as fast as it is read.
 async fn spooled(
+    app: &App,
+    grant: &Grant,
     name: &'static str,
     columns: &'static [&'static str],
     program: Arc<Program>,
@@ -440,8 +448,11 @@ async fn spooled(
 ) -> Answer {
     // Each holds a moment of the read models: one at a time.
     static TURN: Semaphore = Semaphore::const_new(1);
-    let stream = stream_turn()?;
-    let turn = TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?;
+    let turn = {
+        let _waiting = app.edge.load.wait()?;
+        TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?
+    };
+    let stream = stream_turn(grant)?;
     let spool = move || {
         let _turn = turn;
         let view = program.moment();

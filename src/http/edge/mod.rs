@@ -26,6 +26,7 @@ pub mod origin;
 pub mod rates;
 pub mod seats;
 pub mod stream;
+pub mod turns;
 
 use counts::{Counts, Limit};
 use load::Load;
@@ -48,8 +49,7 @@ pub struct Limits {
     pub strangers: Option<NonZeroU32>,
     /// Whether a line is written about every request.
     pub access_log: bool,
-    /// Whether HTTP/2 is spoken. A client of it that opens no window is not cut off before its connection is too old,
-    /// and what waits for it is counted nowhere: not for strangers.
+    /// Whether HTTP/2 is spoken.
     pub http2: bool,
     /// How long things may take.
     pub times: Times,
@@ -191,9 +191,8 @@ pub(super) async fn limit(State(app): State<Arc<App>>, request: Request, next: N
     if let Some(standing) = standing {
         standing.write(response.headers_mut());
     }
-    if app.edge.limits.access_log {
-        response.extensions_mut().insert(asker);
-    }
+    // Whose answer it is: for the line about it, and for the room it takes.
+    response.extensions_mut().insert(asker);
     response
 }
 
