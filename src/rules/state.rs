@@ -529,6 +529,11 @@ impl State {
         self.participants[row].personal.as_deref()?.of(field)
     }
 
+    /// Everybody who ever took part, in the order they came, and whether they were erased.
+    pub fn everybody(&self) -> impl Iterator<Item = (ParticipantId, bool)> + '_ {
+        self.participants.iter().map(|row| (row.id, row.erased))
+    }
+
     /// Whether a participant was erased; `None`: there is no such participant.
     pub fn is_erased(&self, participant: ParticipantId) -> Option<bool> {
         let row = self.participants.find(participant.as_u128())?;

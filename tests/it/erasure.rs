@@ -40,6 +40,9 @@ const ANN: &str = "00000000-0000-4000-8000-00000000000a";
 pub const BOB: &str = "00000000-0000-4000-8000-00000000000b";
 /// Ann again, in the other program.
 const ANNA: &str = "00000000-0000-4000-8000-0000000000aa";
+/// Of whom nothing is sealed at first.
+const CYD: &str = "00000000-0000-4000-8000-00000000000c";
+const OF_CYD: &str = "Cyd Quixote-Whipple";
 const PAIR: &str = "00000000-0000-4000-8000-0000000000f1";
 const SESSION: &str = "00000000-0000-4000-8000-0000000000e1";
 
@@ -685,6 +688,48 @@ fn a_keyring_that_is_found_again_gives_back_nobody_who_was_erased_without_it() {
     let process = town.serve("later");
     assert_eq!(personal(&mut process.client(), ANN).status, 410);
     assert!(process.terminate().success());
+}
+
+#[test]
+fn whoever_had_nothing_sealed_when_the_backup_was_made_comes_up_erased_too() {
+    let town = Town::new();
+    let process = town.serve("data");
+    let mut client = process.client();
+    live(&mut client, now);
+    command(&mut client, "autumn", "enrol", &json!({ "participant": CYD }));
+    assert!(process.terminate().success());
+    town.backup("data", "early");
+    let process = town.serve("data");
+    let mut client = process.client();
+    command(&mut client, "autumn", "set-personal", &json!({ "participant": CYD, "name": OF_CYD }));
+    command(&mut client, "autumn", "erase-person", &json!({ "participant": CYD }));
+    assert!(process.terminate().success());
+
+    let pins = pins(&town, "early");
+    let pins: Vec<&str> = pins.iter().map(String::as_str).collect();
+    let lost = [&pins[..], &["--newer-is-lost"]].concat();
+    for (name, more, set_again) in
+        [("reading", &[][..], (503, "read-only")), ("writing", &lost, (410, "participant-erased"))]
+    {
+        let registry = town.at("data");
+        let more = [more, &["--registry", &registry]].concat();
+        let said = town.restore(0, "early", Some("early"), name, &more);
+        assert!(said.contains("1 participants were erased since and are forgotten"), "{said}");
+        // Twice: what the first start does has to be left alone by the second.
+        for _ in 0..2 {
+            let process = town.serve(name);
+            let mut client = process.client();
+            for what in ["personal", "subject-access"] {
+                let read = client.get(&format!("/v1/programs/autumn/participants/{CYD}/{what}"));
+                assert_eq!(code(&read), (410, "participant-erased".to_owned()), "{name}");
+            }
+            let set = json!({ "participant": CYD, "name": OF_CYD });
+            let set = client.post("/v1/programs/autumn/commands/set-personal", &set);
+            assert_eq!(code(&set), (set_again.0, set_again.1.to_owned()), "{name}");
+            assert!(process.terminate().success());
+        }
+        none_of(&town.path(name), &[("the name", OF_CYD.as_bytes().to_vec())], name);
+    }
 }
 
 #[test]

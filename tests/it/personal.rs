@@ -834,6 +834,51 @@ fn an_older_keyring_beside_ledgers_that_know_of_an_erasure_without_a_key_comes_u
     assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
 }
 
+#[test]
+fn rows_from_before_somebody_was_known_beside_a_registry_that_has_their_erasure_come_up_erased() {
+    const DAN: &str = "00000000-0000-4000-8000-00000000000d";
+    let mut town = Town::lived_in();
+    town.done("enrol", &json!({ "participant": DAN }));
+    let Town { service, data, log, machine, .. } = town;
+    service.stop();
+    let older = tempfile::tempdir().unwrap();
+    copy(&data.path().join("people"), &older.path().join("people"));
+    let service = Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
+    let set = json!({ "participant": DAN, "name": "Dan" });
+    ok(&command(&mut service.client(), "spring", "set-personal", &set));
+    ok(&command(&mut service.client(), "spring", "erase-person", &json!({ "participant": DAN })));
+    service.stop();
+    // It is announced, the ledger does not say it yet, and the rows and keys are those of before.
+    let cut = MemoryLog::new();
+    for (ledger, tree) in log.heads() {
+        let kept = if ledger.to_string() == SPRING {
+            let erased = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+            history(&*log, SPRING).iter().position(erased).unwrap()
+        } else if ledger == LedgerId::REGISTRY {
+            // What came after says how long the ledger was.
+            let asked =
+                |entry: &Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureRequested(_));
+            registry(&*log).iter().position(asked).unwrap() + 1
+        } else {
+            usize::try_from(tree.size()).unwrap()
+        };
+        let records = log.read(ledger, 0, kept).unwrap();
+        cut.append(&[Append { ledger, expected_size: 0, records, root: [0; 32] }]);
+    }
+    fs::remove_dir_all(data.path().join("people")).unwrap();
+    copy(&older.path().join("people"), &data.path().join("people"));
+    let cut = Arc::new(cut);
+    let service = Service::sealing(cut.clone(), cut.heads(), data.path(), machine, None).unwrap();
+    let mut client = service.client();
+    let answer = client.get(&format!("/v1/programs/spring/participants/{DAN}/personal"));
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    let answer = command(&mut client, "spring", "set-personal", &set);
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    let erased = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+    assert_eq!(history(&*cut, SPRING).iter().filter(|entry| erased(entry)).count(), 1);
+    assert_eq!(service.published.people().unwrap().status().unwrap().erasures, 1);
+}
+
 // ----------------------------------------------------------------------------------------------- what goes wrong
 
 #[test]
