@@ -834,6 +834,57 @@ fn a_name_that_was_corrected_or_removed_is_in_no_file_after_a_stop_or_a_start() 
     assert!(process.terminate().success());
 }
 
+#[test]
+fn a_note_or_a_comment_that_was_corrected_is_in_no_file_after_a_stop_and_an_opening_of_it_is_said_to_be_old()
+{
+    let town = Town::new();
+    let data = town.path("data");
+    let met_at = std::cell::OnceCell::new();
+    let process = town.serve("data");
+    let mut client = process.client();
+    live(&mut client, || met_at.get_or_init(now).clone());
+    let openings = client.post("/v1/programs/spring/openings", &json!({ "subject": SESSION }));
+    fs::write(town.path("openings"), &openings.body).unwrap();
+    assert!(process.terminate().success());
+    let about_two = || -> BTreeMap<(String, Vec<u8>), Vec<u8>> {
+        let two = rows(&data).into_iter().filter(|(_, value)| value[0] == 2);
+        let place = |key: &[u8]| (String::from_utf8(key[32..].to_vec()).unwrap(), key[16..32].to_vec());
+        two.map(|(key, value)| (place(&key), value[33..].to_vec())).collect()
+    };
+    let first = about_two();
+    assert_eq!(first.keys().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["/comment", "/note"]);
+    let process = town.serve("data");
+    let mut client = process.client();
+    let correct = json!({ "actor": format!("participant:{ANN}"), "session": SESSION, "occurred_at": met_at.get(),
+        "minutes": 4, "mode": "video", "note": "another note", "exchanges": [
+            { "teacher": ANN, "skill": "cobol", "minutes": 2 }, { "teacher": BOB, "skill": "rust", "minutes": 2 }] });
+    let corrected = command(&mut client, "spring", "correct-session", &correct);
+    let revise = json!({ "actor": format!("participant:{BOB}"), "session": SESSION, "teacher": ANN,
+        "skill": "cobol", "rating": 4, "comment": "another comment" });
+    let revised = command(&mut client, "spring", "revise-rating", &revise);
+    assert!(
+        first.values().any(|sealed| !holding(&data, sealed).is_empty()),
+        "the search finds what free pages hold"
+    );
+    published(&mut client, "spring", &revised["size"]);
+    let server = format!("http://{}", process.address);
+    let vkey = vkey_of_registry(&mut client);
+    let path = town.at("openings");
+    let verify = ["verify", &server, "--vkey", &vkey, "--format", "json", "--openings", &path];
+    let found = text(&run(&verify, 0).stdout).to_owned();
+    for done in [&corrected, &revised] {
+        let said = format!("and since superseded at seq {}", done["events"][0]["seq"]);
+        assert_eq!(found.matches(&said).count(), 1, "{said}: {found}");
+    }
+    assert!(process.terminate().success());
+    for (place, sealed) in &first {
+        assert_eq!(holding(&data, sealed), Vec::<String>::new(), "{place:?}, after an orderly stop");
+    }
+    let second = about_two();
+    assert_eq!(second.len(), 2);
+    assert!(second.keys().all(|place| !first.contains_key(place)));
+}
+
 /// A moment of the erasing protocol, seen from outside.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
