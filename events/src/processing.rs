@@ -275,6 +275,8 @@ pub mod kept {
     pub const ACCESS: Kept = of_nobody(Purpose::Access, Audience::Registry);
     /// What the registry says of reads of personal data; not whose.
     pub const READ: Kept = of_nobody(Purpose::Accountability, Audience::Registry);
+    /// What the registry says of who is the same human being; not who.
+    pub const LINK: Kept = of_nobody(Purpose::Accountability, Audience::Registry);
     /// What the registry says of erasures; not whose.
     pub const ERASURE: Kept = of_nobody(Purpose::Erasure, Audience::Registry);
 

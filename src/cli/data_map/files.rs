@@ -168,6 +168,12 @@ pub const FILES: &[File] = &[
                 Purpose::Erasure,
                 Retention::Installation,
             ),
+            sealed(
+                "links",
+                "Whom a participant was said to be the same human being as, or not; encrypted under their key.",
+                Subject::Participant,
+                Audience::Personal,
+            ),
             inner(
                 "meta",
                 "Installation; epoch and slots of the keyring; whether anything was removed.",
