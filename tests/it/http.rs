@@ -902,7 +902,7 @@ fn the_registrys_own_ledger_is_no_program_and_an_id_is_no_name() {
 }
 
 #[test]
-fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
+fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_is_told_so() {
     let mut town = Town::with_people();
     let mut get = |query: &str| {
         town.client.send("GET", &format!("/v1/programs/spring/events?{query}"), &[], b"").json()
@@ -916,8 +916,11 @@ fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
     let page = get(&format!("subject={ANN}&from=3&wait=1"));
     assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(3)));
     assert!(begun.elapsed() >= Duration::from_millis(900), "it waited");
-    let page = get("from=100");
-    assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(100)));
+    let problem = get("from=100&wait=60");
+    assert_eq!(
+        (&problem["code"], &problem["parameter"], &problem["size"]),
+        (&json!("not-found"), &json!("from"), &json!(3))
+    );
 }
 
 #[test]

@@ -267,3 +267,52 @@ pub(super) fn there(runtime: &Runtime, connection: &mut Connection, program: &st
     })?;
     Ok(there)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn sessions(rows: &[&str]) -> Vec<String> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let head =
+            "occurred_at,teacher,learner,minutes,skill,rating,session,pair,session_minutes,mode,state,day";
+        let text = format!("{head}\n{}\n", rows.join("\n"));
+        file.write_all(text.as_bytes()).unwrap();
+        let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let columns = Columns::find(&table.header().map_err(|failure| failure.text).unwrap(), &[]).unwrap();
+        let sessions = Sessions::find(&table, &columns).map_err(|failure| failure.text).unwrap();
+        let mut all = Vec::new();
+        let each = each(&SessionTable { table, columns, sessions }, |session| {
+            let body = serde_json::to_string(&session.command(&Members::default())).unwrap();
+            all.push(format!("{}\n{body}", session.key()));
+            Ok(())
+        });
+        each.map_err(|failure| failure.text).unwrap();
+        all
+    }
+
+    /// The service keeps hashes of these for ever: another key or another body would be refused where the session is.
+    #[test]
+    fn keys_and_bodies_are_what_they_always_were() {
+        let [one, other] = [1, 2].map(|n| format!("{n}0000000-0000-4000-8000-00000000000b"));
+        let at = "2026-01-01T00:00:00Z";
+        let first = format!(
+            "{at},a,b,30,rust,5,{one},30000000-0000-4000-8000-00000000000a,60,video,logged,2026-01-01"
+        );
+        let between = format!("{at},c,d,5,unspecified,,{other},,,,,");
+        let last = format!("{at},b,a,20,music,,{one},30000000-0000-4000-8000-00000000000a,60,video,logged,");
+        let told = sessions(&[&first, &between, &last]);
+        insta::assert_snapshot!(told.join("\n"));
+        // The order of the rows is nobody's.
+        let keys = |told: &[String]| {
+            let mut keys: Vec<String> =
+                told.iter().filter_map(|told| told.lines().next().map(str::to_owned)).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(&sessions(&[&last, &first, &between])), keys(&told));
+        assert_ne!(keys(&sessions(&[&last, &first.replace(",5,", ",4,"), &between])), keys(&told));
+    }
+}
