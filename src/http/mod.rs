@@ -110,6 +110,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         app.stopping.send_replace(true);
     };
     let (seats, times) = (app.edge.seats.clone(), app.edge.limits.times);
+    guard::forget_tokens_of_the_erased(app.clone()).await;
     let tidying = async {
         let mut interval = tokio::time::interval(TIDY);
         loop {

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
-use mentorlog_events::event::{Event, Invalidation, PersonalField, SealedField};
+use mentorlog_events::event::{EndReason, Event, PersonalField, SealedField};
 use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
 use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
@@ -209,7 +209,8 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
 }
 
 /// Whether a participant may be shown an entry that concerns them. What others gave them, and who does not want to be
-/// paired with them, is not theirs to know.
+/// paired with them, is not theirs to know; nor whether a reason is kept from them. What is left out is left out
+/// whatever the secret is: if only the one were, its absence would tell.
 fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
     let Viewer::Participant(me) = viewer else { return true };
     let is_own = entry.actor == Actor::Participant(me) || entry.on_behalf_of == Some(me);
@@ -221,13 +222,10 @@ fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
         e.other != me
     } else if let Event::PairingUnblocked(e) = &entry.event {
         e.other != me
-    } else if let Event::ProposalInvalidated(e) = &entry.event {
-        e.cause != Invalidation::PairingBlocked
-    } else if let Event::RoundPairRefused(e) = &entry.event {
-        e.code.as_str() != Rejection::PairingBlocked.code()
-    } else if let Event::PairEnded(_) = &entry.event {
-        // With a true reason that is sealed it says that there is one: the pair page shows the end without.
-        is_own || entry.sealed.is_empty()
+    } else if let Event::ProposalInvalidated(_) | Event::RoundPairRefused(_) = &entry.event {
+        is_own
+    } else if let Event::PairEnded(e) = &entry.event {
+        is_own || e.reason != EndReason::Withheld
     } else {
         true
     }

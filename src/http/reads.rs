@@ -12,7 +12,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{BufMut, Bytes, BytesMut};
 use mentorlog_events::entry::Envelope;
-use mentorlog_events::event::Invalidation;
 use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
@@ -280,9 +279,9 @@ pub async fn pairs(
 }
 
 /// A pair as the caller may see it: that somebody does not want to be paired with them is not a participant's to know.
-fn as_shown(grant: &Grant, pair: PairView) -> PairView {
-    let hides = grant.only().is_some() && pair.invalidated_by == Some(Invalidation::PairingBlocked);
-    PairView { invalidated_by: pair.invalidated_by.filter(|_| !hides), ..pair }
+/// Of no cause are they told: if only one were kept from them, its absence would name it.
+pub(super) fn as_shown(grant: &Grant, pair: PairView) -> PairView {
+    PairView { invalidated_by: pair.invalidated_by.filter(|_| grant.only().is_none()), ..pair }
 }
 
 /// Whether a pair is the caller's to see: anybody's, unless they are confined to one participant.
