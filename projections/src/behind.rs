@@ -244,9 +244,8 @@ impl ReadModels {
                     order.iter().position(|place| *place == (generation as usize, true))
                 };
                 Box::new(move |session| {
-                    let ages = self.pairs[session.pair]
-                        .people
-                        .map(|person| age(self.profiles[person].generation));
+                    let ages =
+                        self.pairs[session.pair].people.map(|person| age(self.profiles[person].generation));
                     let [Some(a), Some(b)] = ages else { return false };
                     let mut exchanges = self.exchanges_of(session);
                     match (counted, part) {

@@ -295,7 +295,11 @@ impl ReadModels {
             let newest = -i64::from(row);
             match asked.order {
                 PeopleOrder::Unpaired => {
-                    if profile.is_unpaired() { (0, i64::from(profile.since.number())) } else { (1, newest) }
+                    if profile.is_unpaired() {
+                        (0, i64::from(profile.since.number()))
+                    } else {
+                        (1, newest)
+                    }
                 }
                 PeopleOrder::Newest => (0, newest),
                 PeopleOrder::Quiet => match last_met(row) {

@@ -546,7 +546,8 @@ impl ReadModels {
             (Basis::Record, Subject::Pairs) => self.pairs_by_record(watched),
             (Basis::Record, Subject::Participants) => self.participants_by_record(watched),
             (Basis::Activity, subject) => {
-                let policy = self.measures_on(asked.as_of).map_or(0, |policy| policy.measures.lapse_after_days);
+                let policy =
+                    self.measures_on(asked.as_of).map_or(0, |policy| policy.measures.lapse_after_days);
                 self.by_activity(subject, asked.lapse_days.unwrap_or(policy), watched).0
             }
         };
