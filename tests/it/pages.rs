@@ -1,9 +1,10 @@
 //! The pages as a browser gets them: their markup, their headers, their links, and the numbers on them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
+use crate::cli::run;
 use crate::harness::{Answer, until};
 use crate::http::Town;
 
@@ -25,7 +26,8 @@ const ZONE: &str = "Pacific/Kiritimati";
 /// Six people of four generations, three pairs - one met both ways, one one-way, one waits - and what can go wrong.
 fn small() -> Town {
     let mut town = Town::new();
-    let body = json!({ "slug": "spring", "name": "Spring", "time_zone": ZONE });
+    let policy = json!({ "rules": { "term_days": 45 } });
+    let body = json!({ "slug": "spring", "name": "Spring", "time_zone": ZONE, "policy": policy });
     assert_eq!(town.client.post("/v1/programs", &body).status, 201);
     for (n, generation, offered, sought) in [
         (0xa, "boomer", ["leadership", "negotiation"], ["short-video", "python"]),
@@ -100,7 +102,7 @@ fn grown() -> Town {
             "import-session",
             &json!({
                 "session": id(n), "pair": id(0xf8), "occurred_at": at, "minutes": 45,
-                "exchanges": [{ "teacher": id(teacher), "skill": "budgeting", "minutes": 40, "rating": 4 }],
+                "exchanges": [{ "teacher": id(teacher), "skill": "budgeting", "minutes": if n == 0xe8 { 40 } else { 30 }, "rating": 4 }],
             }),
         );
     }
@@ -753,13 +755,15 @@ fn the_numbers_of_lists_and_of_single_pairs_and_people_are_those_of_the_api() {
 fn the_published_numbers_are_those_that_are_published() {
     for k in [5, 1] {
         let mut town = grown();
-        town.done("change-policy", &json!({ "measures": { "k_anonymity": k } }));
+        if k != 5 {
+            town.done("change-policy", &json!({ "measures": { "k_anonymity": k } }));
+        }
         town.advance(8 * 86_400);
         let answer = api(&mut town, "/published-figures", "");
         let week = answer["published"]["week"].as_str().unwrap().to_owned();
         let earlier = page(&mut town, "/p/spring/published").text().to_owned();
         for (query, path) in
-            [("".to_owned(), "".to_owned()), (format!("?week={week}"), "?as_of=2026-12-05".to_owned())]
+            [("".to_owned(), "".to_owned()), (format!("?week={week}"), "?as_of=2026-11-29".to_owned())]
         {
             let api = &api(&mut town, "/published-figures", &query)["published"];
             let published = page(&mut town, &format!("/p/spring/published{path}")).text().to_owned();
@@ -827,12 +831,7 @@ fn history_and_audit_count_the_entries_that_there_are() {
         assert_eq!(audit.contains(&proof), then < size, "{then}");
         if then < size {
             let proof = town.client.get(&proof.replace("&amp;", "&"));
-            assert_eq!(
-                (proof.status, proof.json()["new_size"].as_u64()),
-                (200, Some(size)),
-                "{}",
-                proof.text()
-            );
+            assert_eq!((proof.status, proof.json()["new"].as_u64()), (200, Some(size)), "{}", proof.text());
         }
     }
     let by_day = page(&mut town, "/p/spring/audit?known_at=2026-09-22").text().to_owned();
@@ -842,6 +841,244 @@ fn history_and_audit_count_the_entries_that_there_are() {
     let when = plain(between(&first, "<span class=\"when\">", "</span>"));
     assert_eq!(when, "21 Sep 202614:13:20 UTCcounts as 22 Sep 2026");
 }
+/// Positions of the lines of the history, over all its pages.
+fn lines(town: &mut Town, path: &str) -> Vec<u64> {
+    let (mut seqs, mut next) = (Vec::new(), Some(path.to_owned()));
+    while let Some(path) = next {
+        let history = page(town, &path).text().to_owned();
+        let of_page =
+            history.split("id=\"entry-").skip(1).map(|rest| rest.split('"').next().unwrap().parse().unwrap());
+        seqs.extend::<Vec<u64>>(of_page.collect());
+        next = history
+            .split("rel=\"next\" href=\"")
+            .nth(1)
+            .map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&"));
+    }
+    seqs
+}
+
+/// What a list of events adds up to when somebody counts it again, as the definitions say.
+struct Recount {
+    /// Live sessions that are named: their pair's two people, and teacher, minutes and quarter-minutes of each exchange.
+    sessions: Vec<(Value, Vec<(String, u64, u64)>)>,
+    pairs: BTreeSet<String>,
+    people: BTreeSet<String>,
+}
+
+impl Recount {
+    fn of(town: &mut Town, seqs: &[u64]) -> Self {
+        let events = town.client.get("/v1/programs/spring/events?limit=1000").json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let (mut sessions, mut pairs, mut people) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for event in items(&events["events"]).iter().filter(|event| seqs.contains(&n(&event["seq"]))) {
+            let data = &event["data"];
+            match event["type"].as_str().unwrap() {
+                "participant-enrolled" => drop(people.insert(text(&data["participant"]))),
+                "session-logged" => drop(sessions.insert(text(&data["session"]))),
+                name if name.starts_with("pair-") || name.starts_with("proposal-") => {
+                    pairs.insert(text(&data["pair"]));
+                }
+                _ => {}
+            }
+        }
+        let sessions = sessions.iter().map(|session| {
+            let session = town.client.get(&format!("/v1/programs/spring/sessions/{session}")).json();
+            let exchanges = items(&session["exchanges"]).iter().map(|one| {
+                let minutes = n(&one["minutes"]);
+                let rating = one["rating"].as_u64();
+                (text(&one["teacher"]), minutes, minutes * rating.map_or(0, |rating| rating - 1))
+            });
+            let exchanges = exchanges.collect();
+            (session, exchanges)
+        });
+        Self { sessions: sessions.collect(), pairs, people }
+    }
+
+    /// Every two people with what each taught the other: minutes, or what they were worth.
+    fn of_two(&self, worth: bool) -> Vec<[u64; 2]> {
+        let mut sums: BTreeMap<[String; 2], [u64; 2]> = BTreeMap::new();
+        for (session, exchanges) in &self.sessions {
+            let learner = |teacher: &str| {
+                let all = items(&session["exchanges"]);
+                all.iter().find(|one| one["teacher"] == teacher).unwrap()["learner"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            };
+            for (teacher, minutes, quarters) in exchanges {
+                let mut two = [teacher.clone(), learner(teacher)];
+                two.sort();
+                let side = usize::from(two[0] != *teacher);
+                sums.entry(two).or_default()[side] += if worth { *quarters } else { *minutes };
+            }
+        }
+        sums.into_values().collect()
+    }
+
+    /// What each taught and learned.
+    fn of_people(&self) -> Vec<[u64; 2]> {
+        let mut sums: BTreeMap<String, [u64; 2]> = BTreeMap::new();
+        for (session, _) in &self.sessions {
+            for one in items(&session["exchanges"]) {
+                for (side, who) in ["teacher", "learner"].into_iter().enumerate() {
+                    sums.entry(one[who].as_str().unwrap().to_owned()).or_default()[side] +=
+                        n(&one["minutes"]);
+                }
+            }
+        }
+        sums.into_values().collect()
+    }
+
+    fn minutes(&self) -> u64 {
+        self.sessions.iter().flat_map(|(_, exchanges)| exchanges).map(|(_, minutes, _)| minutes).sum()
+    }
+
+    fn quarters(&self) -> u64 {
+        self.sessions.iter().flat_map(|(_, exchanges)| exchanges).map(|(_, _, quarters)| quarters).sum()
+    }
+}
+
+#[test]
+fn whoever_counts_the_events_behind_a_figure_comes_to_its_integers() {
+    let mut town = grown();
+    let people = api(&mut town, "/participants?limit=100", "");
+    let age: BTreeMap<String, usize> = items(&people["items"])
+        .iter()
+        .map(|one| {
+            let order = ["silent", "boomer", "gen-x", "millennial", "gen-z", "unknown"];
+            let age = order.iter().position(|name| one["generation"] == *name).unwrap();
+            (one["participant"].as_str().unwrap().to_owned(), age)
+        })
+        .collect();
+    let (reciprocity, health) = (api(&mut town, "/reciprocity", ""), api(&mut town, "/health", ""));
+    let retention = api(&mut town, "/retention", "");
+    let both = |of: &[[u64; 2]]| of.iter().filter(|[a, b]| *a > 0 && *b > 0).count() as u64;
+    let least = |of: &[[u64; 2]]| of.iter().map(|[a, b]| a.min(b)).sum::<u64>();
+    let figure = |name: &str| reciprocity["figures"][name].clone();
+    let shares = [
+        ("weighted-reciprocity", figure("weighted_reciprocity")),
+        ("generalised-reciprocity", figure("generalised_reciprocity")),
+        ("indirect-reciprocity", figure("indirect_reciprocity")),
+        ("two-way-pair-share", figure("two_way_pair_share")),
+        ("dual-role-share", figure("dual_role_share")),
+        ("cross-generation-share", figure("cross_generation_share")),
+        ("reverse-share", figure("reverse_share")),
+        ("value-reciprocity", figure("value_reciprocity")),
+        ("teaching-gini", figure("teaching_gini")),
+        ("confirmation-ratio", figure("confirmation_ratio")),
+        (
+            "time-to-reciprocation",
+            json!({ "numerator": reciprocity["time_to_reciprocation"]["events"], "denominator": reciprocity["time_to_reciprocation"]["n"] }),
+        ),
+        ("early-closure", health["pairs"]["early_closure"].clone()),
+        ("acceptance", health["proposals"]["funnel"]["acceptance"].clone()),
+        (
+            "proposals",
+            json!({ "numerator": health["proposals"]["funnel"]["met"], "denominator": health["proposals"]["funnel"]["proposed"] }),
+        ),
+        ("sessions", json!({ "numerator": reciprocity["sessions"], "denominator": reciprocity["sessions"] })),
+        (
+            "retention",
+            json!({ "numerator": retention["strata"][0]["events"], "denominator": retention["strata"][0]["n"] }),
+        ),
+    ];
+    for (name, api) in &shares {
+        for part in ["numerator", "denominator"] {
+            let part_of = if *name == "retention" && part == "denominator" {
+                String::new()
+            } else {
+                format!("&part={part}")
+            };
+            let seqs = lines(&mut town, &format!("/p/spring/history?behind={name}{part_of}"));
+            let recount = Recount::of(&mut town, &seqs);
+            let across = |session: &Value, exchange: &(String, u64, u64)| -> Option<[usize; 2]> {
+                let one =
+                    items(&session["exchanges"]).iter().find(|one| one["teacher"] == exchange.0).unwrap();
+                let ages = [age[&exchange.0], age[one["learner"].as_str().unwrap()]];
+                (!ages.contains(&5)).then_some(ages)
+            };
+            let flows: Vec<([usize; 2], u64)> = recount
+                .sessions
+                .iter()
+                .flat_map(|(session, exchanges)| exchanges.iter().map(move |one| (session, one)))
+                .filter_map(|(session, one)| Some((across(session, one)?, one.1)))
+                .collect();
+            let minutes = |takes: &dyn Fn([usize; 2]) -> bool| {
+                flows.iter().filter(|(ages, _)| takes(*ages)).map(|(_, minutes)| minutes).sum::<u64>()
+            };
+            let counted = match (*name, part) {
+                ("weighted-reciprocity", "numerator") => 2 * least(&recount.of_two(false)),
+                ("generalised-reciprocity", "numerator") => least(&recount.of_people()),
+                ("indirect-reciprocity", "numerator") => {
+                    least(&recount.of_people()) - 2 * least(&recount.of_two(false))
+                }
+                ("weighted-reciprocity" | "generalised-reciprocity" | "indirect-reciprocity", _) => {
+                    recount.minutes()
+                }
+                ("two-way-pair-share" | "time-to-reciprocation", "numerator") => both(&recount.of_two(false)),
+                ("two-way-pair-share" | "time-to-reciprocation", _) => recount.of_two(false).len() as u64,
+                ("dual-role-share", "numerator") => both(&recount.of_people()),
+                ("dual-role-share", _) => recount.people.len() as u64,
+                ("cross-generation-share", "numerator") | ("reverse-share", "denominator") => {
+                    minutes(&|[a, b]| a != b)
+                }
+                ("cross-generation-share", _) => minutes(&|_| true),
+                ("reverse-share", _) => minutes(&|[a, b]| a > b),
+                ("value-reciprocity", "numerator") => 2 * least(&recount.of_two(true)),
+                ("value-reciprocity", _) => recount.quarters(),
+                ("teaching-gini", "denominator") => {
+                    // n times what was taught: the people are here, the minutes are behind the numerator.
+                    recount.people.len() as u64 * n(&figure("weighted_reciprocity")["denominator"])
+                }
+                ("teaching-gini", _) => {
+                    let taught: Vec<u64> = recount.of_people().iter().map(|[taught, _]| *taught).collect();
+                    let among: u64 =
+                        taught.iter().flat_map(|a| taught.iter().map(|b| a.abs_diff(*b))).sum::<u64>() / 2;
+                    let without = n(&figure("dual_role_share")["denominator"]) - taught.len() as u64;
+                    among + without * taught.iter().sum::<u64>()
+                }
+                ("confirmation-ratio" | "sessions", _) => recount.sessions.len() as u64,
+                (_, _) => recount.pairs.len() as u64,
+            };
+            assert_eq!(counted, n(&api[part]), "{part} of {name}: {seqs:?}");
+        }
+        assert!(n(&api["denominator"]) > 0 && n(&api["numerator"]) > 0, "{name} says nothing: {api}");
+    }
+    // Each of them is linked to from the page that shows it, and none leads anywhere else.
+    let mut linked = BTreeSet::new();
+    for path in ["/p/spring", "/p/spring/reciprocity", "/p/spring/retention"] {
+        let text = page(&mut town, path).text().to_owned();
+        linked.extend(
+            text.split("behind=").skip(1).map(|rest| rest.split(['&', '"']).next().unwrap().to_owned()),
+        );
+    }
+    assert_eq!(linked, shares.iter().map(|(name, _)| (*name).to_owned()).collect());
+}
+
+#[test]
+fn the_numbers_of_a_page_are_those_that_measure_finds_in_the_table() {
+    let mut town = grown();
+    let dir = tempfile::tempdir().unwrap();
+    let exported = town.client.get("/v1/programs/spring/sessions.csv?state=live");
+    let file = dir.path().join("sessions.csv");
+    std::fs::write(&file, exported.text()).unwrap();
+    let measured = run(&["measure", file.to_str().unwrap(), "--as-of", "2026-11-22", "--format", "json"], 0);
+    let measured: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    let reciprocity = page(&mut town, "/p/spring/reciprocity").text().to_owned();
+    for (name, at) in [
+        ("weighted-reciprocity", "weighted_reciprocity"),
+        ("two-way-pair-share", "two_way_pair_share"),
+        ("generalised-reciprocity", "generalised_reciprocity"),
+        ("indirect-reciprocity", "indirect_reciprocity"),
+        ("cross-generation-share", "cross_generation_share"),
+        ("reverse-share", "reverse_share"),
+        ("value-reciprocity", "value_reciprocity"),
+    ] {
+        assert!(n(&measured["figures"][at]["denominator"]) > 0, "{name}");
+        assert_same(&reciprocity, name, &measured["figures"][at]);
+    }
+}
+
 #[test]
 fn every_link_leads_somewhere_and_keeps_the_moment() {
     let mut town = small();
@@ -896,6 +1133,23 @@ fn what_is_wrong_with_a_query_is_said_on_a_page() {
         ("/p/spring/history?behind=x", 400, "malformed-parameter"),
         ("/p/spring/retention?by=arm", 400, "malformed-parameter"),
         ("/p/spring/pairs?colour=red", 400, "malformed-parameter"),
+        ("/p/spring/pairs?participant=00000000-0000-4000-8000-0000000000ff", 404, "not-found"),
+        ("/p/spring/participants?generation=gen-q", 404, "not-found"),
+        ("/p/spring/participants?arm=left", 400, "malformed-parameter"),
+        ("/p/spring/sessions?waiting=x", 400, "malformed-parameter"),
+        ("/p/spring/sessions?order=oldest", 400, "malformed-parameter"),
+        ("/p/spring/history?behind=acceptance&part=all", 400, "malformed-parameter"),
+        ("/p/spring/history?behind=acceptance&type=session-logged", 400, "malformed-parameter"),
+        (
+            "/p/spring/history?behind=reciprocity&about=00000000-0000-4000-8000-0000000000f0",
+            400,
+            "malformed-parameter",
+        ),
+        ("/p/spring/history?behind=acceptance&subject=pairs", 400, "malformed-parameter"),
+        ("/p/spring/history?part=numerator", 400, "malformed-parameter"),
+        ("/p/spring/history?basis=activity", 400, "malformed-parameter"),
+        ("/p/spring/audit?known_at=2026-09-20", 400, "malformed-parameter"),
+        ("/p/spring/audit?known_at=2027-01-01", 400, "malformed-parameter"),
     ] {
         let answer = town.client.get(path);
         assert_eq!(answer.status, status, "{path}");
@@ -903,8 +1157,123 @@ fn what_is_wrong_with_a_query_is_said_on_a_page() {
         assert_eq!(answer.header("content-security-policy"), Some(POLICY), "{path}");
         assert!(answer.text().contains(code), "{path}: {}", answer.text());
     }
+    // What was asked is still there to be corrected, and the problem leads to what is known about it.
+    let refused = town.client.get("/p/spring/pairs?state=active&order=best&known_at=2026-09-22%2010:00");
+    for part in [
+        "name=\"state\" value=\"active\"",
+        "name=\"order\" value=\"best\"",
+        "name=\"known_at\" value=\"2026-09-22 10:00\"",
+        "action=\"/p/spring/pairs\"",
+        "href=\"/problems/malformed-parameter\"",
+        "href=\"/p/spring\"",
+        "<code>known_at</code> must be",
+    ] {
+        assert!(refused.text().contains(part), "{part}: {}", refused.text());
+    }
+    assert!(!refused.text().contains('`'), "{}", refused.text());
     // A form sends its empty fields too.
     page(&mut town, "/p/spring/pairs?as_of=&known_at=&state=&order=idle");
+}
+
+#[test]
+fn a_browser_that_went_astray_is_shown_a_page_and_a_program_a_document() {
+    let mut town = small();
+    let browser = [("accept", "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8")];
+    for path in [
+        "/nowhere",
+        "/p/spring/nothing",
+        "/p/spring/pairs/x/y",
+        "/problems/nonsense",
+        "/docs/x",
+        "/docs?x=1",
+        "/v1/programs/spring/proofs/inclusion?seq=99999",
+    ] {
+        let page = town.client.send("GET", path, &browser, b"");
+        assert!(page.status == 404 || page.status == 400, "{path}: {}", page.status);
+        assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert_eq!(page.header("content-security-policy"), Some(POLICY), "{path}");
+        assert!(page.text().contains("<title>") && page.text().contains("href=\"/\""), "{path}");
+        let document = town.client.get(path);
+        assert_eq!(document.header("content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(document.status, page.status, "{path}");
+        let code = document.json()["code"].as_str().unwrap().to_owned();
+        assert!(page.text().contains(&format!("href=\"/problems/{code}\"")), "{path}");
+    }
+    for (path, meant) in [
+        ("/p", "/"),
+        ("/p/", "/"),
+        ("/p/spring/", "/p/spring"),
+        ("/p/spring/pairs/?state=active", "/p/spring/pairs?state=active"),
+        ("/definitions/", "/definitions"),
+        ("/docs/", "/docs"),
+        ("/problems/malformed/", "/problems/malformed"),
+    ] {
+        let moved = town.client.get(path);
+        assert_eq!((moved.status, moved.header("location")), (308, Some(meant)), "{path}");
+    }
+    // Nothing leads to another host.
+    for path in ["//example.org/", "/p//example.org/", "/\\example.org/"] {
+        let answer = town.client.get(path);
+        let elsewhere =
+            answer.header("location").is_some_and(|to| to.starts_with("//") || !to.starts_with('/'));
+        assert!(!elsewhere, "{path} leads to {:?}", answer.header("location"));
+    }
+}
+
+#[test]
+fn an_archived_program_has_nothing_left_to_do() {
+    let mut town = grown();
+    town.done("close-program", &json!({}));
+    let closed = page(&mut town, "/p/spring").text().to_owned();
+    assert!(closed.contains("The program takes no proposals any more") && !closed.contains("Who would fit"));
+    town.done("archive-program", &json!({}));
+    town.advance(90 * 86_400);
+    let archived = page(&mut town, "/p/spring").text().to_owned();
+    assert!(archived.contains("Nothing is left to do"));
+    for gone in ["To act on", "Who would fit", "take part in", "class=\"live\"", "is not over"] {
+        assert!(!archived.contains(gone), "{gone}");
+    }
+    let months = table(&archived, "Sessions per month");
+    assert_eq!(months.last().unwrap()[0], "Nov 2026", "the chart ends with the program");
+    assert!(page(&mut town, "/").text().contains("8 took part"));
+}
+
+#[test]
+fn a_page_of_another_moment_says_so() {
+    let mut town = grown();
+    for (path, says) in [
+        ("/p/spring?known_at=2026-10-31", "What there was to act on, on "),
+        ("/p/spring?as_of=2026-03-01", "The program was opened later, on "),
+        ("/p/spring?as_of=1800-01-01", "0 pairs had started"),
+        (
+            "/p/spring/pairs?as_of=2026-10-31",
+            "known_at=2026-10-31&amp;order=idle\">This page as it was known at the end of that day",
+        ),
+        ("/p/spring/pairs?as_of=2026-03-01", "The program was opened on "),
+        ("/p/spring/history?as_of=2026-10-31&type=pair-ended", "known_at=2026-10-31&amp;type=pair-ended\">"),
+        ("/p/spring/reciprocity?as_of=2026-10-31", "not of that day"),
+        ("/p/spring/suggestions?known_at=2026-09-22", "What would have been suggested"),
+        ("/p/spring/published?known_at=2026-09-23", "No week of this program was over yet"),
+        ("/p/spring/published?as_of=2026-10-04", "2026-W40"),
+    ] {
+        let text = page(&mut town, path).text().to_owned();
+        assert!(text.contains(says), "{path}: {says}");
+        assert!(!text.contains("To act on today"), "{path}");
+    }
+    // What is left leads back to the same page, not to the list it is of.
+    let pair =
+        page(&mut town, &format!("/p/spring/pairs/{}?known_at=2026-10-31", id(PAIR))).text().to_owned();
+    assert!(pair.contains(&format!("href=\"/p/spring/pairs/{}\">Back to now", id(PAIR))));
+    // Suggestions of then are those of then: nobody was there on the first day but two.
+    let then = page(&mut town, "/p/spring/suggestions?known_at=3").text().to_owned();
+    assert!(lead(&then).contains("Of 2 people who can be paired then"), "{}", lead(&then));
+    // A day is its end in the program's zone.
+    let by_day = api(&mut town, "/reciprocity?known_at=2026-09-22", "");
+    let by_instant = api(&mut town, "/reciprocity?known_at=2026-09-22T09:59:59.999999Z", "");
+    assert_eq!(
+        (&by_day["known_at"], by_day["as_of"].as_str()),
+        (&by_instant["known_at"], Some("2026-09-22"))
+    );
 }
 
 #[test]
