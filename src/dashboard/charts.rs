@@ -527,30 +527,48 @@ pub struct Demand {
 
 /// People who offer to the left, people who seek to the right of what it is.
 pub fn demand(sheet: Sheet<'_>, rows: &[Demand]) -> Markup {
-    const EACH: f64 = 26.0;
     const TOP: f64 = 26.0;
+    // A long name stands on two lines where there is room for one of so many letters only.
+    let each = if sheet.is_narrow() { 36.0 } else { 26.0 };
     let middle = if sheet.is_narrow() { 128.0 } else { 200.0 };
     let side = (sheet.width - middle) / 2.0;
     let (left, right) = (side, side + middle);
     let room = side - 34.0;
     let most = rows.iter().map(|row| row.offered.max(row.sought)).max().unwrap_or(0);
     let scale = room / (most as f64).max(1.0);
-    let fits = if sheet.is_narrow() { 15 } else { 28 };
+    let fits = if sheet.is_narrow() { 16 } else { 28 };
     let inside = html! {
         (label(left, 14.0, "end", "small", if sheet.is_narrow() { "offer it" } else { "people who offer it" }))
         (label(right, 14.0, "start", "small", if sheet.is_narrow() { "seek it" } else { "people who seek it" }))
         @for (at, row) in rows.iter().enumerate() {
-            @let y = TOP + EACH * at as f64;
+            @let y = TOP + each * at as f64 + (each - 26.0) / 2.0;
             @let (offered, sought) = (row.offered as f64 * scale, row.sought as f64 * scale);
             @let short = row.sought > row.offered;
             (bar(left - offered, y, offered, 17.0, "blue"))
             (bar(right, y, sought, 17.0, if short { "orange" } else { "grey" }))
             (label(left - offered - 6.0, y + 13.0, "end", "small", &count(row.offered)))
             (label(right + sought + 6.0, y + 13.0, "start", "small", &count(row.sought)))
-            (label(side + middle / 2.0, y + 13.0, "middle", if short { "strong" } else { "" }, &cut(&row.name, fits)))
+            @let lines = lines(&row.name, fits);
+            @for (line, text) in lines.iter().enumerate() {
+                @let y = y + 13.0 + 15.0 * (line as f64 - (lines.len() as f64 - 1.0) / 2.0);
+                (label(side + middle / 2.0, y, "middle", if short { "strong" } else { "" }, text))
+            }
         }
     };
-    sheet.svg(TOP + EACH * rows.len() as f64, &inside)
+    sheet.svg(TOP + each * rows.len() as f64, &inside)
+}
+
+/// A text on at most two lines of at most so many letters, broken between words.
+fn lines(text: &str, most: usize) -> Vec<String> {
+    if text.chars().count() <= most {
+        return vec![text.to_owned()];
+    }
+    let breaks = text.match_indices(' ').map(|(at, _)| at);
+    let best = breaks.filter(|at| text[..*at].chars().count() <= most).last();
+    match best {
+        None => vec![cut(text, most)],
+        Some(at) => vec![text[..at].to_owned(), cut(&text[at + 1..], most)],
+    }
 }
 
 /// A text of at most so many letters.

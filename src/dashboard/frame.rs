@@ -526,18 +526,23 @@ impl Sheet<'_> {
     }
 }
 
-/// A table that scrolls by itself. `right` says from which column on there are numbers.
+/// So many columns do not stand side by side in a narrow window: there each row is a card.
+const STACKED_FROM: usize = 5;
+
+/// A table that scrolls by itself, or is a card a row where it would have to. `right` says from which column on there
+/// are numbers.
 pub fn table(caption: &str, head: &[&str], rows: &[Vec<Markup>], right: usize) -> Markup {
+    let is_stacked = head.len() >= STACKED_FROM;
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table {
+            table.stacked[is_stacked] {
                 caption { (caption) }
                 thead { tr { @for (at, name) in head.iter().enumerate() {
                     th scope="col" class=[(at >= right).then_some("n")] { (name) }
                 } } }
                 tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() {
                     @if at == 0 { th scope="row" class=[(right == 0).then_some("n")] { (cell) } }
-                    @else { td class=[(at >= right).then_some("n")] { (cell) } }
+                    @else { td class=[(at >= right).then_some("n")] data-head=[is_stacked.then_some(head[at])] { (cell) } }
                 } } } }
             }
         }

@@ -126,7 +126,7 @@ fn to_confirm(here: &Here, standing: &Standing) -> Markup {
                 ul { @for one in &recent.items {
                     li {
                         div { a href=(here.link("/history", &[("about", &one.session.to_string())])) { "Session of " (day(one.day)) } }
-                        span { (pair_link(here, one.pair)) ", " (of(u64::from(one.days), "day", "days")) " ago" }
+                        span { (pair_link(here, one.pair)) ", " @if one.days == 0 { "today" } @else { (of(u64::from(one.days), "day", "days")) " ago" } }
                     }
                 } }
                 p { a href=(here.link("/sessions", &[("waiting", "unconfirmed")])) { "All of them" } }
