@@ -150,6 +150,23 @@ impl KeptTokens {
         }
     }
 
+    /// Forgets the secrets of the tokens that are bound to these participants; see [`Self::forget`].
+    pub fn forget_bound_to(&self, whom: impl Fn(ProgramId, ParticipantId) -> bool) -> Result<(), KeptError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows: HashMap<TokenId, Row> = {
+            let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            let before = rows.len();
+            rows.retain(|_, row| {
+                !row.participant.is_some_and(|(program, participant)| whom(program, participant))
+            });
+            if rows.len() == before {
+                return Ok(());
+            }
+            rows.clone()
+        };
+        self.folder.as_ref().map_or(Ok(()), |folder| write(folder, &encode(&rows)))
+    }
+
     /// Who holds this token; `None` if it is not kept or its secret is another. One hash and one look-up, and as much
     /// of it for an id that is not kept.
     pub fn holder(&self, token: &Token) -> Option<Holder> {
@@ -281,6 +298,22 @@ mod tests {
         kept.keep(&free, None, |_| true).unwrap();
         kept.keep(&bound, Some(participant()), |_| true).unwrap();
         (data, free, bound)
+    }
+
+    #[test]
+    fn tokens_of_somebody_who_is_gone_are_forgotten_and_so_is_whose_they_were() {
+        let (data, free, bound) = two();
+        let kept = KeptTokens::open(data.path()).unwrap();
+        let before = fs::read(file(data.path())).unwrap();
+        kept.forget_bound_to(|_, _| false).unwrap();
+        assert_eq!(fs::read(file(data.path())).unwrap(), before);
+        kept.forget_bound_to(|program, who| (program, who) == participant()).unwrap();
+        for kept in [kept, KeptTokens::open(data.path()).unwrap()] {
+            assert_eq!((kept.holder(&bound), kept.len()), (None, 1));
+            assert_eq!(kept.holder(&free), Some(Holder { participant: None }));
+        }
+        let text = fs::read_to_string(file(data.path())).unwrap();
+        assert!(!text.contains(&participant().1.to_string()), "{text}");
     }
 
     #[test]

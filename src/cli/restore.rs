@@ -17,8 +17,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mentorlog_events::entry::Entry;
+use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
-use mentorlog_events::id::{ErasureId, InstallationId, LedgerId};
+use mentorlog_events::id::{ErasureId, InstallationId, LedgerId, ParticipantId, ProgramId};
 
 use super::backup::{
     FORMAT, KEY_FILES, Manifest, copy_keys, discard, partial, refuse_existing, root_at, settle, verified,
@@ -153,7 +154,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let (sources, copies) =
         (Mirrored::new(&from.join("log")), Mirrored::new(&draft.join("mirror").join("log")));
     let mut trees: Vec<(LedgerId, Tree)> = Vec::new();
-    let mut registry = Registry::default();
+    let (mut registry, mut enrolled) = (Registry::default(), Vec::new());
     let progress = Progress::new("restoring", manifest.ledgers.iter().map(|ledger| ledger.size).sum());
     for listed in &manifest.ledgers {
         let ledger = ledger_named(&listed.ledger)
@@ -161,8 +162,17 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         let to = copies.ledger(ledger);
         let done = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
         done.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
-        let mut each =
-            |bytes: &[u8]| if ledger == LedgerId::REGISTRY { registry.take(bytes) } else { Ok(()) };
+        let mut each = |bytes: &[u8]| {
+            if ledger == LedgerId::REGISTRY {
+                registry.take(bytes)
+            } else {
+                // Without a keyring nobody asks for them.
+                if kek.is_some() {
+                    enrolled.extend(enrolled_in(ProgramId(ledger.0), bytes)?);
+                }
+                Ok(())
+            }
+        };
         let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut each)?;
         if (read.checkpoint.size, read.checkpoint.root) != (listed.size, listed.root.0) {
             return Err(damaged(format_args!(
@@ -270,7 +280,8 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         Some((keyring_from, kek, erased)) => {
             let names = keys.of_ledger(LedgerId::REGISTRY);
             let people = (from.join("people"), keyring_from.as_path());
-            Some(put_people_back(people, &draft, kek, &registry, &erased, &names)?)
+            let known = Known { installation: registry.installation, enrolled: &enrolled, erased: &erased };
+            Some(put_people_back(people, &draft, kek, &known, &names)?)
         }
     };
     if not_latest.is_some() {
@@ -400,6 +411,22 @@ fn erased_since(registry: &Registry, by: &CurrentRegistry) -> Result<Erased, Fai
     }
 }
 
+/// The participant who is said to enrol by an entry of a program's ledger, if it says so.
+fn enrolled_in(program: ProgramId, bytes: &[u8]) -> Result<Option<(ProgramId, ParticipantId)>, Failure> {
+    let entry = Entry::<Event>::parse(bytes).map_err(damaged)?;
+    let Event::ParticipantEnrolled(enrolled) = &entry.event else { return Ok(None) };
+    Ok(Some((program, enrolled.participant)))
+}
+
+/// What is known when the sealed personal data are put back.
+struct Known<'a> {
+    /// `None`: the backup's registry has no entry.
+    installation: Option<InstallationId>,
+    /// Everybody who ever enrolled, by the backup's ledgers.
+    enrolled: &'a [(ProgramId, ParticipantId)],
+    erased: &'a Erased,
+}
+
 /// What came of restoring the sealed personal data.
 struct PutBack {
     rows: u64,
@@ -412,22 +439,32 @@ fn put_people_back(
     (rows_from, keyring_from): (PathBuf, &Path),
     draft: &Path,
     kek: Kek,
-    registry: &Registry,
-    erased: &Erased,
+    known: &Known<'_>,
     names: &LedgerSecret,
 ) -> Result<PutBack, Failure> {
     let failed = |error| keyring::failure(&error);
     let dir = draft.join("people");
-    let installation = registry.installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
+    let Known { installation, enrolled, erased } = known;
+    let installation = installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
     people::put_back(&rows_from, keyring_from, &dir).map_err(failed)?;
     let opened = People::open(&dir, installation, Some(kek)).map_err(failed)?;
     let people = opened.ok_or_else(|| damaged("there is no keyring"))?;
-    let known = |held: Erasure| {
+    let held = people.held().into_iter().filter_map(|held| {
         let ids = [held.id, names.erasure(held.program, held.participant)];
         let id = ids.into_iter().find(|id| erased.erasures.contains(id))?;
         Some(Erasure { id, ..held })
-    };
-    let found: Vec<Erasure> = people.held().into_iter().filter_map(known).collect();
+    });
+    let mut found: Vec<Erasure> = held.collect();
+    // And whoever had nothing sealed yet, of whom the keyring knows nothing: nothing is to be sealed for them either.
+    let untold = enrolled.iter().filter_map(|&(program, participant)| {
+        let id = names.erasure(program, participant);
+        let is_known = people.is_erased(program, participant) && people.is_announced(id);
+        (erased.erasures.contains(&id) && !is_known).then_some(Erasure { id, program, participant })
+    });
+    found.extend(untold);
+    // The same one may be found by their key and by their ledger.
+    found.sort_by_key(|erasure| (erasure.program, erasure.participant));
+    found.dedup_by_key(|erasure| (erasure.program, erasure.participant));
     people.forget(&found).and_then(|()| people.tidy()).map_err(failed)?;
     let rows = people.status().map_err(failed)?.rows;
     Ok(PutBack { rows, forgotten: found.len(), current: erased.current.clone() })

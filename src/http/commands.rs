@@ -70,8 +70,12 @@ pub async fn one(
     common.expected_version = common.expected_version.or(tag);
     let submission = submission(&grant, &program, command, &common, correlation, key, &[&body.bytes])?;
     let proposes = matches!(submission.command, Command::ProposePair(_));
+    let erases = matches!(submission.command, Command::ErasePerson(_));
     let receipt = app.writer.submit(program.id, submission).await;
     let receipt = receipt.map_err(|refusal| told(grant.only(), proposes, refusal))?;
+    if erases {
+        guard::forget_tokens_of_the_erased(app.clone()).await;
+    }
     Ok(Accepted { receipt, program: &program }.into_response())
 }
 

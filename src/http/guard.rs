@@ -22,7 +22,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use mentorlog_events::event::Role;
-use mentorlog_events::id::TokenId;
+use mentorlog_events::id::{ParticipantId, ProgramId, TokenId};
 
 use super::App;
 use super::problem::{Code, Problem};
@@ -167,6 +167,26 @@ pub(super) fn honoured(app: &App, token: &Token) -> Identity {
     worth(app, token.id, app.access.kept.holder(token))
 }
 
+/// Whether a participant was erased: by what the ledger says, and by the keys, which go before it does.
+fn is_gone(app: &App, program: ProgramId, participant: ParticipantId) -> bool {
+    app.published.people().is_some_and(|people| people.is_erased(program, participant))
+        || app
+            .published
+            .by_id(program)
+            .is_some_and(|of| of.view().models.is_erased(participant) == Some(true))
+}
+
+/// Forgets the secrets of the tokens that are bound to whoever was erased: there is nobody any more whom they could
+/// stand for, and that they did is not kept either. They are worth nothing whether this succeeds or not.
+pub(super) async fn forget_tokens_of_the_erased(app: Arc<App>) {
+    let forgetting = tokio::task::spawn_blocking(move || {
+        app.access.kept.forget_bound_to(|program, participant| is_gone(&app, program, participant))
+    });
+    if let Ok(Err(error)) = forgetting.await {
+        tracing::warn!(%error, "the tokens of an erased person are still in this file; the next start removes them");
+    }
+}
+
 /// Whoever is logged in with this browser: what their token is worth now.
 fn by_session(app: &App, headers: &HeaderMap) -> Identity {
     let now = app.published.clock.to_expire();
@@ -189,8 +209,8 @@ fn worth(app: &App, token: TokenId, holder: Option<Holder>) -> Identity {
         let fits = issued.role == Role::Service && issued.programs.iter().eq([&program]);
         fits.then_some(()).ok_or(Stranger::Unauthorized)?;
     }
-    if let (Some((program, participant)), Some(people)) = (holder.participant, app.published.people())
-        && people.is_erased(program, participant)
+    if let Some((program, participant)) = holder.participant
+        && is_gone(app, program, participant)
     {
         // There is nobody any more whom it could stand for.
         return Err(Stranger::Unauthorized);

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+mod accept;
 pub mod bundle;
 pub mod catalogue;
 pub mod cloud_events;
@@ -109,6 +110,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: impl Future<Outpu
         app.stopping.send_replace(true);
     };
     let (seats, times) = (app.edge.seats.clone(), app.edge.limits.times);
+    guard::forget_tokens_of_the_erased(app.clone()).await;
     let tidying = async {
         let mut interval = tokio::time::interval(TIDY);
         loop {

@@ -1192,7 +1192,7 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
         )
         .with([
             min_size(),
-            query("from", integer(0, INTEGER_MAX), "From this position on."),
+            query("from", integer(0, INTEGER_MAX), "From this position on; at most the ledger's size."),
             query("limit", integer(1, 10_000), "Most entries; of a stream there may be more."),
             query("type", one_of(&types), "Only this type."),
             query("subject", json!({ "type": "string", "format": "uuid" }), "Only what is about this."),
@@ -1211,7 +1211,7 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
             "The entries as Server-Sent Events, those there are and those to come; `caught-up` stands between.",
         )
         .with([
-            query("from", integer(0, INTEGER_MAX), "From this position on."),
+            query("from", integer(0, INTEGER_MAX), "From this position on; at most the ledger's size."),
             query("type", one_of(&types), "Only this type."),
         ])
         .header("Last-Event-ID", &seen, "The id of the last event received: it goes on after that.")

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::App;
 use super::guard::InProgram;
 use super::problem::{Code, Problem};
-use super::reads::{PIECE, at_least, parameters, send_blocks, stream_turn, streamed, today};
+use super::reads::{PIECE, as_shown, at_least, parameters, send_blocks, stream_turn, streamed, today};
 use crate::access::grant::{Denied, Grant};
 use crate::writer::published::{Program, View};
 
@@ -174,16 +174,16 @@ pub async fn pairs(
     let filter = PairFilter { state, participant: confined(&grant, participant)? };
     query.finish()?;
     at_least(&app, &program, min_size).await?;
-    let reading = app.clone();
+    let (reading, whose) = (app.clone(), grant.clone());
     spooled(&app, &grant, "pairs", &PAIRS, program, move |table, view| {
         let today = today(&reading, &view.models);
         let mut after: Option<PairId> = None;
         loop {
             let Some(page) = view.models.pairs(filter, after, PAGE, today) else { return Ok(()) };
-            for pair in &page.items {
-                write_pair(table, pair)?;
-            }
             after = page.items.last().map(|last| last.pair);
+            for pair in page.items {
+                write_pair(table, &as_shown(&whose, pair))?;
+            }
             if !page.more {
                 return Ok(());
             }

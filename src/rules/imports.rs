@@ -55,7 +55,11 @@ impl Case<'_> {
 
     pub(super) fn import_session(&mut self, command: &ImportSession) -> Result<Subject, Rejection> {
         let pair = match (&command.pair, &command.between) {
-            (Some(pair), None) => self.pair(*pair)?,
+            (Some(pair), None) => {
+                let pair = self.pair(*pair)?;
+                self.neither_erased(pair)?;
+                pair
+            }
             (None, Some([one, other])) => {
                 let one = resolved(one, Pointer::into_item("/between", 0, ""))?;
                 let other = resolved(other, Pointer::into_item("/between", 1, ""))?;

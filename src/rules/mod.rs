@@ -368,6 +368,16 @@ impl<'a> Case<'a> {
         Ok(pair)
     }
 
+    /// The two of a pair, of whom neither was erased: nothing new is said of who cannot be forgotten again.
+    fn neither_erased(&self, pair: u32) -> Result<[ParticipantId; 2], Rejection> {
+        let row = &self.state.pairs[pair];
+        let both = [row.a_id, row.b_id];
+        for one in both {
+            self.participant(one)?;
+        }
+        Ok(both)
+    }
+
     fn pair(&self, id: PairId) -> Result<u32, Rejection> {
         self.state.pairs.find(id.as_u128()).ok_or(Rejection::PairNotFound { pair: id })
     }

@@ -279,6 +279,7 @@ impl Case<'_> {
 
     pub(super) fn set_goal(&mut self, command: &SetGoal) -> Result<Subject, Rejection> {
         let pair = self.own_pair(command.pair)?;
+        self.neither_erased(pair)?;
         let party = self.party_or_manager(pair)?;
         let learner = match (command.learner, self.party) {
             (Some(learner), _) => learner,

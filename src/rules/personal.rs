@@ -111,10 +111,7 @@ impl Case<'_> {
         if text.is_none() {
             return Ok(None);
         }
-        let row = &self.state.pairs[pair];
-        let about = [row.a_id, row.b_id];
-        self.participant(row.a_id)?;
-        self.participant(row.b_id)?;
+        let about = self.neither_erased(pair)?;
         Ok(text_of(text, field)?.map(|text| TextOfTwo { about, text }))
     }
 

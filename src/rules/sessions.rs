@@ -33,6 +33,7 @@ pub(super) struct Told {
 impl Case<'_> {
     pub(super) fn log_session(&mut self, command: &LogSession) -> Result<Subject, Rejection> {
         let pair = self.own_pair(command.pair)?;
+        self.neither_erased(pair)?;
         self.party_or_manager(pair)?;
         let session = self.new_session(command.session)?;
         let told = self.told(pair, command.occurred_at, command.minutes, command.mode, &command.exchanges)?;
@@ -191,6 +192,7 @@ impl Case<'_> {
 
     pub(super) fn correct_session(&mut self, command: &CorrectSession) -> Result<Subject, Rejection> {
         let (session, pair) = self.own_session(command.session)?;
+        self.neither_erased(pair)?;
         self.party_or_manager(pair)?;
         self.session_state(
             session,
@@ -250,6 +252,7 @@ impl Case<'_> {
 
     pub(super) fn record_no_show(&mut self, command: &RecordNoShow) -> Result<Subject, Rejection> {
         let pair = self.own_pair(command.pair)?;
+        self.neither_erased(pair)?;
         self.party_or_manager(pair)?;
         let no_show = match command.no_show {
             Some(no_show) if self.state.no_shows.find(no_show.as_u128()).is_some() => {
@@ -302,9 +305,11 @@ impl Case<'_> {
         let rated = self.ratable(command.session, command.teacher, &command.skill, command.rating)?;
         match rated.before {
             None => return Err(Rejection::NotRated { session: command.session }),
-            // A comment is something new, whatever it says.
+            // A comment is something new, whatever it says; and so is that there is none any more.
             Some(before) if before == rated.rating && command.comment.is_none() => {
-                return Err(Rejection::NothingChanges);
+                if self.state.comment(command.session, command.teacher, &command.skill).is_none() {
+                    return Err(Rejection::NothingChanges);
+                }
             }
             Some(_) => {}
         }
@@ -328,6 +333,7 @@ impl Case<'_> {
         rating: u32,
     ) -> Result<Rated, Rejection> {
         let (session, pair) = self.own_session(id)?;
+        self.neither_erased(pair)?;
         let (_, party) = self.party_of(pair)?;
         let row = &self.state.sessions[session];
         let word = self.state.words.find(skill);

@@ -1,7 +1,7 @@
 //! The half of the writer that decides, in the order of arrival, ahead of the disk.
 //! Never waits for the disk unless too much is waiting for it already.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
@@ -12,7 +12,7 @@ use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::{
     KeyRotated, LedgerHead, RegistryEvent, RegistryOpened, ReportPublished,
 };
-use mentorlog_events::id::{B64, CommandId, EventId, InstallationId, LedgerId, ProgramId};
+use mentorlog_events::id::{B64, CommandId, ErasureId, EventId, InstallationId, LedgerId, ProgramId};
 use mentorlog_events::time::{Timestamp, Zone};
 use mentorlog_projections::read_models::ReadModels;
 use rand::rngs::StdRng;
@@ -61,6 +61,8 @@ pub(super) struct Decider {
     pub(super) in_flight: Arc<AtomicUsize>,
     /// Where what is sealed goes; `None`: nothing can be.
     pub(super) people: Option<Arc<People>>,
+    /// Erasures that were under way at the last tick.
+    pub(super) erasing: BTreeSet<ErasureId>,
 }
 
 impl Decider {
@@ -136,6 +138,7 @@ impl Decider {
             }
             Message::Tick => {
                 self.expire_proposals();
+                self.take_up_erasures();
                 self.record_heads(false);
             }
             Message::Report(step, caller, answer) => {
@@ -282,11 +285,6 @@ impl Decider {
             records.push(entry.seal().map_err(|too_long| Refusal::EntryTooLong { bytes: too_long.0 })?);
             entries.push(entry);
         }
-        if let (Command::SetPersonal(_), [Entry { event: Event::PersonalSet(set), .. }]) =
-            (&submission.command, &entries[..])
-        {
-            void = superseded(&ledger.state, program.into(), set);
-        }
         let first = ledger.size;
         let root = {
             let mut tree = lock(&ledger.program.auditable.tree);
@@ -296,6 +294,7 @@ impl Decider {
             with_root.then(|| tree.root())
         };
         for entry in &entries {
+            void.extend(superseded(&ledger.state, program.into(), &entry.event));
             // The rules decided it on this very state: if it does not fit, neither can be trusted.
             ledger.state.apply(entry).expect("what the rules decide fits the state they decided on");
         }

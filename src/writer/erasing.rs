@@ -49,7 +49,11 @@ pub enum SameRefusal {
 }
 
 /// What the caller is told when an erasure stopped on its way.
-const UNDER_WAY: &str = "the erasure has begun; the next start finishes it";
+const UNDER_WAY: &str =
+    "the erasure has begun; the service goes on with it by itself, at the latest at its next start";
+
+/// What the operator is told of an erasure that waits.
+const UNFINISHED: &str = "an erasure cannot be recorded now; its keys are gone, and it is tried again every few seconds and at every start";
 
 impl Writer {
     /// Erases a person: the participant a submission names, and every other that is known to be the same human being.
@@ -222,8 +226,23 @@ impl Decider {
         };
         let sealing = Sealing::Erasing(asked.id);
         let found = self.record_erased(asked.program, submission, sealing, true).map_err(under_way)?;
-        self.finish_erasures().map_err(under_way)?;
+        self.finish_erasures(|_| true).map_err(under_way)?;
         Ok(found)
+    }
+
+    /// Goes on with the erasures that were under way at the last tick already: whoever asked for them was refused after
+    /// the keys had gone, e.g. because the clock was in doubt, or is gone.
+    pub(super) fn take_up_erasures(&mut self) {
+        let open = self.registry.state.erasures().filter(|(_, erasure)| !erasure.completed);
+        let open: BTreeSet<ErasureId> = open.map(|(id, _)| id).collect();
+        let late: BTreeSet<ErasureId> = open.intersection(&self.erasing).copied().collect();
+        self.erasing = open;
+        if late.is_empty() || self.published.log.is_read_only() || self.published.stopped().is_some() {
+            return;
+        }
+        if let Err(refusal) = self.finish_erasures(|erasure| late.contains(&erasure.id)) {
+            tracing::warn!(%refusal, "{UNFINISHED}");
+        }
     }
 
     /// Says in a ledger that somebody is erased whose keys are gone. It has to be said: if the key it was asked with was
@@ -245,11 +264,11 @@ impl Decider {
         }
     }
 
-    /// Finishes every erasure whose keys are gone: `person-erased` where a ledger lacks it, then `erasure-completed`. One
-    /// that cannot be finished keeps no other from it; the next start goes on with it.
-    fn finish_erasures(&mut self) -> Result<(), Refusal> {
+    /// Finishes every erasure, `of` them, whose keys are gone: `person-erased` where a ledger lacks it, then
+    /// `erasure-completed`. One that cannot be finished keeps no other from it; the next tick goes on with it.
+    fn finish_erasures(&mut self, of: impl Fn(&Erasure) -> bool) -> Result<(), Refusal> {
         let Some(people) = self.people.clone() else { return Ok(()) };
-        let announced = |erasure: &Erasure| self.registry.state.erasure(erasure.id).is_some();
+        let announced = |erasure: &Erasure| of(erasure) && self.registry.state.erasure(erasure.id).is_some();
         let erasures: Vec<Erasure> = people.erasures().into_iter().filter(announced).collect();
         let mut finished = Vec::with_capacity(erasures.len());
         for erasure in erasures {
@@ -271,7 +290,7 @@ impl Decider {
                 Ok(_) => finished.push(erasure),
                 Err(refusal) if self.published.stopped().is_some() => return Err(refusal),
                 Err(refusal) => {
-                    tracing::warn!(%refusal, "an erasure cannot be recorded now; its keys are gone, the next start goes on");
+                    tracing::warn!(%refusal, "{UNFINISHED}");
                 }
             }
         }
@@ -286,8 +305,9 @@ impl Decider {
         Ok(())
     }
 
-    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows: by the
-    /// ids the registry has of erasures, and by what the ledgers say of participants.
+    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows, and
+    /// whoever is not known to be erased here although the registry says it: by the ids the registry has of erasures, and
+    /// by what the ledgers say of participants.
     ///
     /// Of a ledger that is only read, nothing is appended: the people store knows who is erased.
     pub(super) fn resume_erasures(&mut self, people: &People) -> Result<(), PeopleError> {
@@ -309,28 +329,55 @@ impl Decider {
             }
         }
         self.hand_over();
-        let known: Vec<Erasure> = people
-            .held()
-            .into_iter()
-            .filter_map(|held| {
-                let named = self.published.erasures.erasure(held.program, held.participant);
-                let id = [held.id, named].into_iter().find(|id| announced.contains(id));
-                let id = id.or_else(|| self.is_erased(held.program, held.participant).then_some(named))?;
-                Some(Erasure { id, ..held })
-            })
-            .collect();
+        let held = people.held().into_iter().filter_map(|held| {
+            let named = self.published.erasures.erasure(held.program, held.participant);
+            let id = [held.id, named].into_iter().find(|id| announced.contains(id));
+            let id = id.or_else(|| self.is_erased(held.program, held.participant).then_some(named))?;
+            Some(Erasure { id, ..held })
+        });
+        let mut known: Vec<Erasure> = held.collect();
         if !known.is_empty() {
             tracing::info!(
                 people = known.len(),
                 "keys of people who were erased are here again, and are forgotten"
             );
+        }
+        let untold = self.erased_without_a_trace(people, &announced);
+        if !untold.is_empty() {
+            tracing::info!(people = untold.len(), "people were erased of whom nothing is sealed here");
+        }
+        known.extend(untold);
+        // Whoever's key is known by the random id of their slot may be found twice.
+        known.sort_by_key(|erasure| (erasure.program, erasure.participant));
+        known.dedup_by_key(|erasure| (erasure.program, erasure.participant));
+        if !known.is_empty() {
             people.forget(&known)?;
         }
-        if !read_only && let Err(refusal) = self.finish_erasures() {
-            tracing::warn!(%refusal, "an erasure cannot be recorded now; its keys are gone, the next start goes on");
+        if !read_only && let Err(refusal) = self.finish_erasures(|_| true) {
+            tracing::warn!(%refusal, "{UNFINISHED}");
         }
         self.hand_over();
         Ok(())
+    }
+
+    /// Participants of the ledgers whose erasure the registry announced and of whom the people store knows nothing: its
+    /// rows are older than the registry, or were lost.
+    fn erased_without_a_trace(&self, people: &People, announced: &BTreeSet<ErasureId>) -> Vec<Erasure> {
+        let known: BTreeSet<ErasureId> = people.erasures().into_iter().map(|erasure| erasure.id).collect();
+        // Most starts end here: an id is made for everybody only where one is not accounted for.
+        if announced.is_subset(&known) {
+            return Vec::new();
+        }
+        let mut erased = Vec::new();
+        for (program, ledger) in &self.ledgers {
+            for (participant, _) in ledger.state.everybody() {
+                let id = self.published.erasures.erasure(*program, participant);
+                if announced.contains(&id) && !known.contains(&id) {
+                    erased.push(Erasure { id, program: *program, participant });
+                }
+            }
+        }
+        erased
     }
 
     /// Whether a ledger says that a participant is erased.
@@ -345,5 +392,81 @@ impl Decider {
         let now = self.published.clock.to_record()?;
         self.register(RegistryEvent::from(read), &unnamed(caller), None, now);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use mentorlog_events::id::LedgerId;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::{Clock, Machine};
+    use crate::keys::Keys;
+    use crate::ledger::Log;
+    use crate::ledger::memory::MemoryLog;
+    use crate::people::Kek;
+    use crate::rules::command::{Enrol, OpenProgram};
+    use crate::writer::Publishing;
+    use crate::writer::published::lock;
+
+    /// The steps of an erasure up to the one that was never asked for, e.g. because the queue was full.
+    #[tokio::test]
+    async fn an_erasure_that_nobody_finishes_is_finished_by_passing_time() {
+        let data = tempfile::tempdir().unwrap();
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new());
+        let kek = Kek::from_text("a2tra2tra2tra2tra2tra2tra2tra2tra2tra2tra2s=", "a test").unwrap();
+        let open = |installation| People::open(&data.path().join("people"), installation, Some(kek));
+        let keys = Keys::open(data.path(), false).unwrap();
+        let (clock, none) = (Clock::start(Machine::default()), BTreeMap::new());
+        let (writer, running) =
+            Writer::start_sealing(&log, none, keys, clock, Publishing::Off, open).unwrap();
+        let submission = |command: Command| Submission {
+            command,
+            caller: system(),
+            expected_version: None,
+            idempotency: None,
+        };
+        let manager = || Caller { actor: Actor::Manager, ..system() };
+        let program = json!({ "slug": "spring", "name": "Spring", "time_zone": "UTC" });
+        let program: OpenProgram = serde_json::from_value(program).unwrap();
+        writer.open_program(program, manager(), None).await.unwrap();
+        let program = writer.published().program("spring").unwrap().id;
+        let ann = ParticipantId(uuid::Uuid::from_u128(1));
+        let enrol: Enrol =
+            serde_json::from_value(json!({ "participant": ann, "generation": "gen-z" })).unwrap();
+        let enrol = Submission { caller: manager(), ..submission(enrol.into()) };
+        writer.submit(program, enrol).await.unwrap();
+
+        let people = writer.published().people().cloned().unwrap();
+        let secret = writer.published().erasures.clone();
+        let named = move |program, participant| secret.erasure(program, participant);
+        let erasures = people.begin_erasure(program, ann, named).unwrap();
+        let asked = Submission { caller: manager(), ..submission(ErasePerson { participant: ann }.into()) };
+        let (announced, asked) = (erasures.clone(), Arc::new(asked));
+        writer.ask(|answer| Message::Announce(announced, asked, answer)).await.unwrap();
+        people.forget(&erasures).unwrap();
+
+        let size = || writer.published().program("spring").unwrap().size();
+        let before = size();
+        writer.tick();
+        writer.alive().await.unwrap();
+        assert_eq!(size(), before, "whoever asked may be about to go on with it");
+        writer.tick();
+        writer.alive().await.unwrap();
+        assert_eq!(size(), before + 1);
+        let last = log.read(LedgerId::from(program), before, 1).unwrap();
+        let entry = String::from_utf8_lossy(last[0].bytes()).into_owned();
+        assert!(entry.contains("person-erased"), "{entry}");
+        let registered = || lock(&writer.published().registry.tree).size();
+        let done = registered();
+        writer.tick();
+        writer.tick();
+        writer.alive().await.unwrap();
+        assert_eq!((size(), registered()), (before + 1, done), "once is enough");
+        drop(writer);
+        running.join();
     }
 }

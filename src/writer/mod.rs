@@ -9,7 +9,7 @@
 //! An append that failed, or of which nothing is known, stops writing for good. Reads go on at the last
 //! acknowledged size; a restart finds out what is on disk.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc as channel;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
@@ -406,6 +406,7 @@ impl Writer {
             groups,
             in_flight: Arc::new(AtomicUsize::new(0)),
             people: None,
+            erasing: BTreeSet::new(),
         };
         let mut committer = commit::Committer {
             published: published.clone(),

@@ -260,6 +260,11 @@ impl Published {
         }
     }
 
+    /// The program with this id.
+    pub fn by_id(&self, id: ProgramId) -> Option<Arc<Program>> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+    }
+
     /// Every program, in the order of their slugs.
     pub fn programs(&self) -> Vec<Arc<Program>> {
         self.directory.read().unwrap_or_else(PoisonError::into_inner).by_slug.values().cloned().collect()

@@ -725,6 +725,44 @@ fn a_table_shows_each_role_what_its_pages_show_and_nothing_else() {
 }
 
 #[test]
+fn two_histories_that_differ_in_what_is_not_hers_to_know_are_the_same_to_her() {
+    let by = |id: &str| format!("participant:{id}");
+    let waiting = "00000000-0000-4000-8000-0000000000f3";
+    let told = |name: &str, body: &Value| {
+        let mut hall = Hall::without_tokens();
+        hall.local("spring", "enrol", &json!({ "participant": NEW, "generation": "gen-x" }));
+        let proposal = json!({ "actor": by(ANN), "pair": waiting, "a": ANN, "b": NEW });
+        hall.local("spring", "propose-pair", &proposal);
+        hall.local("spring", name, body);
+        let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" })).json();
+        let admin = admin["secret"].as_str().unwrap().to_owned();
+        let (ann, manager) = (hall.bound(&admin, "app", ANN), hall.scoped(&admin, "hr", "manager"));
+        let root = hall.service().published.program("spring").unwrap().view().root;
+        let root = mentorlog_events::id::B64(root).to_string();
+        let mut seen = |secret: &str| {
+            [
+                "pairs",
+                "pairs.csv",
+                &format!("pairs/{waiting}"),
+                &format!("participants/{ANN}"),
+                "sessions.csv",
+            ]
+            .map(|path| {
+                let answer = hall.get(secret, &format!("/v1/programs/spring/{path}"));
+                assert_eq!(answer.status, 200, "{path}");
+                answer.text().replace(&root, "ROOT")
+            })
+        };
+        (seen(&ann), seen(&manager))
+    };
+    let blocked = told("block-pairing", &json!({ "actor": by(NEW), "participant": NEW, "other": ANN }));
+    let gone = told("leave-program", &json!({ "actor": by(NEW), "participant": NEW }));
+    assert_eq!(blocked.0, gone.0);
+    assert_ne!(blocked.1, gone.1, "whoever runs the program is told");
+    assert!(blocked.1[1].contains("pairing-blocked"), "{}", blocked.1[1]);
+}
+
+#[test]
 fn whoever_taught_sees_an_aggregate_over_enough_learners() {
     let mut hall = Hall::without_tokens();
     hall.local("spring", "change-policy", &json!({ "measures": { "k_anonymity": 3 } }));

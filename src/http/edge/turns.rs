@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
 
-    fn who(number: u128) -> Who {
-        Some(TokenId(uuid::Uuid::from_u128(number)))
+    fn token(number: u128) -> TokenId {
+        TokenId(uuid::Uuid::from_u128(number))
     }
 
     async fn is_over(turn: &Turn) -> bool {
@@ -92,16 +92,16 @@ mod tests {
     #[tokio::test]
     async fn one_who_holds_all_turns_gives_up_the_oldest_to_each_who_has_fewer() {
         static TURNS: Turns = Turns::new(4);
-        let held: Vec<Turn> = (0..4).map(|_| TURNS.take(who(1)).unwrap()).collect();
-        assert!(TURNS.take(who(1)).is_none(), "to itself nobody loses one");
-        let second = TURNS.take(who(2)).unwrap();
+        let held: Vec<Turn> = (0..4).map(|_| TURNS.take(Some(token(1))).unwrap()).collect();
+        assert!(TURNS.take(Some(token(1))).is_none(), "to itself nobody loses one");
+        let second = TURNS.take(Some(token(2))).unwrap();
         assert!(is_over(&held[0]).await && !is_over(&held[1]).await);
         let third = TURNS.take(None).unwrap();
         assert!(is_over(&held[1]).await && !is_over(&held[2]).await);
-        assert!(TURNS.take(who(2)).is_none(), "all have their share");
+        assert!(TURNS.take(Some(token(2))).is_none(), "all have their share");
         assert!(!is_over(&second).await && !is_over(&third).await);
         drop(held);
-        assert!(TURNS.take(who(2)).is_some(), "what was given back is there for anybody");
+        assert!(TURNS.take(Some(token(2))).is_some(), "what was given back is there for anybody");
         assert_eq!(TURNS.table().held.len(), 2);
     }
 }
