@@ -40,11 +40,11 @@ impl Chance {
     }
 }
 
-#[derive(Clone, Copy)]
 struct Told {
     session: SessionId,
     two: [ParticipantId; 2],
     skill: usize,
+    exchanges: Vec<event::Exchange>,
     version: u32,
     day: u64,
 }
@@ -295,6 +295,7 @@ impl Story {
         let day = self.day - back;
         let (occurred_at, civil) = self.at(day);
         let exchanges = self.exchanges(two, skill);
+        let taught = exchanges.clone();
         let origin = self.chance.of(3).then_some(Origin::Imported);
         self.say(event::SessionLogged {
             session,
@@ -306,7 +307,7 @@ impl Story {
             exchanges,
             origin,
         });
-        let told = Told { session, two, skill, version: 1, day };
+        let told = Told { session, two, skill, exchanges: taught, version: 1, day };
         if self.recent.len() < 2000 {
             self.recent.push(told);
         } else {
@@ -319,13 +320,15 @@ impl Story {
     /// Something about a session told lately.
     fn follow(&mut self) {
         let at = self.chance.below(self.recent.len() as u64) as usize;
-        let Told { session, two, skill, version, day } = self.recent[at];
+        let Told { session, two, skill, version, day, .. } = self.recent[at];
         match self.chance.below(100) {
             0..=8 => self.say(event::SessionConfirmed { session, version, participant: two[1] }),
             9..=16 => {
                 let rating = 1 + self.chance.below(5) as u8;
-                let skill = self.skills[skill].clone();
-                let teacher = two[usize::from(self.chance.of(2))];
+                // One of those there are: a log that rates another is refused at a start.
+                let of = self.chance.below(self.recent[at].exchanges.len() as u64) as usize;
+                let exchange = &self.recent[at].exchanges[of];
+                let (teacher, skill) = (exchange.teacher, exchange.skill.clone());
                 self.say(event::ExchangeRated { session, teacher, skill, rating, origin: None });
             }
             17 => {
@@ -335,6 +338,7 @@ impl Story {
             18 => {
                 self.recent[at].version += 1;
                 let exchanges = self.exchanges(two, skill);
+                self.recent[at].exchanges.clone_from(&exchanges);
                 let (occurred_at, civil) = self.at(day.saturating_sub(1));
                 self.say(event::SessionCorrected {
                     session,

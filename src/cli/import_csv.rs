@@ -8,6 +8,9 @@
 //! | import-participant | the label |
 //! | import-pair | the two labels, unordered: an import opens a pair once, even if it has ended since |
 //! | import-session | every field of the row, and how many rows before it say the same |
+//! | import-session, of a table with a column `session` | everything the session's rows say |
+//!
+//! A UUID that is the id of a participant of the program is that participant; any other name is a label.
 //!
 //! Keys and bodies are written into ledgers as keyed hashes: their formats here never change.
 
@@ -23,16 +26,21 @@ use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
-use mentorlog_events::id::Slug;
-use mentorlog_events::time::{Timestamp, Zone};
+use mentorlog_events::event::Mode;
+use mentorlog_events::id::{PairId, ParticipantId, SessionId, Slug};
+use mentorlog_events::time::{Day, Timestamp, Zone};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
+mod exported;
+mod members;
 mod people;
 
+use self::exported::Sessions;
+use self::members::Members;
 use super::Failure;
 use super::client::{ClientError, Connection, Server};
 use super::embedded::Embedded;
@@ -60,7 +68,7 @@ const LABEL_MAX: usize = 256;
 #[derive(clap::Args)]
 pub struct Arguments {
     /// The table: CSV with a header, its columns in any order. Of sessions: occurred_at, teacher, learner, minutes
-    /// and, if you have them, skill and rating. Of participants: participant (the name your system has for them)
+    /// and, if you have them, skill and rating; or what `sessions.csv` gives. Of participants: participant (the name your system has for them)
     /// and, if you have them, generation, arm, offered, sought, unit, capacity (skills between semicolons), and
     /// where the service seals personal data name, email, hr_id, birth_year.
     file: PathBuf,
@@ -72,9 +80,17 @@ pub struct Arguments {
     /// The time zone of a program that is opened: it decides civil days, for ever. [default: UTC]
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<Zone>,
-    /// A column of a table of participants that is not taken over; may be repeated.
+    /// A column that is not taken over; may be repeated. Without `session` every row is a session of its own, without
+    /// `state` disputed and voided ones count like others.
     #[arg(long, value_name = "COLUMN")]
     ignore_column: Vec<String>,
+}
+
+impl Arguments {
+    /// The columns that are not taken over, as they are called in a header that was read.
+    fn ignored(&self) -> Vec<String> {
+        self.ignore_column.iter().map(|name| name.trim().to_ascii_lowercase()).collect()
+    }
 }
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -99,21 +115,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         let _ = std::io::stdout().write_all(summary.as_bytes());
         return Ok(());
     }
-    if let Some(column) = arguments.ignore_column.first() {
-        return Err(Failure::new(format_args!(
-            "--ignore-column {column}: of a table of sessions what is not needed is passed over anyway"
-        )));
+    let columns = Columns::find(&header, &arguments.ignored()).map_err(|error| table.failed(&error))?;
+    if !columns.passed_over.is_empty() {
+        eprintln!("mentorlog: passed over: {}", columns.passed_over.join(", "));
     }
+    let table = SessionTable { sessions: Sessions::find(&table, &columns)?, table, columns };
     let met = meet(&table)?;
+    if met.left_out() > 0 {
+        let (disputed, voided) = (met.disputed, met.voided);
+        eprintln!(
+            "mentorlog: left out: {disputed} rows of disputed sessions, {voided} of voided ones: they do not count"
+        );
+    }
     let summary = at(&arguments.place, |runtime, server| import(runtime, server, arguments, &table, &met))?;
-    let rejected = met.rejected + summary.sessions.rejected;
     let Summary { participants, pairs, sessions } = summary;
+    let rejected = met.rejected + sessions.rows_rejected;
     let mut lines = vec![
         format!("rows          {:>9}", met.rows),
-        format!("imported      {:>9}", sessions.new),
-        format!("already there {:>9}", sessions.there),
+        format!("imported      {:>9}", sessions.rows_new),
+        format!("already there {:>9}", sessions.rows_there),
         format!("rejected      {rejected:>9}"),
     ];
+    if table.columns.state.is_some() {
+        lines.insert(3, format!("left out      {:>9}", met.left_out()));
+    }
     for (name, tally) in [("participants", participants), ("pairs", pairs), ("sessions", sessions)] {
         let (all, new) = (tally.new + tally.there, tally.new);
         lines.push(format!("{name:<13} {all:>9}  {new} new"));
@@ -171,6 +196,14 @@ struct Place {
     byte: u64,
 }
 
+/// A table of sessions.
+struct SessionTable {
+    table: Table,
+    columns: Columns,
+    /// Those whose rows are told apart by a column `session`.
+    sessions: Sessions,
+}
+
 /// A row that can be read.
 #[derive(Debug, PartialEq, Eq)]
 struct Row<'a> {
@@ -181,6 +214,37 @@ struct Row<'a> {
     /// `None`: not recorded.
     skill: Option<&'a str>,
     rating: Option<u8>,
+    standing: Standing,
+    /// `None` without a column `session`: the row is a session of its own.
+    of: Option<Of>,
+}
+
+/// Whether a session counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Live,
+    Disputed,
+    Voided,
+}
+
+/// What a row of `sessions.csv` says of the whole session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Of {
+    session: SessionId,
+    pair: Option<PairId>,
+    /// Of the session; `None`: as long as its exchanges.
+    minutes: Option<u32>,
+    mode: Option<Mode>,
+    /// The civil day it was on where it was recorded.
+    day: Option<Day>,
+}
+
+/// A row that cannot be taken.
+#[derive(Debug, PartialEq, Eq)]
+struct Wrong {
+    why: String,
+    /// The session it would be a part of.
+    session: Option<SessionId>,
 }
 
 /// Where each column stands.
@@ -191,40 +255,87 @@ struct Columns {
     minutes: usize,
     skill: Option<usize>,
     rating: Option<usize>,
+    state: Option<usize>,
+    session: Option<usize>,
+    /// The four that are read beside `session` only: of one exchange a row there is nothing more to say.
+    pair: Option<usize>,
+    session_minutes: Option<usize>,
+    mode: Option<usize>,
+    day: Option<usize>,
     count: usize,
+    passed_over: Vec<String>,
 }
 
 impl Columns {
-    fn find(header: &csv::ByteRecord) -> Result<Self, String> {
-        let names = names(header);
-        let place = |wanted: &str| -> Result<Option<usize>, String> {
+    fn find(names: &[String], ignored: &[String]) -> Result<Self, String> {
+        if let Some(name) = ignored.iter().find(|name| !names.contains(name)) {
+            return Err(format!("--ignore-column: there is no column `{name}`"));
+        }
+        let mut read = Vec::new();
+        let mut place = |wanted: &'static str| -> Result<Option<usize>, String> {
             let mut found = (0..names.len()).filter(|index| names[*index] == wanted);
             match (found.next(), found.next()) {
                 (_, Some(_)) => Err(format!("the header has `{wanted}` twice")),
-                (found, None) => Ok(found),
+                (found, None) => {
+                    let found = found.filter(|_| !ignored.iter().any(|name| name == wanted));
+                    read.extend(found);
+                    Ok(found)
+                }
             }
         };
-        let needed = |wanted: &str| {
-            place(wanted)?.ok_or_else(|| {
+        let needed = |wanted: &str, found: Option<usize>| {
+            found.ok_or_else(|| {
+                if names.iter().any(|name| name == wanted) {
+                    return format!("`{wanted}` is needed, and it is ignored");
+                }
+                let pairs = if ["pair", "a", "b"].iter().all(|column| names.iter().any(|name| name == column)) {
+                    "; a table of pairs is not taken, pairs come with their sessions"
+                } else {
+                    ""
+                };
                 format!(
                     "the header has no `{wanted}`, it has: {}; wanted are occurred_at,teacher,learner,minutes and, \
-                     if there are any, skill,rating",
+                     if there are any, skill,rating{pairs}",
                     names.join(",")
                 )
             })
         };
-        Ok(Self {
-            occurred_at: needed("occurred_at")?,
-            teacher: needed("teacher")?,
-            learner: needed("learner")?,
-            minutes: needed("minutes")?,
+        let mut columns = Self {
+            occurred_at: needed("occurred_at", place("occurred_at")?)?,
+            teacher: needed("teacher", place("teacher")?)?,
+            learner: needed("learner", place("learner")?)?,
+            minutes: needed("minutes", place("minutes")?)?,
             skill: place("skill")?,
             rating: place("rating")?,
+            state: place("state")?,
+            session: place("session")?,
+            pair: None,
+            session_minutes: None,
+            mode: None,
+            day: None,
             count: names.len(),
-        })
+            passed_over: Vec::new(),
+        };
+        if columns.session.is_some() {
+            columns.pair = place("pair")?;
+            columns.session_minutes = place("session_minutes")?;
+            columns.mode = place("mode")?;
+            columns.day = place("day")?;
+        }
+        let left = (0..names.len()).filter(|index| !read.contains(index));
+        columns.passed_over = left.map(|index| names[index].clone()).collect();
+        Ok(columns)
     }
 
-    fn row<'a>(&self, record: &'a csv::ByteRecord) -> Result<Row<'a>, String> {
+    fn row<'a>(&self, record: &'a csv::ByteRecord) -> Result<Row<'a>, Wrong> {
+        let session = self.session.and_then(|index| {
+            let text = std::str::from_utf8(record.get(index)?).ok()?;
+            text.trim().parse().ok()
+        });
+        self.cells(record, session).map_err(|why| Wrong { why, session })
+    }
+
+    fn cells<'a>(&self, record: &'a csv::ByteRecord, session: Option<SessionId>) -> Result<Row<'a>, String> {
         if record.len() != self.count {
             return Err(format!("{} columns where the header has {}", record.len(), self.count));
         }
@@ -251,11 +362,11 @@ impl Columns {
         if teacher == learner {
             return Err("teacher and learner are the same".into());
         }
-        let minutes = field(self.minutes)?;
-        let minutes = match minutes.parse() {
-            Ok(0) | Err(_) => return Err(format!("minutes `{minutes}` is not a whole number from 1 on")),
-            Ok(minutes) => minutes,
+        let whole = |what: &str, text: &str| match text.parse() {
+            Ok(0) | Err(_) => Err(format!("{what} `{text}` is not a whole number from 1 on")),
+            Ok(minutes) => Ok(minutes),
         };
+        let minutes = whole("minutes", field(self.minutes)?)?;
         let skill = optional(self.skill)?;
         if let Some(skill) = skill {
             skill.parse::<Slug>().map_err(|error| format!("skill `{skill}`: {error}"))?;
@@ -267,19 +378,54 @@ impl Columns {
                 Ok(_) | Err(_) => return Err(format!("rating `{text}` is not 1, 2, 3, 4 or 5")),
             },
         };
+        let standing = match optional(self.state)? {
+            None | Some("logged" | "confirmed") => Standing::Live,
+            Some("disputed") => Standing::Disputed,
+            Some("voided") => Standing::Voided,
+            Some(other) => {
+                return Err(format!(
+                    "state `{other}` is not logged, confirmed, disputed or voided; if the column says something else, \
+                     --ignore-column state"
+                ));
+            }
+        };
+        let of = match (self.session.map(field).transpose()?, session) {
+            (None, _) => None,
+            (Some(_), Some(session)) => {
+                let pair = optional(self.pair)?.map(|pair| {
+                    pair.parse().map_err(|_| format!("pair `{pair}` is not an id this service gave"))
+                });
+                let mode = optional(self.mode)?.map(|mode| {
+                    mode.parse().map_err(|_| {
+                        let words: Vec<&str> = Mode::ALL.iter().map(|mode| mode.as_str()).collect();
+                        format!("mode `{mode}` is none of {}", words.join(", "))
+                    })
+                });
+                let minutes =
+                    optional(self.session_minutes)?.map(|minutes| whole("session_minutes", minutes));
+                Some(Of {
+                    session,
+                    pair: pair.transpose()?,
+                    minutes: minutes.transpose()?,
+                    mode: mode.transpose()?,
+                    // It is only compared: in whatever form a spreadsheet has left it, the instant says enough.
+                    day: optional(self.day)?.and_then(|day| day.parse().ok()),
+                })
+            }
+            (Some(text), None) => {
+                return Err(format!(
+                    "session `{text}` is not an id this service gave; if every row is a session of its own, \
+                     --ignore-column session"
+                ));
+            }
+        };
         // What is not recorded and what says so are the same row.
-        Ok(Row {
-            occurred_at,
-            teacher,
-            learner,
-            minutes,
-            skill: skill.filter(|s| *s != "unspecified"),
-            rating,
-        })
+        let skill = skill.filter(|skill| *skill != "unspecified");
+        Ok(Row { occurred_at, teacher, learner, minutes, skill, rating, standing, of })
     }
 }
 
-fn names(header: &csv::ByteRecord) -> Vec<String> {
+fn names_of(header: &csv::ByteRecord) -> Vec<String> {
     header.iter().map(|name| String::from_utf8_lossy(name).trim().to_ascii_lowercase()).collect()
 }
 
@@ -300,7 +446,7 @@ impl Table {
     /// The names of the columns, in lower case.
     fn header(&self) -> Result<Vec<String>, Failure> {
         let mut reader = self.reader()?;
-        Ok(names(reader.byte_headers().map_err(|error| self.failed(&error))?))
+        Ok(names_of(reader.byte_headers().map_err(|error| self.failed(&error))?))
     }
 
     /// Hands on every row, in order.
@@ -318,13 +464,12 @@ impl Table {
         Ok(())
     }
 
-    /// Reads every row of sessions, in order. What cannot be read is a sentence that says why.
+    /// Reads every row of sessions, in order. What cannot be read says why.
     fn each(
         &self,
-        mut take: impl FnMut(Place, Result<Row<'_>, String>) -> Result<(), Failure>,
+        columns: &Columns,
+        mut take: impl FnMut(Place, Result<Row<'_>, Wrong>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let columns = Columns::find(self.reader()?.byte_headers().map_err(|error| self.failed(&error))?);
-        let columns = columns.map_err(|error| self.failed(&error))?;
         self.each_record(|place, record| take(place, columns.row(record)))
     }
 
@@ -351,8 +496,17 @@ impl Table {
 struct Met {
     rows: u64,
     rejected: u64,
+    /// Rows of sessions that do not count.
+    disputed: u64,
+    voided: u64,
     people: Vec<(Rc<str>, Place)>,
     pairs: Vec<MetPair>,
+}
+
+impl Met {
+    const fn left_out(&self) -> u64 {
+        self.disputed + self.voided
+    }
 }
 
 struct MetPair {
@@ -362,17 +516,23 @@ struct MetPair {
     place: Place,
 }
 
-/// The first pass: rejects what cannot be read, and finds the people and the earliest session of each pair.
-fn meet(table: &Table) -> Result<Met, Failure> {
+/// The first pass: rejects what cannot be read, leaves out what does not count, and finds the people and the earliest
+/// session of each pair.
+fn meet(of: &SessionTable) -> Result<Met, Failure> {
+    let SessionTable { table, columns, sessions } = of;
     let mut met = Met::default();
     let mut numbers: HashMap<Rc<str>, u32> = HashMap::new();
     let mut pairs: HashMap<(u32, u32), usize> = HashMap::new();
     let progress = Progress::new("reading", table.bytes);
     let mut seen = 0;
-    table.each(|place, row| {
+    table.each(columns, |place, row| {
         met.rows += 1;
         progress.add(place.byte - seen);
         seen = place.byte;
+        let row = row.map_err(|wrong| wrong.why).and_then(|row| match sessions.fault_of(&row) {
+            Some(why) => Err(why),
+            None => Ok(row),
+        });
         let row = match row {
             Ok(row) => row,
             Err(why) => {
@@ -381,6 +541,17 @@ fn meet(table: &Table) -> Result<Met, Failure> {
                 return Ok(());
             }
         };
+        match row.standing {
+            Standing::Live => {}
+            Standing::Disputed => {
+                met.disputed += 1;
+                return Ok(());
+            }
+            Standing::Voided => {
+                met.voided += 1;
+                return Ok(());
+            }
+        }
         let mut number = |name: &str| {
             if let Some(number) = numbers.get(name) {
                 return *number;
@@ -408,12 +579,21 @@ fn meet(table: &Table) -> Result<Met, Failure> {
 
 // ------------------------------------------------------------------------------------------- what is sent
 
-/// `label:` and the name an older system has for a person.
-struct Label<'a>(&'a str);
+/// A person, as a command names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Who<'a> {
+    /// A participant of the program.
+    Member(ParticipantId),
+    /// `label:` and the name an older system has for a person.
+    Label(&'a str),
+}
 
-impl Serialize for Label<'_> {
+impl Serialize for Who<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("label:{}", self.0))
+        match self {
+            Self::Member(id) => id.serialize(serializer),
+            Self::Label(label) => serializer.collect_str(&format_args!("label:{label}")),
+        }
     }
 }
 
@@ -428,27 +608,34 @@ struct Item<'a, D> {
 
 #[derive(Serialize)]
 struct ImportParticipant<'a> {
-    participant: Label<'a>,
+    participant: Who<'a>,
 }
 
 #[derive(Serialize)]
 struct ImportPair<'a> {
-    a: Label<'a>,
-    b: Label<'a>,
+    a: Who<'a>,
+    b: Who<'a>,
     started_at: Timestamp,
 }
 
 #[derive(Serialize)]
 struct ImportSession<'a> {
-    between: [Label<'a>; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<SessionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pair: Option<PairId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    between: Option<[Who<'a>; 2]>,
     occurred_at: Timestamp,
     minutes: u32,
-    exchanges: [Exchange<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
+    exchanges: Vec<Exchange<'a>>,
 }
 
 #[derive(Serialize)]
 struct Exchange<'a> {
-    teacher: Label<'a>,
+    teacher: Who<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skill: Option<&'a str>,
     minutes: u32,
@@ -457,13 +644,17 @@ struct Exchange<'a> {
 }
 
 impl<'a> Row<'a> {
-    fn command(&self) -> ImportSession<'a> {
+    fn command(&self, members: &Members) -> ImportSession<'a> {
+        let teacher = members.who(self.teacher);
         ImportSession {
-            between: [Label(self.teacher), Label(self.learner)],
+            session: None,
+            pair: None,
+            between: Some([teacher, members.who(self.learner)]),
             occurred_at: self.occurred_at,
             minutes: self.minutes,
-            exchanges: [Exchange {
-                teacher: Label(self.teacher),
+            mode: None,
+            exchanges: vec![Exchange {
+                teacher,
                 skill: self.skill,
                 minutes: self.minutes,
                 rating: self.rating,
@@ -519,12 +710,32 @@ impl Ordinals {
 
 // ------------------------------------------------------------------------------------------------ sending
 
-/// What became of items.
+/// What became of items, and of the rows that made them.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Tally {
     new: u64,
     there: u64,
-    rejected: u64,
+    rows_new: u64,
+    rows_there: u64,
+    rows_rejected: u64,
+}
+
+impl Tally {
+    /// An item that is there, and was not sent.
+    const fn found(&mut self, rows: u64) {
+        self.there += 1;
+        self.rows_there += rows;
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.new += other.new;
+        self.there += other.there;
+        self.rows_new += other.rows_new;
+        self.rows_there += other.rows_there;
+        self.rows_rejected += other.rows_rejected;
+    }
 }
 
 struct Summary {
@@ -537,7 +748,7 @@ fn import(
     runtime: &Runtime,
     server: Server,
     arguments: &Arguments,
-    table: &Table,
+    of: &SessionTable,
     met: &Met,
 ) -> Result<Summary, Failure> {
     let mut summary =
@@ -545,57 +756,115 @@ fn import(
     if met.people.is_empty() {
         return Ok(summary);
     }
-    runtime.block_on(open_program(&server, &arguments.program, arguments.time_zone))?;
-    let sending = Sending { runtime, server, program: arguments.program.to_string(), table };
+    let zone = runtime.block_on(open_program(&server, &arguments.program, arguments.time_zone))?;
+    let mut connection = Connection::new(server.clone());
+    let program = arguments.program.to_string();
+    let mut names = met.people.iter().map(|(name, _)| &**name);
+    let members = Members::find(runtime, &mut connection, &program, &mut names)?;
+    let members = members.with_pairs(runtime, &mut connection, &program)?;
+    // Whoever has none of the program's people in the table has none of its sessions in it either.
+    let there = if of.columns.session.is_some() && !members.is_empty() {
+        exported::there(runtime, &mut connection, &program)?
+    } else {
+        exported::There::default()
+    };
+    let sending = Sending { runtime, server, program, table: &of.table };
+    let mut found = Tally::default();
     summary.participants =
         sending.phase("enrolling", met.people.len() as u64, Kind::Participant, |outbox| {
             met.people.iter().try_for_each(|(name, place)| {
+                let participant = members.who(name);
+                if let Who::Member(_) = participant {
+                    found.found(1);
+                    return Ok(());
+                }
                 let key = key("participant", parts("participant", &[name]));
-                let data = ImportParticipant { participant: Label(name) };
-                outbox.put(*place, &Item { command: "import-participant", key: &key, data })
+                let data = ImportParticipant { participant };
+                outbox.put(place.one(), &Item { command: "import-participant", key: &key, data })
             })
         })?;
+    summary.participants += std::mem::take(&mut found);
     let name = |number: u32| &*met.people[number as usize].0;
     summary.pairs = sending.phase("pairing", met.pairs.len() as u64, Kind::Pair, |outbox| {
         met.pairs.iter().try_for_each(|pair| {
             let (one, other) = (name(pair.one), name(pair.other));
             let key = pair_key(one, other);
-            let (a, b) = (Label(one.min(other)), Label(one.max(other)));
+            let (a, b) = (members.who(one.min(other)), members.who(one.max(other)));
+            if members.have_met(a, b) {
+                found.found(1);
+                return Ok(());
+            }
             let data = ImportPair { a, b, started_at: pair.started_at };
-            outbox.put(pair.place, &Item { command: "import-pair", key: &key, data })
+            outbox.put(pair.place.one(), &Item { command: "import-pair", key: &key, data })
         })
     })?;
-    let rows = met.rows - met.rejected;
+    summary.pairs += std::mem::take(&mut found);
+    let rows = met.rows - met.rejected - met.left_out();
+    let (mut otherwise, mut other_days) = (0_u64, 0_u64);
     summary.sessions = sending.phase("importing", rows, Kind::Session, |outbox| {
+        if of.columns.session.is_some() {
+            return exported::each(of, |session| {
+                if session.standing != Standing::Live {
+                    return Ok(());
+                }
+                if let Some(content) = there.content(session.of.session) {
+                    found.found(session.rows());
+                    otherwise += u64::from(content != session.content());
+                    return Ok(());
+                }
+                other_days +=
+                    u64::from(session.of.day.is_some_and(|day| day != zone.day(session.occurred_at)));
+                let (key, data) = (session.key(), session.command(&members));
+                outbox.put(session.sent(), &Item { command: "import-session", key: &key, data })
+            });
+        }
         let mut ordinals = Ordinals::default();
-        table.each(|place, row| {
+        of.table.each(&of.columns, |place, row| {
             // What cannot be read was rejected in the first pass.
             let Ok(row) = row else { return Ok(()) };
+            if row.standing != Standing::Live {
+                return Ok(());
+            }
             let key = ordinals.key(&row);
-            outbox.put(place, &Item { command: "import-session", key: &key, data: row.command() })
+            let data = row.command(&members);
+            outbox.put(place.one(), &Item { command: "import-session", key: &key, data })
         })
     })?;
+    summary.sessions += found;
+    if otherwise > 0 {
+        eprintln!(
+            "mentorlog: {otherwise} sessions are there otherwise than the table has them, and stay as they are: \
+             `correct-session` changes one"
+        );
+    }
+    if other_days > 0 {
+        eprintln!(
+            "mentorlog: {other_days} sessions lie on another civil day in {}, the zone of this program, than the table \
+             says: its figures as of a day will differ",
+            zone.name()
+        );
+    }
     Ok(summary)
 }
 
-/// Makes sure that there is the program.
-async fn open_program(server: &Server, name: &ProgramName, zone: Option<Zone>) -> Result<(), Failure> {
+/// Makes sure that there is the program: the zone it is in.
+async fn open_program(server: &Server, name: &ProgramName, zone: Option<Zone>) -> Result<Zone, Failure> {
     let mut connection = Connection::new(server.clone());
     let found = connection.get(&format!("/v1/programs/{name}")).await;
     let slug = match (found, name) {
         (Ok(body), _) => {
             #[derive(Deserialize)]
             struct Found {
-                time_zone: String,
+                time_zone: Zone,
             }
             let found: Found = serde_json::from_slice(&body).map_err(Failure::new)?;
             return match zone {
-                Some(zone) if zone.name() != found.time_zone => Err(Failure::new(format_args!(
+                Some(zone) if zone != found.time_zone => Err(Failure::new(format_args!(
                     "the program `{name}` is in {} for ever, not in {}: leave --time-zone out",
-                    found.time_zone,
+                    found.time_zone.name(),
                     zone.name()
                 ))),
-                Some(_) | None => Ok(()),
+                Some(_) | None => Ok(found.time_zone),
             };
         }
         (Err(error), ProgramName::Slug(slug)) if error.code() == Some("no-such-program") => slug,
@@ -607,17 +876,17 @@ async fn open_program(server: &Server, name: &ProgramName, zone: Option<Zone>) -
         name: &'a str,
         time_zone: &'static str,
     }
-    let zone = zone.unwrap_or(Zone::UTC).name();
-    let opening = OpenProgram { slug: slug.as_str(), name: slug.as_str(), time_zone: zone };
+    let zone = zone.unwrap_or(Zone::UTC);
+    let opening = OpenProgram { slug: slug.as_str(), name: slug.as_str(), time_zone: zone.name() };
     let body = serde_json::to_vec(&opening).map_err(Failure::new)?;
     let opened = connection.send(Method::POST, "/v1/programs", "application/json", body.into()).await;
     match opened {
         Ok(_) => {
-            eprintln!("mentorlog: opened the program `{slug}` in {zone}");
-            Ok(())
+            eprintln!("mentorlog: opened the program `{slug}` in {}", zone.name());
+            Ok(zone)
         }
         // Somebody else opened it meanwhile.
-        Err(error) if error.code() == Some("slug-taken") => Ok(()),
+        Err(error) if error.code() == Some("slug-taken") => Ok(zone),
         Err(error) => Err(Failure::new(error)),
     }
 }
@@ -637,15 +906,30 @@ impl Kind {
             Self::Participant => code == "participant-exists",
             // An earlier import opened it with another beginning (the file has grown since), or somebody did.
             Self::Pair => matches!(code, "key-reused" | "pair-already-open" | "pair-exists"),
-            Self::Session => false,
+            // Only a table that names its sessions can meet one of another import.
+            Self::Session => code == "session-exists",
         }
+    }
+}
+
+/// Where what makes an item stands: its first row, and how many rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    place: Place,
+    rows: u64,
+}
+
+impl Place {
+    /// The row there makes an item.
+    const fn one(self) -> Sent {
+        Sent { place: self, rows: 1 }
     }
 }
 
 #[derive(Default)]
 struct Batch {
     body: Vec<u8>,
-    places: Vec<Place>,
+    sent: Vec<Sent>,
 }
 
 /// Where a phase puts its items.
@@ -658,11 +942,11 @@ struct Outbox {
 struct Closed;
 
 impl Outbox {
-    fn put<D: Serialize>(&mut self, place: Place, item: &Item<'_, D>) -> Result<(), Failure> {
+    fn put<D: Serialize>(&mut self, sent: Sent, item: &Item<'_, D>) -> Result<(), Failure> {
         serde_json::to_writer(&mut self.batch.body, item).map_err(Failure::new)?;
         self.batch.body.push(b'\n');
-        self.batch.places.push(place);
-        if self.batch.places.len() == BATCH_ITEMS || self.batch.body.len() >= BATCH_BYTES {
+        self.batch.sent.push(sent);
+        if self.batch.sent.len() == BATCH_ITEMS || self.batch.body.len() >= BATCH_BYTES {
             self.flush().map_err(|Closed| Failure::new("stopped"))?;
         }
         Ok(())
@@ -670,7 +954,7 @@ impl Outbox {
 
     fn flush(&mut self) -> Result<(), Closed> {
         let batch = std::mem::take(&mut self.batch);
-        if batch.places.is_empty() {
+        if batch.sent.is_empty() {
             return Ok(());
         }
         self.sender.blocking_send(batch).map_err(|_| Closed)
@@ -716,11 +1000,7 @@ impl Sending<'_> {
         let mut failure = None;
         while let Some(done) = self.runtime.block_on(lanes.join_next()) {
             match done {
-                Ok(Ok(lane)) => {
-                    tally.new += lane.new;
-                    tally.there += lane.there;
-                    tally.rejected += lane.rejected;
-                }
+                Ok(Ok(lane)) => tally += lane,
                 Ok(Err(why)) => failure = failure.or(Some(why)),
                 Err(panicked) => failure = failure.or_else(|| Some(Failure::new(panicked))),
             }
@@ -783,17 +1063,20 @@ impl Lane {
                 Failure::new(format_args!("{error}; run the import again: what is in is not imported twice"))
             })?;
         let answers: Answers = serde_json::from_slice(&answers).map_err(Failure::new)?;
-        if answers.results.len() != batch.places.len() {
-            let (sent, got) = (batch.places.len(), answers.results.len());
+        if answers.results.len() != batch.sent.len() {
+            let (sent, got) = (batch.sent.len(), answers.results.len());
             return Err(Failure::new(format_args!(
                 "{sent} items were sent, {got} answers came: is it mentorlog?"
             )));
         }
-        self.progress.add(batch.places.len() as u64);
-        for (answer, place) in answers.results.into_iter().zip(batch.places) {
+        self.progress.add(batch.sent.iter().map(|sent| sent.rows).sum());
+        for (answer, Sent { place, rows }) in answers.results.into_iter().zip(batch.sent) {
             match answer.status {
-                201 if answer.replayed => tally.there += 1,
-                201 => tally.new += 1,
+                201 if answer.replayed => tally.found(rows),
+                201 => {
+                    tally.new += 1;
+                    tally.rows_new += rows;
+                }
                 500.. => {
                     let (detail, code) = (answer.detail, answer.code);
                     return Err(Failure::new(format_args!(
@@ -801,9 +1084,9 @@ impl Lane {
                          is not imported twice"
                     )));
                 }
-                _ if self.kind.there(&answer.code) => tally.there += 1,
+                _ if self.kind.there(&answer.code) => tally.found(rows),
                 _ => {
-                    tally.rejected += 1;
+                    tally.rows_rejected += rows;
                     let what = match self.kind {
                         Kind::Participant => "the participant: ",
                         Kind::Pair => "the pair: ",
@@ -854,9 +1137,11 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let columns = Columns::find(&table.header().map_err(|failure| failure.text).unwrap(), &[]).unwrap();
         let mut rows = Vec::new();
-        let all = table.each(|place, row| {
-            rows.push((table.line(place), row.map(|row| format!("{} {}", row.teacher, row.minutes))));
+        let all = table.each(&columns, |place, row| {
+            let row = row.map(|row| format!("{} {}", row.teacher, row.minutes)).map_err(|wrong| wrong.why);
+            rows.push((table.line(place), row));
             Ok(())
         });
         all.map_err(|failure| failure.text).unwrap();
@@ -918,12 +1203,30 @@ mod tests {
 
     #[test]
     fn a_header_without_a_column_says_what_it_has() {
-        let header = |names: &[&str]| Columns::find(&csv::ByteRecord::from(names.to_vec())).err().unwrap();
+        let find = |names: &[&str], ignored: &[&str]| {
+            let names = names_of(&csv::ByteRecord::from(names.to_vec()));
+            Columns::find(&names, &ignored.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let header = |names: &[&str]| find(names, &[]).err().unwrap();
         assert!(
             header(&["occurred_at", "teacher", "minutes"])
                 .contains("no `learner`, it has: occurred_at,teacher,minutes")
         );
         assert!(header(&["occurred_at", "teacher", "learner", "minutes", "Minutes"]).contains("twice"));
+        let ours = crate::http::tables::SESSIONS;
+        assert!(find(&ours, &["Session"]).err().unwrap().contains("there is no column `Session`"));
+        assert!(find(&ours, &["minutes"]).err().unwrap().contains("`minutes` is needed, and it is ignored"));
+        assert!(header(&crate::http::tables::PAIRS).contains("a table of pairs is not taken"));
+        let passed_over = |ignored: &[&str]| find(&ours, ignored).unwrap().passed_over.join(",");
+        let always =
+            "logged_by,on_behalf_of,principal,recorded_at,content_version,version,first_seq,last_seq";
+        assert_eq!(passed_over(&[]), format!("teacher_generation,learner_generation,evidence,{always}"));
+        assert_eq!(
+            passed_over(&["session"]),
+            format!(
+                "teacher_generation,learner_generation,session,pair,day,session_minutes,mode,evidence,{always}"
+            )
+        );
     }
 
     /// The service keeps hashes of these for ever: another key or another body would import every row again,
@@ -937,6 +1240,8 @@ mod tests {
             minutes: 30,
             skill: Some("rust"),
             rating: Some(5),
+            standing: Standing::Live,
+            of: None,
         };
         let mut ordinals = Ordinals::default();
         let (first, second) = (ordinals.key(&row), ordinals.key(&row));
@@ -947,8 +1252,8 @@ mod tests {
             ordinals.key(&bare),
             pair_key("b", "a"),
             key("participant", parts("participant", &["a"])),
-            serde_json::to_string(&row.command()).unwrap(),
-            serde_json::to_string(&bare.command()).unwrap(),
+            serde_json::to_string(&row.command(&Members::default())).unwrap(),
+            serde_json::to_string(&bare.command(&Members::default())).unwrap(),
         ];
         insta::assert_snapshot!(lines.join("\n"), @r#"
         csv-session-DgD0az7RIuPEdjnUbBG6njsZJSGbbwsI9DA2H8XuvAQ

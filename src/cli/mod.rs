@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+mod arena;
 mod backup;
 mod bundle;
 mod client;
@@ -116,6 +117,35 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Whether it may hold a program's whole history, or what that adds up to, in memory.
+    const fn holds_a_history(&self) -> bool {
+        match self {
+            Self::Demo(_)
+            | Self::Serve(_)
+            | Self::ImportCsv(_)
+            | Self::Import(_)
+            | Self::Report(_)
+            | Self::Measure(_)
+            | Self::Export(_)
+            | Self::Replay(_)
+            | Self::MetricsHistory(_)
+            | Self::Verify(_)
+            | Self::Keys(_)
+            | Self::Doctor(_)
+            | Self::Backup(_)
+            | Self::Restore(_) => true,
+            // The last one is begun by one of those.
+            Self::Healthcheck(_)
+            | Self::Keyring(_)
+            | Self::Token(_)
+            | Self::DataMap(_)
+            | Self::Completions(_)
+            | Self::ProbeOpen { .. } => false,
+        }
+    }
+}
+
 /// Why a command failed, and with which exit code.
 pub struct Failure {
     /// What to do about it.
@@ -158,6 +188,9 @@ fn started() -> Result<(), Failure> {
         return std::io::stdout().write_all(text.as_bytes()).map_err(Failure::new);
     }
     let arguments = Arguments::from_arg_matches(&read.matches).map_err(Failure::new)?;
+    if arguments.command.holds_a_history() {
+        arena::one_arena();
+    }
     match arguments.command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

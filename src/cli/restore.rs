@@ -243,6 +243,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let erased = current.map(|current| erased_since(&registry, &current)).transpose()?;
     let head = registry.head.as_ref().map_or(0, |head| head.size);
     let longer = erased.as_ref().and_then(|erased| erased.longer);
+    let is_open_again = erased.as_ref().is_some_and(|erased| erased.has_first_tokens);
     let not_latest = match longer.filter(|_| !arguments.newer_is_lost) {
         Some(size) => Some(format!(
             "the registry that was given has {size} entries and the backup's {head}: what came after {head} would be \
@@ -317,6 +318,13 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
             println!("destroy the keyring's backup when it is not needed any more");
         }
     }
+    if is_open_again {
+        println!(
+            "open: the backup is from before the first token; whoever is on this machine is served until `mentorlog token \
+             bootstrap --data {}`",
+            data.display()
+        );
+    }
     match not_latest {
         None => {
             println!("writable: every ledger is of the size its pin says");
@@ -378,6 +386,7 @@ struct Registry {
     told: Told,
     installation: Option<InstallationId>,
     erasures: BTreeSet<ErasureId>,
+    has_tokens: bool,
     head: Option<Checkpoint>,
 }
 
@@ -388,6 +397,7 @@ impl Registry {
             self.installation = Some(opened.installation);
         }
         self.erasures.extend(erasure_in(&entry.event));
+        self.has_tokens |= matches!(entry.event, RegistryEvent::TokenIssued(_));
         self.told.take(&entry).map_err(damaged)
     }
 }
@@ -398,6 +408,8 @@ struct Erased {
     current: String,
     /// Number of entries of a registry that goes on after the backup's.
     longer: Option<u64>,
+    /// Whether it knows of tokens, and the backup's of none.
+    has_first_tokens: bool,
 }
 
 /// Finds out who was erased.
@@ -409,11 +421,12 @@ fn erased_since(registry: &Registry, by: &CurrentRegistry) -> Result<Erased, Fai
             let until = found.recorded_at.map_or_else(String::new, |at| format!(" of {at}"));
             let current = format!("the registry in {place}, with {} entries{until}, is", found.size);
             let longer = (found.size > head.size).then_some(found.size);
-            Ok(Erased { erasures: found.erasures, current, longer })
+            let has_first_tokens = found.has_tokens && !registry.has_tokens;
+            Ok(Erased { erasures: found.erasures, current, longer, has_first_tokens })
         }
         CurrentRegistry::Backup => {
             let current = format!("the backup's own registry, with {} entries, is, as you say,", head.size);
-            Ok(Erased { erasures: registry.erasures.clone(), current, longer: None })
+            Ok(Erased { erasures: registry.erasures.clone(), current, longer: None, has_first_tokens: false })
         }
     }
 }

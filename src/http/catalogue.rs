@@ -13,6 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::accept::preferred;
 use super::edge::answers::Shared;
 use super::problem::{Code, Explained, Problem, explained};
 use super::request::Parameters;
@@ -66,24 +67,12 @@ enum Form {
     Json,
 }
 
-/// JSON for who asks for it and not for a page; the page for everybody else: a `type` is a link people follow.
+/// JSON for who would rather have it; the page for everybody else: a `type` is a link people follow.
 fn form(headers: &HeaderMap) -> Result<Form, Problem> {
-    let accept = headers.get_all(header::ACCEPT).iter();
-    let accept: Vec<&str> = accept.filter_map(|value| value.to_str().ok()).collect();
-    let accept = accept.join(",").to_ascii_lowercase();
-    let media: Vec<&str> =
-        accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).collect();
-    let accepts = |names: &[&str]| media.iter().any(|media| names.contains(media));
-    if accepts(&["text/html"]) {
-        Ok(Form::Page)
-    } else if accepts(&["application/json", "application/*"]) {
-        Ok(Form::Json)
-    } else if accepts(&["text/*", "*/*", ""]) {
-        Ok(Form::Page)
-    } else {
+    preferred(headers, &[("text/html", Form::Page), ("application/json", Form::Json)]).ok_or_else(|| {
         let detail = "the catalogue of problems comes as text/html or application/json";
-        Err(Problem::new(Code::NotAcceptable, detail))
-    }
+        Problem::new(Code::NotAcceptable, detail)
+    })
 }
 
 /// A code in JSON.
@@ -128,7 +117,7 @@ fn page(title: &str, content: &Markup) -> Bytes {
             }
             body {
                 header {
-                    a href="/problems" { "Problems" } " " a href="/docs" { "API" }
+                    a href="/" { "mentorlog" } " " a href="/problems" { "Problems" } " " a href="/docs" { "API" }
                 }
                 main { (content) }
             }
@@ -241,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_json_and_not_for_a_page_gets_json() {
+    fn who_would_rather_have_json_gets_json() {
         let asked = |accept: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for accept in accept {
@@ -254,7 +243,8 @@ mod tests {
         assert_eq!(asked(&["text/html,application/xhtml+xml,*/*;q=0.8"]), Ok(Form::Page));
         assert_eq!(asked(&["application/json"]), Ok(Form::Json));
         assert_eq!(asked(&["Application/JSON; q=0.9", "*/*;q=0.1"]), Ok(Form::Json));
-        assert_eq!(asked(&["application/json", "text/html"]), Ok(Form::Page));
+        assert_eq!(asked(&["application/json", "text/html"]), Ok(Form::Json));
+        assert_eq!(asked(&["application/json;q=0.9", "text/html"]), Ok(Form::Page));
         assert_eq!(asked(&["image/png"]), Err("not-acceptable"));
     }
 }

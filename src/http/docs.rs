@@ -10,6 +10,7 @@ use bytes::Bytes;
 use maud::{DOCTYPE, html};
 use utoipa_swagger_ui::Config;
 
+use super::accept::takes_coding;
 use super::catalogue::CONTENT_SECURITY_POLICY;
 use super::edge::answers::Shared;
 use super::problem::{Code, Problem};
@@ -68,6 +69,9 @@ pub async fn page(uri: Uri) -> Result<Response, Problem> {
                     script src="/docs/start.js" defer {}
                 }
                 body {
+                    p class="back" {
+                        a href="/" { "mentorlog" } " " a href="/problems" { "Problems" } " " a href="/openapi.json" { "openapi.json" }
+                    }
                     main id="docs" {}
                     noscript {
                         p {
@@ -106,7 +110,7 @@ pub async fn file(Path(name): Path<String>, headers: HeaderMap, uri: Uri) -> Res
     // Once for all who ask: the library copies them.
     static KEPT: LazyLock<Vec<Kept>> = LazyLock::new(kept);
     let file = KEPT.iter().find(|kept| kept.name == name).ok_or_else(nothing)?;
-    if file.is_gzipped && !takes_gzip(&headers) {
+    if file.is_gzipped && !takes_coding(&headers, "gzip") {
         return Err(Problem::new(Code::NotAcceptable, "the file comes compressed with gzip"));
     }
     let media = if name == FILES[0] { "text/css; charset=utf-8" } else { "text/javascript; charset=utf-8" };
@@ -140,37 +144,4 @@ fn asset(body: Bytes, media: &'static str, gzipped: bool) -> Response {
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
     response
-}
-
-/// Who says nothing takes anything (RFC 9110, section 12.5.3).
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let mut said = headers.get_all(header::ACCEPT_ENCODING).iter().peekable();
-    if said.peek().is_none() {
-        return true;
-    }
-    said.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default();
-        let refused = parts.any(|part| matches!(part, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"));
-        !refused && (name.eq_ignore_ascii_case("gzip") || name == "*")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_is_compressed_for_whoever_takes_that() {
-        let takes = |said: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(said));
-            takes_gzip(&headers)
-        };
-        assert!(takes_gzip(&HeaderMap::new()));
-        assert!(takes("gzip, deflate, br"));
-        assert!(takes("*;q=0.1"));
-        assert!(!takes("identity"));
-        assert!(!takes("gzip;q=0, identity"));
-    }
 }

@@ -18,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::writer::Writer;
 use crate::writer::published::Published;
 
+mod accept;
 pub mod bundle;
 pub mod catalogue;
 pub mod cloud_events;

@@ -1054,7 +1054,11 @@ fn when() -> [Query; 3] {
             json!({ "type": "string", "format": "date" }),
             "What had happened by the close of this day.",
         ),
-        query("known_at", known_at, "What the ledger said at this size, or at this instant."),
+        query(
+            "known_at",
+            known_at,
+            "What the ledger said at this size, at the end of this civil day, or at this instant.",
+        ),
     ]
 }
 
@@ -1209,7 +1213,7 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
         )
         .with([
             min_size(),
-            query("from", integer(0, INTEGER_MAX), "From this position on."),
+            query("from", integer(0, INTEGER_MAX), "From this position on; at most the ledger's size."),
             query("limit", integer(1, 10_000), "Most entries; of a stream there may be more."),
             query("type", one_of(&types), "Only this type."),
             query("subject", json!({ "type": "string", "format": "uuid" }), "Only what is about this."),
@@ -1228,7 +1232,7 @@ fn history(paths: &mut Paths, schemas: &mut Schemas) {
             "The entries as Server-Sent Events, those there are and those to come; `caught-up` stands between.",
         )
         .with([
-            query("from", integer(0, INTEGER_MAX), "From this position on."),
+            query("from", integer(0, INTEGER_MAX), "From this position on; at most the ledger's size."),
             query("type", one_of(&types), "Only this type."),
         ])
         .header("Last-Event-ID", &seen, "The id of the last event received: it goes on after that.")

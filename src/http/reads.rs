@@ -16,6 +16,7 @@ use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
 use mentorlog_projections::pairs::PairView;
+use mentorlog_projections::participants::ParticipantState;
 use mentorlog_projections::read_models::{PairFilter, ReadModels, WorthOfTeaching};
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
@@ -24,12 +25,14 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::App;
+use super::accept::preferred;
 use super::cloud_events;
 use super::edge::turns::{Turn, Turns};
 use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use crate::access::grant::{Denied, Grant};
+use crate::rules::rejection::Rejection;
 use crate::writer::published::{Program, View};
 
 /// How long a read waits for `min_size`.
@@ -226,6 +229,9 @@ pub async fn participant(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
+    if body.state == ParticipantState::Erased {
+        return Err(Rejection::ParticipantErased { participant }.into());
+    }
     let version = body.version;
     let body = Balanced { balance: Balance::of_person(&body), view: body };
     if grant.only().is_some() {
@@ -368,6 +374,7 @@ pub async fn events(
     known_type(wanted.name.as_deref())?;
     let form = wanted_form(&headers)?;
     at_least(&app, &program, min_size).await?;
+    not_beyond_the_end(&program, wanted.from)?;
     if let Some(seconds) = wait {
         // A long poll: answers as soon as there is anything at `from`, or empty when the time is up.
         let mut growth = program.growth();
@@ -408,21 +415,29 @@ enum Form {
 }
 
 fn wanted_form(headers: &HeaderMap) -> Result<Form, Problem> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(Form::Page) };
-    let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
-    let media: Vec<&str> =
-        accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim()).collect();
-    if media.contains(&"application/x-ndjson") {
-        Ok(Form::Lines)
-    } else if media.contains(&cloud_events::BATCH) {
-        Ok(Form::CloudEvents)
-    } else if media.iter().any(|media| ["application/json", "application/*", "*/*", ""].contains(media)) {
-        Ok(Form::Page)
-    } else {
+    let forms = [
+        ("application/json", Form::Page),
+        ("application/x-ndjson", Form::Lines),
+        (cloud_events::BATCH, Form::CloudEvents),
+    ];
+    preferred(headers, &forms).ok_or_else(|| {
         let detail =
             "events come as application/json, application/x-ndjson or application/cloudevents-batch+json";
-        Err(Problem::new(Code::NotAcceptable, detail))
+        Problem::new(Code::NotAcceptable, detail)
+    })
+}
+
+/// Refuses a position that no reader of this history can have come to: what lies between would be left out, and nobody
+/// would be told.
+pub(super) fn not_beyond_the_end(program: &Program, from: u64) -> Result<(), Problem> {
+    let size = program.size();
+    if from <= size {
+        return Ok(());
     }
+    let detail = format_args!(
+        "`from` is {from}, and the ledger has {size} entries: it was put back to an earlier state, or it is another one"
+    );
+    Err(Problem::new(Code::NotFound, detail).with("parameter", "from").with("size", size))
 }
 
 /// Positions to read: those of a subject, or a whole range.
@@ -468,7 +483,6 @@ impl Reader {
             positions,
             name: wanted.name,
             left,
-            // A caller who is ahead stays there.
             next: wanted.from,
             size,
         };

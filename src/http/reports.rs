@@ -15,6 +15,7 @@ use mentorlog_projections::report::{Stated, decimals};
 use serde::{Deserialize, Serialize};
 
 use super::App;
+use super::accept::preferred;
 use super::guard::{InProgram, Stranger, is_still_honoured};
 use super::problem::{Code, Problem};
 use super::reads::json_bytes;
@@ -204,16 +205,7 @@ async fn rendered(app: &Arc<App>, digest: Digest) -> Answer {
 }
 
 fn wants_note(headers: &HeaderMap) -> Result<bool, Problem> {
-    let Some(accept) = headers.get(header::ACCEPT) else { return Ok(false) };
-    let accept = accept.to_str().unwrap_or_default().to_ascii_lowercase();
-    let mut media = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-    // The first that can be given.
-    let wanted = media.find_map(|media| match media {
-        "application/json" | "application/*" | "*/*" | "" => Some(false),
-        "text/plain" | "text/*" => Some(true),
-        _ => None,
-    });
-    wanted
+    preferred(headers, &[("application/json", false), ("text/plain", true)])
         .ok_or_else(|| Problem::new(Code::NotAcceptable, "a report comes as application/json or text/plain"))
 }
 

@@ -117,6 +117,7 @@ pub async fn stream(
         );
         return Err(Problem::new(Code::NotFound, detail).with("size", size));
     }
+    super::reads::not_beyond_the_end(&program, next)?;
     let turn = app.streams.readers.clone().try_acquire_owned();
     let turn =
         turn.map_err(|_| Problem::new(Code::Busy, "too many streams are being read: try again later"))?;

@@ -3,11 +3,14 @@
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use mentorlog::clock::Machine as Clock;
 use mentorlog::ledger::memory::MemoryLog;
+use mentorlog::ledger::{Append, Log, Outcome, ReadError};
+use mentorlog_events::id::LedgerId;
+use mentorlog_events::record::Record;
 use serde_json::{Value, json};
 
 use super::harness::{Chance, Client, DEADLINE, Process, Service};
@@ -176,6 +179,13 @@ fn whoever_saw_more_than_there_is_is_told_so() {
         (answer.status, answer.json()["code"].as_str().unwrap().to_owned())
     };
     assert_eq!(ask(&mut client, STREAM, "1"), (404, "not-found".to_owned()));
+    // Neither is anybody who begins there told that they have caught up.
+    let beyond = client.get(&format!("{STREAM}?from=2"));
+    assert_eq!((beyond.status, &beyond.json()["size"]), (404, &json!(1)), "{}", beyond.text());
+    assert_eq!(
+        Follower::open(service.address, &format!("{STREAM}?from=1"), None).up_to_date(),
+        (Vec::new(), 1)
+    );
     for bad in ["", "x", "-1", "9007199254740991"] {
         assert_eq!(ask(&mut client, STREAM, bad), (400, "malformed-header".to_owned()), "{bad}");
     }
@@ -271,4 +281,79 @@ fn the_history_comes_as_cloud_events_page_by_page() {
         }
     }
     assert!(sequences.into_iter().eq(0..21));
+}
+
+/// A log of which nothing can be read any more from a position on, once that is said.
+struct Damaged {
+    inner: MemoryLog,
+    from: AtomicU64,
+    panics: AtomicBool,
+}
+
+impl Log for Damaged {
+    fn read(&self, ledger: LedgerId, from: u64, limit: usize) -> Result<Vec<Record>, ReadError> {
+        let reached = from + limit as u64 > self.from.load(Ordering::Relaxed);
+        if reached && self.panics.load(Ordering::Relaxed) {
+            // Without a word from the hook of panics: it is no fault of the test.
+            std::panic::resume_unwind(Box::new("planned"));
+        }
+        if reached {
+            return Err(ReadError::Damaged { ledger, seq: from, detail: "planned".into() });
+        }
+        self.inner.read(ledger, from, limit)
+    }
+
+    fn append(&self, appends: &[Append]) -> Vec<Outcome> {
+        self.inner.append(appends)
+    }
+}
+
+/// A status of 200 is long sent when the rest cannot be read: that the last chunk is missing is all that says so.
+#[test]
+fn a_history_that_breaks_off_has_no_end_and_one_that_is_whole_has() {
+    let data = tempfile::tempdir().unwrap();
+    let log = Arc::new(Damaged {
+        inner: MemoryLog::default(),
+        from: AtomicU64::new(u64::MAX),
+        panics: AtomicBool::new(false),
+    });
+    let service =
+        Service::start(log.clone(), std::collections::BTreeMap::new(), data.path(), Clock::default());
+    let mut client = service.client();
+    open_program(&mut client);
+    let item = |n: u64| json!({ "command": "define-skill", "data": { "skill": format!("skill-{n}") } });
+    let items: String = (0..4000).map(|n| format!("{}\n", item(n))).collect();
+    let ndjson = [("content-type", "application/x-ndjson")];
+    let told = client.send("POST", "/v1/programs/spring/commands", &ndjson, items.as_bytes());
+    assert_eq!(told.status, 207);
+    let read = || {
+        let mut stream = TcpStream::connect(service.address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let path = "/v1/programs/spring/events";
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        // A reset is as good a sign as an end without the last chunk.
+        let mut answer = Vec::new();
+        let reset = stream.read_to_end(&mut answer).is_err();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:.100}");
+        assert!(
+            answer.contains("transfer-encoding: chunked") && !answer.contains("content-length"),
+            "{answer:.500}"
+        );
+        (answer.matches("\"seq\":").count(), answer.ends_with("\r\n0\r\n\r\n"), reset)
+    };
+    assert_eq!(read(), (4001, true, false));
+    for panics in [false, true] {
+        log.from.store(3000, Ordering::Relaxed);
+        log.panics.store(panics, Ordering::Relaxed);
+        let (entries, ended, _) = read();
+        assert!(entries < 3000 && !ended, "{entries} entries, ended: {ended}, panics: {panics}");
+        log.from.store(u64::MAX, Ordering::Relaxed);
+    }
+    assert_eq!(read(), (4001, true, false));
+    service.stop();
 }

@@ -705,8 +705,30 @@ fn the_history_is_the_same_bytes_in_every_form_and_page() {
     assert!(of_bob["events"].as_array().unwrap().iter().all(|entry| entry.to_string().contains(BOB)));
     let limited = town.client.send("GET", "/v1/programs/spring/events?from=1&limit=2", &[lines], b"");
     assert_eq!(limited.text(), format!("{}\n{}\n", raw[1], raw[2]));
-    let beyond = town.client.get("/v1/programs/spring/events?from=9007199254740991").json();
-    assert_eq!(beyond["events"], json!([]));
+    // At the end there is nothing yet; beyond it nobody can have come, and nothing is left out in silence.
+    let size = town.size();
+    let at_the_end = town.client.get(&format!("/v1/programs/spring/events?from={size}")).json();
+    assert_eq!((&at_the_end["events"], &at_the_end["next"]), (&json!([]), &size.into()));
+    for media in ["application/json", "application/x-ndjson", "application/cloudevents-batch+json"] {
+        for query in [format!("from={}", size + 1), "from=9007199254740991&wait=60".to_owned()] {
+            let path = format!("/v1/programs/spring/events?{query}");
+            let beyond =
+                town.refused(404, "not-found", |client| client.send("GET", &path, &[("accept", media)], b""));
+            assert_eq!(beyond.json()["size"], size);
+        }
+    }
+    // The form that is wanted most, as RFC 9110 has it.
+    for (accept, form) in [
+        (
+            "application/x-ndjson;q=0.5, application/cloudevents-batch+json",
+            "application/cloudevents-batch+json",
+        ),
+        ("application/x-ndjson, */*;q=0.1", "application/x-ndjson"),
+        ("application/x-ndjson;q=0, */*", "application/json"),
+    ] {
+        let given = town.client.send("GET", "/v1/programs/spring/events?limit=1", &[("accept", accept)], b"");
+        assert_eq!(given.header("content-type"), Some(form), "{accept}");
+    }
 }
 
 #[test]
@@ -880,7 +902,7 @@ fn the_registrys_own_ledger_is_no_program_and_an_id_is_no_name() {
 }
 
 #[test]
-fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
+fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_is_told_so() {
     let mut town = Town::with_people();
     let mut get = |query: &str| {
         town.client.send("GET", &format!("/v1/programs/spring/events?{query}"), &[], b"").json()
@@ -894,8 +916,11 @@ fn a_poll_for_a_subject_waits_and_a_caller_who_is_ahead_stays_there() {
     let page = get(&format!("subject={ANN}&from=3&wait=1"));
     assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(3)));
     assert!(begun.elapsed() >= Duration::from_millis(900), "it waited");
-    let page = get("from=100");
-    assert_eq!((&page["events"], &page["next"]), (&json!([]), &json!(100)));
+    let problem = get("from=100&wait=60");
+    assert_eq!(
+        (&problem["code"], &problem["parameter"], &problem["size"]),
+        (&json!("not-found"), &json!("from"), &json!(3))
+    );
 }
 
 #[test]

@@ -559,6 +559,7 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
 
     let mut town = town.restart();
     for path in [
+        format!("participants/{ANN}"),
         format!("participants/{ANN}/personal"),
         format!("participants/{ANN}/subject-access"),
         format!("sessions/{SESSION}/sealed"),

@@ -96,3 +96,34 @@ fn without_a_manager_that_listens_the_service_runs_all_the_same() {
         std::fs::remove_file(&log).unwrap();
     }
 }
+
+/// As somebody with little memory needs it, without their knowing of a variable; and as somebody has set it who does.
+#[test]
+#[cfg(target_env = "gnu")]
+fn the_service_keeps_one_arena_of_malloc_unless_somebody_has_decided_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("stderr");
+    let begun = |set: &[(&str, &str)]| {
+        let mut command = serve(&dir.path().join("data"), &log);
+        command.env_remove("MALLOC_ARENA_MAX").env_remove("GLIBC_TUNABLES").envs(set.iter().copied());
+        // The process a manager started is the one that serves.
+        let process = Process::started(command, &log);
+        let of = |what: &str| std::fs::read(format!("/proc/{}/{what}", process.id())).unwrap();
+        let environment = of("environ");
+        let mut said: Vec<String> = environment
+            .split(|byte| *byte == 0)
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .filter(|line| line.starts_with("MALLOC_ARENA_MAX") || line.starts_with("GLIBC_TUNABLES"))
+            .collect();
+        said.sort();
+        let name = String::from_utf8(of("comm")).unwrap();
+        assert!(process.terminate().success());
+        (said.join(" "), name.trim().to_owned())
+    };
+    let check = |set: &[(&str, &str)], wanted: &str| {
+        assert_eq!(begun(set), (wanted.to_owned(), "mentorlog".to_owned()), "{set:?}");
+    };
+    check(&[], "MALLOC_ARENA_MAX=1");
+    check(&[("MALLOC_ARENA_MAX", "3")], "MALLOC_ARENA_MAX=3");
+    check(&[("GLIBC_TUNABLES", "glibc.malloc.arena_max=2")], "GLIBC_TUNABLES=glibc.malloc.arena_max=2");
+}

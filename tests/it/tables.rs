@@ -272,3 +272,228 @@ fn the_sessions_of_a_table_measure_as_the_service_measures_them() {
         assert_eq!(copied["figures"][name][part], figures["figures"][name][part]);
     }
 }
+
+/// Figures of sessions, and the numbers they are made of.
+fn headline(server: &Server, program: &str) -> Vec<String> {
+    let figures = server.json(&format!("/v1/programs/{program}/reciprocity?as_of=2025-06-30"));
+    let names = [
+        "weighted_reciprocity",
+        "generalised_reciprocity",
+        "indirect_reciprocity",
+        "two_way_pair_share",
+        "dual_role_share",
+        "cross_generation_share",
+        "reverse_share",
+        "value_reciprocity",
+        "teaching_gini",
+    ];
+    let said = names.map(|name| {
+        let figure = &figures["figures"][name];
+        assert!(figure["denominator"].as_u64() > Some(0), "{name}: {figure}");
+        format!("{name} {} of {} {}", figure["numerator"], figure["denominator"], figure["value"])
+    });
+    said.into_iter().chain([figures["flow"].to_string(), figures["skills"].to_string()]).collect()
+}
+
+/// What a program says of its live sessions, people by their generation: their ids are a program's own.
+fn told_sessions(server: &Server, program: &str) -> Vec<String> {
+    let table = server.get(&format!("/v1/programs/{program}/sessions.csv?state=live"), "text/csv");
+    let mut told: Vec<String> = rows(&table)
+        .iter()
+        .map(|row| {
+            [
+                "session",
+                "occurred_at",
+                "day",
+                "session_minutes",
+                "mode",
+                "teacher_generation",
+                "learner_generation",
+                "skill",
+                "minutes",
+                "rating",
+            ]
+            .map(|name| row[name].clone())
+            .join(",")
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_elsewhere() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let [ada, bob, cyd] = [1, 2, 3].map(|n| format!("{n}0000000-0000-4000-8000-000000000000"));
+    post(
+        &server.url,
+        "/v1/programs",
+        &json!({
+            "slug": "spring", "name": "Spring", "time_zone": "Europe/Berlin",
+            "policy": { "rules": { "backdating_days": 3650, "rating_window_days": 3650 } },
+        }),
+    );
+    let tell = |command: &str, body: Value| {
+        post(&server.url, &format!("/v1/programs/spring/commands/{command}"), &body);
+    };
+    for (id, generation) in [(&ada, "boomer"), (&bob, "gen-z"), (&cyd, "millennial")] {
+        tell("enrol", json!({ "participant": id, "generation": generation, "capacity": 9 }));
+    }
+    let pair = |n: u32| format!("{n}0000000-0000-4000-8000-00000000000a");
+    for (n, a, b) in [(1, &ada, &bob), (2, &ada, &cyd)] {
+        tell("import-pair", json!({ "pair": pair(n), "a": a, "b": b, "started_at": "2024-01-01T09:00:00Z" }));
+    }
+    let session = |n: u32| format!("{n}0000000-0000-4000-8000-00000000000b");
+    let log = |n: u32, of: u32, at: &str, minutes: u32, exchanges: Value| {
+        tell(
+            "log-session",
+            json!({
+                "session": session(n), "pair": pair(of), "occurred_at": at, "minutes": minutes, "mode": "video",
+                "exchanges": exchanges, "actor": format!("participant:{ada}"),
+            }),
+        );
+    };
+    let taught = |teacher: &str, skill: &str, minutes: u32| json!({ "teacher": teacher, "skill": skill, "minutes": minutes });
+    // Of two exchanges and some talk, rated both ways and confirmed.
+    log(1, 1, "2024-02-01T09:00:00Z", 60, json!([taught(&ada, "rust", 20), taught(&bob, "video", 25)]));
+    for (teacher, skill, learner, rating) in [(&ada, "rust", &bob, 4), (&bob, "video", &ada, 5)] {
+        let actor = format!("participant:{learner}");
+        let rated = json!({ "session": session(1), "teacher": teacher, "skill": skill, "rating": rating, "actor": actor });
+        tell("rate-exchange", rated);
+    }
+    tell(
+        "confirm-session",
+        json!({ "session": session(1), "version": 1, "actor": format!("participant:{bob}") }),
+    );
+    // Corrected: what was one exchange is three.
+    log(2, 1, "2024-02-08T09:00:00Z", 30, json!([taught(&bob, "music", 30)]));
+    tell(
+        "correct-session",
+        json!({
+            "session": session(2), "occurred_at": "2024-02-09T09:00:00Z", "minutes": 50, "mode": "in-person",
+            "exchanges": [taught(&bob, "music", 10), taught(&ada, "rust", 10), taught(&bob, "video", 5)],
+        }),
+    );
+    // Disputed; voided; disputed and resolved; close to midnight.
+    log(3, 1, "2024-03-01T09:00:00Z", 40, json!([taught(&ada, "rust", 20), taught(&bob, "rust", 20)]));
+    tell("dispute-session", json!({ "session": session(3), "actor": format!("participant:{bob}") }));
+    log(4, 2, "2024-03-02T09:00:00Z", 40, json!([taught(&cyd, "music", 40)]));
+    tell("void-session", json!({ "session": session(4) }));
+    log(5, 2, "2024-03-03T09:00:00Z", 40, json!([taught(&cyd, "music", 35)]));
+    tell("dispute-session", json!({ "session": session(5), "actor": format!("participant:{cyd}") }));
+    tell("resolve-dispute", json!({ "session": session(5) }));
+    log(6, 2, "2024-03-04T23:30:00Z", 15, json!([taught(&ada, "unspecified", 15)]));
+    // Their pair ended, and there is another one of the same two.
+    let ended = json!({ "pair": pair(2), "reason": "goals-met", "occurred_at": "2024-04-01T09:00:00Z" });
+    tell("end-pair", ended);
+    tell("import-pair", json!({ "pair": pair(3), "a": ada, "b": cyd, "started_at": "2024-05-01T09:00:00Z" }));
+    log(7, 3, "2024-05-02T09:00:00Z", 15, json!([taught(&ada, "rust", 15)]));
+    tell("end-pair", json!({ "pair": pair(3), "reason": "goals-met" }));
+
+    let export = |program: &str, what: &str| {
+        let table = server.get(&format!("/v1/programs/{program}/{what}.csv"), "text/csv");
+        file(dir.path(), &format!("{program}-{what}.csv"), text(&table))
+    };
+    let (people, sessions) = (export("spring", "participants"), export("spring", "sessions"));
+    let counts = |printed: &[u8]| {
+        text(printed).lines().filter(|line| !line.starts_with("seconds")).collect::<Vec<_>>().join("\n")
+    };
+    let import = |table: &str, program: &str, zone: &str| {
+        let output = run(
+            &["import-csv", table, "--program", program, "--server", &server.url, "--time-zone", zone],
+            0,
+        );
+        (counts(&output.stdout), text(&output.stderr).to_owned())
+    };
+    // Where they are: not an entry more, though their pair has ended.
+    let of_spring = size(&server);
+    let (said, told) = import(&sessions, "spring", "Europe/Berlin");
+    assert_eq!(size(&server), of_spring, "{told}");
+    insta::assert_snapshot!(format!("{said}\n{told}"));
+
+    // Elsewhere: the same sessions and figures, once.
+    import(&people, "copy", "Europe/Berlin");
+    let (said, told) = import(&sessions, "copy", "Europe/Berlin");
+    insta::assert_snapshot!(format!("{said}\n{told}"));
+    assert_eq!(told_sessions(&server, "copy"), told_sessions(&server, "spring"));
+    assert_eq!(headline(&server, "copy"), headline(&server, "spring"));
+    let of_copy = || server.json("/v1/programs/copy")["size"].as_u64().unwrap();
+    let before = of_copy();
+    import(&sessions, "copy", "Europe/Berlin");
+    import(&export("copy", "sessions"), "copy", "Europe/Berlin");
+    assert_eq!(of_copy(), before);
+
+    // Where days are others, that is told.
+    import(&people, "utc", "UTC");
+    let (_, told) = import(&sessions, "utc", "UTC");
+    assert!(told.contains("1 sessions lie on another civil day in UTC"), "{told}");
+
+    // What differs is told and stays; what is new is taken, of the people the ids stand for.
+    let more = "2024-06-01T09:00:00.000000Z";
+    let table = std::fs::read_to_string(&sessions).unwrap();
+    let edited = table.replacen(",20,rust,4,", ",21,rust,4,", 1);
+    assert_ne!(edited, table);
+    let (_, told) = import(&file(dir.path(), "edited.csv", &edited), "spring", "Europe/Berlin");
+    assert!(told.contains("1 sessions are there otherwise than the table has them"), "{told}");
+    assert_eq!(size(&server), of_spring);
+    let plain = format!("occurred_at,teacher,learner,minutes\n{more},{ada},{bob},5\n{more},dee,{bob},5\n");
+    let (said, _) = import(&file(dir.path(), "plain.csv", &plain), "spring", "Europe/Berlin");
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_session_is_taken_whole_or_not_at_all_and_what_is_not_ours_is_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |content: &str, ignored: &[&str], code| {
+        let table = file(dir.path(), "sessions.csv", content);
+        let mut arguments = vec!["import-csv", &table, "--program", "spring", "--server", &server.url];
+        ignored.iter().for_each(|column| arguments.extend(["--ignore-column", column]));
+        let output = run(&arguments, code);
+        let lines = text(&output.stdout).lines().filter(|line| !line.starts_with("seconds"));
+        let said: Vec<&str> = lines.chain(text(&output.stderr).lines()).collect();
+        said.join("\n").replace(&table, "sessions.csv")
+    };
+    let of = |n: u32| format!("{n}0000000-0000-4000-8000-00000000000b");
+    let head = "occurred_at,teacher,learner,minutes,skill,session,session_minutes,mode,state\n";
+    let at = "2024-02-01T09:00:00Z";
+    let wrong = format!(
+        "{head}\
+         {at},ada,bob,20,rust,{one},60,video,logged\n\
+         {at},bob,ada,many,music,{one},60,video,logged\n\
+         {at},ada,cyd,20,rust,{two},60,video,logged\n\
+         {at},cyd,ada,20,rust,{two},45,video,logged\n\
+         {at},ada,bob,20,rust,{three},60,smoke,logged\n\
+         {at},ada,bob,20,rust,12,60,video,logged\n\
+         {at},ada,bob,20,rust,{four},60,video,Bavaria\n\
+         {at},ada,eve,20,rust,{five},60,video,voided\n\
+         {at},dee,ada,20,rust,{six},30,phone,logged\n\
+         {at},cyd,ada,5,rust,{seven},30,phone,logged\n\
+         {at},ada,dee,5,rust,{six},30,phone,logged\n\
+         {at},ada,cyd,5,rust,{seven},9,phone,logged\n",
+        one = of(1),
+        two = of(2),
+        three = of(3),
+        four = of(4),
+        five = of(5),
+        six = of(6),
+        seven = of(7),
+    );
+    insta::assert_snapshot!(import(&wrong, &[], 3));
+    let people = server.json("/v1/programs/spring/participants");
+    assert_eq!(
+        people["items"].as_array().unwrap().len(),
+        2,
+        "ada and dee, of the one session that was taken"
+    );
+    let session = server.json(&format!("/v1/programs/spring/sessions/{}", of(6)));
+    assert_eq!((&session["minutes"], session["exchanges"].as_array().unwrap().len()), (&json!(30), 2));
+
+    // With the columns told to mean something else, every row is a session of its own, as without them.
+    let foreign = format!("{head}{at},ada,bob,20,rust,12,60,video,Bavaria\n");
+    insta::assert_snapshot!(import(&foreign, &["session", "State"], 0));
+    let bare = format!("occurred_at,teacher,learner,minutes,skill\n{at},ada,bob,20,rust\n");
+    let again = import(&bare, &[], 0);
+    assert!(again.contains("already there         1"), "{again}");
+}

@@ -23,11 +23,13 @@ use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
 use uuid::Uuid;
 
-use super::{Answers, Arguments, LABEL_MAX, Table, deliver, key, open_program, parts};
+use super::members::{self, Members};
+use super::{Answers, Arguments, LABEL_MAX, Table, Who, deliver, key, open_program, parts};
 use crate::cli::Failure;
 use crate::cli::client::{ClientError, Connection, Server};
 use crate::cli::progress::Progress;
 use crate::clock::{Clock, Machine};
+use crate::http::tables::PARTICIPANTS;
 use crate::rules::command::{Command, CommandError};
 use crate::rules::state::State;
 use crate::rules::{Context, Ids, Sealing, decide};
@@ -38,9 +40,6 @@ const BATCH_ITEMS: usize = 1000;
 /// Rows that are told of by name; of more only how many they are.
 const TOLD: usize = 50;
 
-/// People of one page of the service's list.
-const PAGE: usize = 1000;
-
 const PARTICIPANT: &str = "participant";
 
 /// What may be said of a person, and enters the ledger.
@@ -49,27 +48,10 @@ const OPEN: [&str; 6] = ["generation", "arm", "offered", "sought", "unit", "capa
 /// What may be said of a person, and is sealed.
 const PERSONAL: [&str; 4] = ["name", "email", "hr_id", "birth_year"];
 
-/// What `participants.csv` has beside that: the service makes it of what happened.
-const DERIVED: [&str; 18] = [
-    "state",
-    "since",
-    "departure_reason",
-    "origin",
-    "enrolled_at",
-    "enrolled_day",
-    "pairs_proposed",
-    "pairs_open",
-    "pairs_closed",
-    "sessions",
-    "exchanges_taught",
-    "minutes_taught",
-    "exchanges_learned",
-    "minutes_learned",
-    "no_shows",
-    "last_session_day",
-    "version",
-    "last_seq",
-];
+/// Whether a column is one that `participants.csv` has beside that: the service makes it of what happened.
+fn is_derived(column: &str) -> bool {
+    PARTICIPANTS.contains(&column) && column != PARTICIPANT && !OPEN.contains(&column)
+}
 
 /// Whether a header is that of a table of people.
 pub(super) fn are_in(header: &[String]) -> bool {
@@ -119,7 +101,7 @@ impl Columns {
                 return Err(format!("the header has `{name}` twice: take one of the two out"));
             }
             let found = OPEN.iter().chain(&PERSONAL).find(|known| *known == name);
-            if ignored.contains(name) || DERIVED.contains(&name.as_str()) {
+            if ignored.contains(name) || is_derived(name) {
                 passed_over.push(name.clone());
             } else if name == PARTICIPANT {
                 participant = Some(index);
@@ -362,9 +344,7 @@ pub(super) fn import(
 ) -> Result<String, Failure> {
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", table.path.display()));
-    let ignored: Vec<String> =
-        arguments.ignore_column.iter().map(|name| name.trim().to_ascii_lowercase()).collect();
-    let columns = Columns::find(header, &ignored).map_err(|error| unreadable(&error))?;
+    let columns = Columns::find(header, &arguments.ignored()).map_err(|error| unreadable(&error))?;
     if !columns.passed_over.is_empty() {
         eprintln!("mentorlog: passed over: {}", columns.passed_over.join(", "));
     }
@@ -468,12 +448,6 @@ struct Seen {
     fields: Map<String, Value>,
 }
 
-#[derive(Deserialize)]
-struct SeenPage {
-    items: Vec<Seen>,
-    next: Option<String>,
-}
-
 struct Sending<'a> {
     connection: Connection,
     program: String,
@@ -567,10 +541,12 @@ impl Sending<'_> {
     ) -> Result<Vec<Known<'p>>, Failure> {
         let mut known = Vec::with_capacity(people.len());
         let mut labelled = Vec::new();
+        let mut names = people.iter().map(|person| person.name.as_str());
+        let members = Members::find(self.runtime, &mut self.connection, &self.program, &mut names)?;
         for person in people {
-            match self.of_the_program(&person.name)? {
-                Some(id) => known.push(Known { person, id, new: false }),
-                None => labelled.push(person),
+            match members.who(&person.name) {
+                Who::Member(id) => known.push(Known { person, id, new: false }),
+                Who::Label(_) => labelled.push(person),
             }
         }
         for people in labelled.chunks(BATCH_ITEMS) {
@@ -602,35 +578,17 @@ impl Sending<'_> {
         Ok(known)
     }
 
-    /// Who a UUID is, if it is that of a participant of the program. Any other UUID is a name like others.
-    fn of_the_program(&mut self, name: &str) -> Result<Option<ParticipantId>, Failure> {
-        let Ok(id) = name.parse::<ParticipantId>() else { return Ok(None) };
-        match self.get(&format!("/participants/{id}")) {
-            Ok(_) => Ok(Some(id)),
-            Err(error) if error.code() == Some("not-found") => Ok(None),
-            Err(error) => Err(Failure::new(error)),
-        }
-    }
-
     /// Sends what differs of those who were there before.
     fn bring_in_line(&mut self, known: &[Known<'_>], became: &mut Became) -> Result<(), Failure> {
         let old: HashMap<ParticipantId, &Person> =
             known.iter().filter(|known| !known.new).map(|known| (known.id, known.person)).collect();
         let mut items: Vec<(&Person, Item)> = Vec::new();
-        let mut after = String::new();
-        loop {
-            let page = self.get(&format!("/participants?limit={PAGE}{after}")).map_err(Failure::new)?;
-            let page: SeenPage = serde_json::from_slice(&page).map_err(Failure::new)?;
-            for seen in page.items {
-                let Some(person) = old.get(&seen.participant) else { continue };
-                let said = differences(seen.participant, &person.open, &seen.fields);
-                items.extend(said.into_iter().map(|item| (*person, item)));
-            }
-            match page.next {
-                Some(next) => after = format!("&after={next}"),
-                None => break,
-            }
-        }
+        let list = format!("/v1/programs/{}/participants", self.program);
+        members::each(self.runtime, &mut self.connection, &list, |seen: Seen| {
+            let Some(person) = old.get(&seen.participant) else { return };
+            let said = differences(seen.participant, &person.open, &seen.fields);
+            items.extend(said.into_iter().map(|item| (*person, item)));
+        })?;
         let mut refused: Vec<u64> = Vec::new();
         let mut changed: Vec<u64> = Vec::new();
         for items in items.chunks(BATCH_ITEMS) {
@@ -835,8 +793,10 @@ mod tests {
         assert_eq!(find(&["participant", "consent"], &["consent"]).unwrap(), ["consent"]);
         assert!(find(&["participant"], &["consent"]).unwrap_err().contains("no column `consent`"));
         assert!(find(&["participant", "arm", "arm"], &[]).unwrap_err().contains("twice"));
-        let exported = crate::http::tables::PARTICIPANTS;
-        assert_eq!(find(&exported, &[]).unwrap(), DERIVED, "what was exported can be taken back");
+        assert_eq!(OPEN.iter().find(|open| !PARTICIPANTS.contains(open)), None, "what can be taken is given");
+        let passed_over = find(&PARTICIPANTS, &[]).expect("what was exported can be taken back");
+        assert_eq!(passed_over.len() + OPEN.len() + 1, PARTICIPANTS.len());
+        assert!(passed_over.contains(&"state".to_owned()) && !passed_over.contains(&"arm".to_owned()));
     }
 
     #[test]
