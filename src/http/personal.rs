@@ -899,6 +899,10 @@ pub async fn same(
     let caller = caller(&grant, &Common::default(), correlation(&headers)?)?;
     let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
+    // Something is looked up before the writer orders it among its commands.
+    if !guard::is_still_honoured(&app, &grant) {
+        return Err(guard::Stranger::Unauthorized.into());
+    }
     let people = people(&app)?;
     let (a, b) = (same.a.find(&app, &grant, &people)?, same.b.find(&app, &grant, &people)?);
     if a == b {
@@ -923,6 +927,10 @@ pub async fn apart(
     let caller = caller(&grant, &Common::default(), correlation(&headers)?)?;
     let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let apart: Somebody = object(&body.bytes)?;
+    // Something is looked up before the writer orders it among its commands.
+    if !guard::is_still_honoured(&app, &grant) {
+        return Err(guard::Stranger::Unauthorized.into());
+    }
     let people = people(&app)?;
     let who = apart.find(&app, &grant, &people)?;
     said(app.writer.own_person(who, caller).await)

@@ -622,6 +622,16 @@ fn a_key_inside_the_data_directory_is_refused_by_whatever_name() {
     assert!(Kek::read(&path(&elsewhere), &elsewhere.path().join("not-there-yet")).is_ok());
     let mode = fs::metadata(path(&elsewhere)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    for mode in [0o640, 0o604, 0o620, 0o666, 0o644] {
+        fs::set_permissions(path(&elsewhere), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = Kek::read(&path(&elsewhere), data.path()).err();
+        assert!(
+            matches!(&refused, Some(KekError::Exposed { mode: found, .. }) if *found == mode),
+            "{mode:o}: {refused:?}"
+        );
+    }
+    fs::set_permissions(path(&elsewhere), fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(Kek::read(&path(&elsewhere), data.path()).is_ok());
     assert!(matches!(Kek::create(&path(&elsewhere)), Err(KekError::Exists(_))));
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
@@ -1061,6 +1062,10 @@ fn the_operators_key_is_made_once_asked_for_and_changed() {
         String::from_utf8(said.stderr).unwrap()
     };
     fs::copy(town.path("kek"), town.path("data/kek")).unwrap();
+    let (private, open) = (fs::Permissions::from_mode(0o600), fs::Permissions::from_mode(0o644));
+    fs::set_permissions(town.path("stderr"), private).unwrap();
+    fs::copy(town.path("kek"), town.path("open-kek")).unwrap();
+    fs::set_permissions(town.path("open-kek"), open).unwrap();
     for (arguments, why) in [
         (vec![], "give the key-encryption key with --personal-key-file"),
         (
@@ -1069,6 +1074,10 @@ fn the_operators_key_is_made_once_asked_for_and_changed() {
         ),
         (vec!["--personal-key-file".to_owned(), town.at("data/kek")], "lies inside the data directory"),
         (vec!["--personal-key-file".to_owned(), town.at("stderr")], "is not a key-encryption key"),
+        (
+            vec!["--personal-key-file".to_owned(), town.at("open-kek")],
+            "may be read or written by others (mode 644",
+        ),
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let said = start(&arguments);

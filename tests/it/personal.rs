@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -1217,6 +1218,7 @@ fn nothing_that_is_sealed_stands_in_a_log_line_or_in_a_file_of_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let (data, stderr, key) = (dir.path().join("data"), dir.path().join("stderr"), dir.path().join("kek"));
     fs::write(&key, KEK).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let start = || {
         Process::started(
             {
