@@ -587,7 +587,8 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     for (n, registry) in ["data", "data/mirror/log/registry", "late"].into_iter().enumerate() {
         let name = format!("again-{n}");
         let said = town.restore(0, "early", Some("early"), &name, &["--registry", &town.at(registry)]);
-        assert!(said.contains("1 sealed rows; 2 participants were erased since and are forgotten"), "{said}");
+        assert!(said.contains("people: 1 sealed rows\n"), "{said}");
+        assert!(said.contains("2 participants were erased since and are forgotten"), "{said}");
         assert!(said.contains("not proven: that the registry in") && said.contains("READ-ONLY"), "{said}");
         assert!(said.contains("would be written a second time"), "{said}");
         none_of(&town.path(&name), &destroyed(&old), "restored");
@@ -645,7 +646,9 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     none_of(&town.path("proven"), &destroyed(&old), "proven");
 
     // Without the keyring everything comes back but what was sealed.
-    let said = town.restore(0, "late", None, "bare", &pins);
+    let said = town.restore(0, "late", None, "untold", &pins);
+    assert!(said.contains("READ-ONLY: nothing says who was erased after the backup"), "{said}");
+    let said = town.restore(0, "late", None, "bare", &on_my_word);
     assert!(said.contains("people: left out; the backup has 1 sealed rows"), "{said}");
     assert!(!town.path("bare/people").exists());
     let process = town.serve("bare");
@@ -676,7 +679,7 @@ fn a_keyring_that_is_found_again_gives_back_nobody_who_was_erased_without_it() {
     let pins = pins(&town, "early");
     let pins: Vec<&str> = pins.iter().map(String::as_str).collect();
     // The disaster: back without the keyring, and Ann erased when there was no key of hers.
-    town.restore(0, "early", None, "now", &pins);
+    town.restore(0, "early", None, "now", &[&pins[..], &["--registry-is-current"]].concat());
     let process = town.serve("now");
     assert_eq!(personal(&mut process.client(), ANN).json()["unreadable"]["name"], "lost");
     ok(&erase(&mut process.client()));
@@ -705,23 +708,34 @@ fn whoever_had_nothing_sealed_when_the_backup_was_made_comes_up_erased_too() {
     command(&mut client, "autumn", "erase-person", &json!({ "participant": CYD }));
     assert!(process.terminate().success());
 
+    // Without a word on it, nothing is written to.
     let pins = pins(&town, "early");
     let pins: Vec<&str> = pins.iter().map(String::as_str).collect();
+    let said = town.restore(0, "early", None, "untold", &pins);
+    assert!(said.contains("READ-ONLY: nothing says who was erased after the backup"), "{said}");
     let lost = [&pins[..], &["--newer-is-lost"]].concat();
-    for (name, more, set_again) in
-        [("reading", &[][..], (503, "read-only")), ("writing", &lost, (410, "participant-erased"))]
-    {
+    let (early, read_only, erased) =
+        (Some("early"), (503, "read-only"), (410, "participant-erased".to_owned()));
+    for (name, ring, more, set_again) in [
+        ("reading", early, &[][..], read_only),
+        ("writing", early, &lost, (410, "participant-erased")),
+        // Nothing of what was sealed is back, and who was erased is not to be sealed for anew.
+        ("reading-without", None, &[], read_only),
+        ("writing-without", None, &lost, (410, "participant-erased")),
+    ] {
         let registry = town.at("data");
         let more = [more, &["--registry", &registry]].concat();
-        let said = town.restore(0, "early", Some("early"), name, &more);
+        let said = town.restore(0, "early", ring, name, &more);
         assert!(said.contains("1 participants were erased since and are forgotten"), "{said}");
+        let doctor = run(&["doctor", "--data", &town.at(name)], 0);
+        assert!(text(&doctor.stdout).contains("; 1 erasures."), "{}", text(&doctor.stdout));
         // Twice: what the first start does has to be left alone by the second.
         for _ in 0..2 {
             let process = town.serve(name);
             let mut client = process.client();
             for what in ["personal", "subject-access"] {
                 let read = client.get(&format!("/v1/programs/autumn/participants/{CYD}/{what}"));
-                assert_eq!(code(&read), (410, "participant-erased".to_owned()), "{name}");
+                assert_eq!(code(&read), erased, "{name}");
             }
             let set = json!({ "participant": CYD, "name": OF_CYD });
             let set = client.post("/v1/programs/autumn/commands/set-personal", &set);
@@ -776,7 +790,7 @@ fn a_restore_that_is_cut_short_is_not_served_and_leaves_no_keyring_behind() {
         others.push(town.path(&name));
     }
     let said = text(&run(&arguments, 0).stdout).to_owned();
-    assert!(said.contains("people: 7 sealed rows; 0 participants were erased"), "{said}");
+    assert!(said.contains("people: 7 sealed rows\npeople: 0 participants were erased"), "{said}");
     assert!(!town.path("again/INCOMPLETE").exists() && !half.exists());
     // So it is with a backup's.
     let half = town.path("late-ring.partial");
