@@ -1190,7 +1190,7 @@ fn a_browser_that_went_astray_is_shown_a_page_and_a_program_a_document() {
         "/problems/nonsense",
         "/docs/x",
         "/docs?x=1",
-        "/v1/programs/spring/proofs/inclusion?seq=99999",
+        "/v1/nothing",
     ] {
         let page = town.client.send("GET", path, &browser, b"");
         assert!(page.status == 404 || page.status == 400, "{path}: {}", page.status);
