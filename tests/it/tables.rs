@@ -265,7 +265,16 @@ fn the_sessions_of_a_table_measure_as_the_service_measures_them() {
         }
     }
     // And into another program, where the same names are other people with the same figures.
-    run(&["import-csv", &exported, "--program", "copy", "--server", &server.url], 0);
+    let copy = ["import-csv", &exported, "--program", "copy", "--server", &server.url];
+    // Where there are programs already, a new one may be a slip of the pen.
+    let refused = run(&copy, 1);
+    assert!(
+        text(&refused.stderr)
+            .contains("there is no program `copy`, there is: spring; to open it, say in which"),
+        "{}",
+        text(&refused.stderr)
+    );
+    run(&[&copy[..], &["--time-zone", "UTC"]].concat(), 0);
     let copied = server.json("/v1/programs/copy/reciprocity?as_of=2025-06-30");
     for part in ["numerator", "denominator"] {
         let name = "weighted_reciprocity";
@@ -496,4 +505,40 @@ fn a_session_is_taken_whole_or_not_at_all_and_what_is_not_ours_is_refused_by_nam
     let bare = format!("occurred_at,teacher,learner,minutes,skill\n{at},ada,bob,20,rust\n");
     let again = import(&bare, &[], 0);
     assert!(again.contains("already there         1"), "{again}");
+}
+
+#[test]
+fn rows_that_cannot_be_leave_nothing_behind_and_a_spreadsheets_semicolons_are_read() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |content: &str, code| {
+        let table = file(dir.path(), "table.csv", content);
+        let output = run(&["import-csv", &table, "--program", "spring", "--server", &server.url], code);
+        let lines = text(&output.stdout).lines().filter(|line| !line.starts_with("seconds"));
+        let said: Vec<&str> = lines.chain(text(&output.stderr).lines()).collect();
+        said.join("\n").replace(&table, "table.csv")
+    };
+    // Neither readable nor possible, of whomever: nobody is enrolled for it, and no program opened.
+    let impossible = "occurred_at,teacher,learner,minutes,skill\n\
+                      1800-10-01T10:00:00Z,ada,bob,30,\n\
+                      2999-10-01T10:00:00Z,ada,bob,30,\n\
+                      2024-10-01T10:00:00Z,ada,bob,481,\n";
+    insta::assert_snapshot!(import(impossible, 3));
+    assert_eq!(server.json("/v1/programs")["programs"], json!([]));
+    let session = "10000000-0000-4000-8000-00000000000b";
+    let impossible = format!(
+        "occurred_at,teacher,learner,minutes,session,session_minutes\n\
+         2024-10-01T10:00:00Z,ada,bob,30,{session},50\n2024-10-01T10:00:00Z,bob,ada,30,{session},50\n"
+    );
+    insta::assert_snapshot!(import(&impossible, 3));
+    assert_eq!(server.json("/v1/programs")["programs"], json!([]));
+
+    // As a spreadsheet writes it where the comma is the decimal sign.
+    let people = "participant;generation;offered\r\nada;boomer;\"rust;music\"\r\nbob;gen-z;\r\n";
+    insta::assert_snapshot!(import(people, 0));
+    let listed = server.json("/v1/programs/spring/participants");
+    assert_eq!(listed["items"][0]["offered"], json!(["music", "rust"]));
+    import("occurred_at\tteacher\tlearner\tminutes\n2024-10-01T10:00:00Z\tada\tbob\t30\n", 0);
+    assert_eq!(server.json("/v1/programs/spring")["sessions"]["logged"], 1);
+    assert!(import("\u{ff}", 1).contains("the header has no `occurred_at`"));
 }

@@ -14,9 +14,8 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use super::members::Members;
-use super::{
-    Columns, Exchange, ImportSession, Of, Place, Row, Sent, SessionTable, Standing, Table, key, parts,
-};
+use super::rehearsal::{Asked, TwoPeople};
+use super::{Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, key, parts};
 use crate::cli::Failure;
 use crate::cli::client::Connection;
 
@@ -38,7 +37,8 @@ struct Seen {
 
 #[derive(Debug, Clone)]
 struct Fault {
-    line: u64,
+    /// The row it is of; `None`: the session as a whole.
+    line: Option<u64>,
     why: String,
 }
 
@@ -58,7 +58,7 @@ impl Sessions {
                 Err(wrong) => {
                     if let Some(session) = wrong.session {
                         let why = "it cannot be read".to_owned();
-                        faults.entry(session).or_insert_with(|| Fault { line: line(), why });
+                        faults.entry(session).or_insert_with(|| Fault { line: Some(line()), why });
                     }
                 }
             }
@@ -100,18 +100,53 @@ impl Sessions {
             && seen.fault.is_none()
         {
             let why = format!("its {what} is not that of the rows before it");
-            seen.fault = Some(Fault { line: line(), why });
+            seen.fault = Some(Fault { line: Some(line()), why });
         }
+    }
+
+    /// Refuses what the rules refuse of any two people.
+    pub(super) fn refuse(
+        &mut self,
+        table: &Table,
+        columns: &Columns,
+        rules: &TwoPeople,
+    ) -> Result<(), Failure> {
+        let mut refused = Vec::new();
+        each(table, columns, self, |session| {
+            if session.standing == Standing::Live {
+                let asked = session.exchanges.iter().map(|taught| Asked {
+                    first: taught.teacher == session.exchanges[0].teacher,
+                    skill: taught.skill.as_deref(),
+                    minutes: taught.minutes,
+                    rating: taught.rating,
+                });
+                if let Err(why) = rules.ask(session.occurred_at, session.minutes(), asked) {
+                    refused.push((session.of.session, why));
+                }
+            }
+            Ok(())
+        })?;
+        for (session, why) in refused {
+            if let Some(seen) = self.0.get_mut(&session) {
+                seen.fault = Some(Fault { line: None, why });
+            }
+        }
+        Ok(())
     }
 
     /// Why the session of a row is not taken, if it is not: then none of its rows is.
     pub(super) fn fault_of(&self, row: &Row<'_>) -> Option<String> {
         let session = row.of?.session;
         let fault = self.0.get(&session)?.fault.as_ref()?;
-        Some(format!(
-            "the session {session} is taken whole or not at all, and of line {}: {}",
-            fault.line, fault.why
-        ))
+        Some(match fault.line {
+            Some(line) => {
+                format!(
+                    "the session {session} is taken whole or not at all, and of line {line}: {}",
+                    fault.why
+                )
+            }
+            None => format!("the session {session}: {}", fault.why),
+        })
     }
 }
 
@@ -204,14 +239,16 @@ impl Session {
 
 /// Hands on every session that can be taken, when its last row was read.
 pub(super) fn each(
-    table: &SessionTable,
+    table: &Table,
+    columns: &Columns,
+    sessions: &Sessions,
     mut take: impl FnMut(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut begun: HashMap<SessionId, Vec<Taught>> = HashMap::new();
-    table.table.each(&table.columns, |_, row| {
+    table.each(columns, |_, row| {
         let Ok(row) = row else { return Ok(()) };
         let Some(of) = row.of else { return Ok(()) };
-        let Some(seen) = table.sessions.0.get(&of.session).filter(|seen| seen.fault.is_none()) else {
+        let Some(seen) = sessions.0.get(&of.session).filter(|seen| seen.fault.is_none()) else {
             return Ok(());
         };
         let exchanges = begun.entry(of.session).or_default();
@@ -257,11 +294,11 @@ pub(super) fn there(runtime: &Runtime, connection: &mut Connection, program: &st
         }
         Ok::<(), Failure>(())
     })?;
-    let table = Table { path: file.path().to_owned(), bytes };
+    let table = Table::of(file.path(), bytes)?;
     let columns = Columns::find(&table.header()?, &[]).map_err(Failure::new)?;
-    let table = SessionTable { sessions: Sessions::find(&table, &columns)?, table, columns };
+    let sessions = Sessions::find(&table, &columns)?;
     let mut there = There::default();
-    each(&table, |session| {
+    each(&table, &columns, &sessions, |session| {
         there.0.insert(session.of.session, session.content());
         Ok(())
     })?;
@@ -280,11 +317,11 @@ mod tests {
             "occurred_at,teacher,learner,minutes,skill,rating,session,pair,session_minutes,mode,state,day";
         let text = format!("{head}\n{}\n", rows.join("\n"));
         file.write_all(text.as_bytes()).unwrap();
-        let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let table = Table::of(file.path(), text.len() as u64).map_err(|failure| failure.text).unwrap();
         let columns = Columns::find(&table.header().map_err(|failure| failure.text).unwrap(), &[]).unwrap();
         let sessions = Sessions::find(&table, &columns).map_err(|failure| failure.text).unwrap();
         let mut all = Vec::new();
-        let each = each(&SessionTable { table, columns, sessions }, |session| {
+        let each = each(&table, &columns, &sessions, |session| {
             let body = serde_json::to_string(&session.command(&Members::default())).unwrap();
             all.push(format!("{}\n{body}", session.key()));
             Ok(())
