@@ -772,11 +772,16 @@ fn import(
     columns: &Columns,
 ) -> Result<(Met, Summary), Failure> {
     let mut connection = Connection::new(server.clone());
-    let there = program::find(runtime, &mut connection, arguments)?;
-    let listed = program::listed(runtime, &mut connection, arguments, there.as_ref())?;
-    let rules = TwoPeople::pair_up(Rehearsal::new(there.as_ref(), listed));
+    let found = program::find(runtime, &mut connection, arguments)?;
+    let listed = program::listed(runtime, &mut connection, arguments, found.as_ref())?;
+    let rules = TwoPeople::pair_up(Rehearsal::new(found.as_ref(), listed));
     let mut sessions = Sessions::find(table, columns)?;
-    sessions.refuse(table, columns, &rules)?;
+    let there = if columns.session.is_some() && found.is_some() {
+        exported::there(runtime, &mut connection, &arguments.program)?
+    } else {
+        exported::There::default()
+    };
+    sessions.refuse(table, columns, &there, &rules)?;
     let met = meet(table, columns, &sessions, &rules)?;
     if met.left_out() > 0 {
         let (disputed, voided) = (met.disputed, met.voided);
@@ -789,7 +794,7 @@ fn import(
     if met.people.is_empty() {
         return Ok((met, summary));
     }
-    let zone = match there {
+    let zone = match found {
         Some(found) => found.time_zone,
         None => program::open(runtime, &mut connection, arguments)?,
     };
@@ -797,12 +802,6 @@ fn import(
     let mut names = met.people.iter().map(|(name, _)| &**name);
     let members = Members::find(runtime, &mut connection, &program, &mut names)?;
     let members = members.with_pairs(runtime, &mut connection, &program)?;
-    // Whoever has none of the program's people in the table has none of its sessions in it either.
-    let there = if columns.session.is_some() && !members.is_empty() {
-        exported::there(runtime, &mut connection, &program)?
-    } else {
-        exported::There::default()
-    };
     let sending = Sending { runtime, server, program, table };
     let mut found = Tally::default();
     summary.participants =
@@ -844,7 +843,8 @@ fn import(
                 }
                 if let Some(content) = there.content(session.of.session) {
                     found.found(session.rows());
-                    otherwise += u64::from(content != session.content());
+                    // What people are called elsewhere says nothing here.
+                    otherwise += u64::from(session.is_of(&members) && content != session.content());
                     return Ok(());
                 }
                 other_days +=

@@ -399,6 +399,9 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     tell("import-pair", json!({ "pair": pair(3), "a": ada, "b": cyd, "started_at": "2024-05-01T09:00:00Z" }));
     log(7, 3, "2024-05-02T09:00:00Z", 15, json!([taught(&ada, "rust", 15)]));
     tell("end-pair", json!({ "pair": pair(3), "reason": "goals-met" }));
+    // She is only observed from now on, and what was taught is not on the list any more.
+    tell("change-arm", json!({ "participant": cyd, "arm": "comparison" }));
+    tell("change-policy", json!({ "rules": { "skills": "listed" } }));
 
     let export = |program: &str, what: &str| {
         let table = server.get(&format!("/v1/programs/{program}/{what}.csv"), "text/csv");
@@ -408,13 +411,15 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     let counts = |printed: &[u8]| {
         text(printed).lines().filter(|line| !line.starts_with("seconds")).collect::<Vec<_>>().join("\n")
     };
-    let import = |table: &str, program: &str, zone: &str| {
+    let import_with = |table: &str, program: &str, zone: &str, code| {
         let output = run(
             &["import-csv", table, "--program", program, "--server", &server.url, "--time-zone", zone],
-            0,
+            code,
         );
         (counts(&output.stdout), text(&output.stderr).to_owned())
     };
+    let import = |table: &str, program: &str, zone: &str| import_with(table, program, zone, 0);
+
     // Where they are: not an entry more, though their pair has ended.
     let of_spring = size(&server);
     let (said, told) = import(&sessions, "spring", "Europe/Berlin");
@@ -422,9 +427,9 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     insta::assert_snapshot!(format!("{said}\n{told}"));
 
     // Elsewhere: the same sessions and figures, once.
-    import(&people, "copy", "Europe/Berlin");
     let (said, told) = import(&sessions, "copy", "Europe/Berlin");
     insta::assert_snapshot!(format!("{said}\n{told}"));
+    import(&people, "copy", "Europe/Berlin");
     assert_eq!(told_sessions(&server, "copy"), told_sessions(&server, "spring"));
     assert_eq!(headline(&server, "copy"), headline(&server, "spring"));
     let of_copy = || server.json("/v1/programs/copy")["size"].as_u64().unwrap();
@@ -434,9 +439,17 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     assert_eq!(of_copy(), before);
 
     // Where days are others, that is told.
-    import(&people, "utc", "UTC");
     let (_, told) = import(&sessions, "utc", "UTC");
     assert!(told.contains("1 sessions lie on another civil day in UTC"), "{told}");
+
+    // The people first: whoever is only observed by now cannot be paired any more, which is told of each row.
+    import(&people, "people-first", "Europe/Berlin");
+    let (said, told) = import_with(&sessions, "people-first", "Europe/Berlin", 3);
+    assert!(
+        said.contains("imported              5\n") && said.contains("rejected              3\n"),
+        "{said}"
+    );
+    assert!(told.contains("is in the comparison arm, which is never paired: change the arm first"), "{told}");
 
     // What differs is told and stays; what is new is taken, of the people the ids stand for.
     let more = "2024-06-01T09:00:00.000000Z";
@@ -446,6 +459,7 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     let (_, told) = import(&file(dir.path(), "edited.csv", &edited), "spring", "Europe/Berlin");
     assert!(told.contains("1 sessions are there otherwise than the table has them"), "{told}");
     assert_eq!(size(&server), of_spring);
+    tell("change-policy", json!({ "rules": { "skills": "open" } }));
     let plain = format!("occurred_at,teacher,learner,minutes\n{more},{ada},{bob},5\n{more},dee,{bob},5\n");
     let (said, _) = import(&file(dir.path(), "plain.csv", &plain), "spring", "Europe/Berlin");
     insta::assert_snapshot!(said);

@@ -15,9 +15,10 @@ use tokio::runtime::Runtime;
 
 use super::members::Members;
 use super::rehearsal::{Asked, TwoPeople};
-use super::{Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, key, parts};
+use super::{Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, Who, key, parts};
 use crate::cli::Failure;
 use crate::cli::client::Connection;
+use crate::cli::source::ProgramName;
 
 /// Every session a table has rows of. Empty where it has no column `session`.
 #[derive(Debug, Default)]
@@ -104,16 +105,17 @@ impl Sessions {
         }
     }
 
-    /// Refuses what the rules refuse of any two people.
+    /// Refuses what the rules refuse of any two people. What is there was possible once, and is not told again.
     pub(super) fn refuse(
         &mut self,
         table: &Table,
         columns: &Columns,
+        there: &There,
         rules: &TwoPeople,
     ) -> Result<(), Failure> {
         let mut refused = Vec::new();
         each(table, columns, self, |session| {
-            if session.standing == Standing::Live {
+            if session.standing == Standing::Live && there.content(session.of.session).is_none() {
                 let asked = session.exchanges.iter().map(|taught| Asked {
                     first: taught.teacher == session.exchanges[0].teacher,
                     skill: taught.skill.as_deref(),
@@ -185,6 +187,12 @@ impl Session {
     fn minutes(&self) -> u32 {
         let sum = || self.exchanges.iter().fold(0_u32, |sum, taught| sum.saturating_add(taught.minutes));
         self.of.minutes.unwrap_or_else(sum)
+    }
+
+    /// Whether the table calls those who met by their ids in the program.
+    pub(super) fn is_of(&self, members: &Members) -> bool {
+        let two = [&self.exchanges[0].teacher, &self.exchanges[0].learner];
+        two.into_iter().all(|name| matches!(members.who(name), Who::Member(_)))
     }
 
     /// A hash over everything it says, in whatever order its rows stand.
@@ -280,7 +288,11 @@ impl There {
 }
 
 /// Asks the service which sessions it has.
-pub(super) fn there(runtime: &Runtime, connection: &mut Connection, program: &str) -> Result<There, Failure> {
+pub(super) fn there(
+    runtime: &Runtime,
+    connection: &mut Connection,
+    program: &ProgramName,
+) -> Result<There, Failure> {
     // A million sessions are some 400 MB: in a file they are nobody's memory.
     let mut file = tempfile::NamedTempFile::new().map_err(Failure::new)?;
     let mut bytes = 0;
