@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mentorlog_events::event::{Arm, EndClass, EndReason};
+use mentorlog_events::event::{EndClass, EndReason};
 use mentorlog_events::id::{PairId, ParticipantId, SessionId};
 use mentorlog_events::time::Day;
 use serde::Serialize;
 
 use crate::counting::{Side, Turn};
 use crate::pairs::{Pair, PairCounts, PairState, Terms};
-use crate::participants::ParticipantState;
+use crate::participants::ParticipantCounts;
 use crate::program::MeasuresFrom;
 use crate::read_models::{NEVER, ReadModels};
 use crate::reciprocity::{Figure, SkillFlow};
@@ -42,7 +42,7 @@ impl<T> Longest<T> {
     }
 }
 
-/// Sessions that wait for confirmation, by day.
+/// Sessions that wait for something, by day.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Backlog {
     // Ascending rows. New sessions have the greatest, so that they are put last.
@@ -63,12 +63,17 @@ impl Backlog {
         }
     }
 
-    fn len(&self) -> u64 {
+    pub(crate) fn len(&self) -> u64 {
         self.days.values().map(|rows| rows.len() as u64).sum()
     }
 
+    /// Those of a day or a later one, by day, then by row.
+    fn since(&self, day: Day) -> impl Iterator<Item = (Day, Row)> {
+        self.days.range(day..).flat_map(|(&day, rows)| rows.iter().map(move |&row| (day, row)))
+    }
+
     /// By day, then by row.
-    fn iter(&self) -> impl Iterator<Item = (Day, Row)> {
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Day, Row)> {
         self.days.iter().flat_map(|(&day, rows)| rows.iter().map(move |&row| (day, row)))
     }
 }
@@ -290,18 +295,9 @@ impl ReadModels {
     }
 
     fn people(&self) -> People {
-        let mut people = People { enrolled: 0, on_break: 0, unpaired: 0 };
-        for profile in self.profiles.iter().filter(|profile| profile.arm == Arm::Program) {
-            match profile.state() {
-                ParticipantState::Enrolled => {
-                    people.enrolled += 1;
-                    people.unpaired += u64::from(profile.pairs.open + profile.pairs.proposed == 0);
-                }
-                ParticipantState::OnBreak => people.on_break += 1,
-                ParticipantState::Left | ParticipantState::Departed | ParticipantState::Erased => {}
-            }
-        }
-        people
+        let ParticipantCounts { enrolled, on_break, .. } = self.totals.taking_part;
+        let unpaired = self.profiles.iter().filter(|profile| profile.is_unpaired()).count() as u64;
+        People { enrolled, on_break, unpaired }
     }
 
     fn ids(&self, pair: &Pair) -> [ParticipantId; 2] {
@@ -356,13 +352,23 @@ impl ReadModels {
         Proposals { unanswered: Longest::of(waiting, limit, show), funnel }
     }
 
+    /// Sessions that wait for confirmation and were held on a day or a later one, oldest first: what people still
+    /// remember. Costs a step for each.
+    pub fn unconfirmed_since(&self, day: Day, as_of: Day, limit: usize) -> Longest<Unconfirmed> {
+        let recent = || self.backlog.since(day);
+        let items = recent().take(limit).map(|(day, row)| self.unconfirmed_one(day, row, as_of)).collect();
+        Longest { count: recent().count() as u64, items }
+    }
+
+    fn unconfirmed_one(&self, day: Day, row: Row, as_of: Day) -> Unconfirmed {
+        let session = &self.sessions[row];
+        let pair = self.pairs[session.pair].id;
+        Unconfirmed { session: session.id, pair, day, days: days_between(day, as_of) }
+    }
+
     fn unconfirmed(&self, as_of: Day, limit: usize) -> Confirmation {
-        let show = |day, row: Row| {
-            let session = &self.sessions[row];
-            let pair = self.pairs[session.pair].id;
-            Unconfirmed { session: session.id, pair, day, days: days_between(day, as_of) }
-        };
-        let items = self.backlog.iter().take(limit).map(|(day, row)| show(day, row)).collect();
+        let show = |(day, row)| self.unconfirmed_one(day, row, as_of);
+        let items = self.backlog.iter().take(limit).map(show).collect();
         Confirmation {
             backlog: Longest { count: self.backlog.len(), items },
             disputed: self.totals.sessions.disputed,

@@ -27,6 +27,8 @@ pub mod health;
 
 pub mod listings;
 
+pub mod behind;
+
 pub mod outsiders;
 pub mod suggestions;
 

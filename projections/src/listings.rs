@@ -159,6 +159,10 @@ pub struct PeopleAsked {
     pub state: Option<ParticipantState>,
     /// Only those of this generation.
     pub generation: Option<Slug>,
+    /// Only those of this arm.
+    pub arm: Option<Arm>,
+    /// Only those who take part and have neither a pair nor a proposal.
+    pub unpaired: bool,
     /// The order.
     pub order: PeopleOrder,
     /// So many are skipped.
@@ -167,7 +171,68 @@ pub struct PeopleAsked {
     pub limit: usize,
 }
 
+/// What sessions wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Waiting {
+    /// The other's word: nobody has confirmed them, and they were not taken over from elsewhere.
+    #[default]
+    Confirmation,
+    /// The end of a dispute.
+    Settlement,
+}
+
+impl Waiting {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Confirmation, Self::Settlement];
+
+    /// Its name: what the sessions are.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmation => "unconfirmed",
+            Self::Settlement => "disputed",
+        }
+    }
+}
+
+impl FromStr for Waiting {
+    type Err = NotListed;
+
+    fn from_str(text: &str) -> Result<Self, NotListed> {
+        Self::ALL.into_iter().find(|waiting| waiting.as_str() == text).ok_or(NotListed)
+    }
+}
+
+/// Which sessions that wait, in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SessionsAsked {
+    /// For what.
+    pub waiting: Waiting,
+    /// Those held last first, instead of those that have waited longest.
+    pub newest: bool,
+    /// So many are skipped.
+    pub offset: usize,
+    /// At most so many.
+    pub limit: usize,
+}
+
 impl ReadModels {
+    /// A page of sessions that wait for something: of [`crate::health::Confirmation`] the backlog, or what is in
+    /// dispute. Costs a step for each that comes before the page.
+    pub fn list_waiting(&self, asked: SessionsAsked) -> Listing<SessionView> {
+        let of = match asked.waiting {
+            Waiting::Confirmation => &self.backlog,
+            Waiting::Settlement => &self.disputes,
+        };
+        let view = |(_, row)| self.session_view(&self.sessions[row]);
+        let SessionsAsked { offset, limit, .. } = asked;
+        let items = if asked.newest {
+            of.iter().rev().skip(offset).take(limit).map(view).collect()
+        } else {
+            of.iter().skip(offset).take(limit).map(view).collect()
+        };
+        Listing { total: of.len(), offset: offset as u64, items }
+    }
+
     /// A page of pairs. `today` says which are stalled. Costs a pass over the pairs, and an order of those asked for.
     pub fn list_pairs(&self, asked: PairsAsked, today: Day) -> Listing<PairView> {
         let stall_after = self.measures_on(today).map_or(0, |policy| policy.measures.stall_after_days);
@@ -215,6 +280,8 @@ impl ReadModels {
             let profile = &self.profiles[row];
             asked.state.is_none_or(|state| state == profile.state())
                 && generation.is_none_or(|number| number == Some(profile.generation))
+                && asked.arm.is_none_or(|arm| arm == profile.arm)
+                && (!asked.unpaired || profile.is_unpaired())
         };
         let last_met = |row: Row| {
             let pairs = self.pairs_of(&self.participants[row]);
@@ -228,10 +295,11 @@ impl ReadModels {
             let newest = -i64::from(row);
             match asked.order {
                 PeopleOrder::Unpaired => {
-                    let waits = profile.arm == Arm::Program
-                        && profile.state() == ParticipantState::Enrolled
-                        && profile.pairs.open + profile.pairs.proposed == 0;
-                    if waits { (0, i64::from(profile.since.number())) } else { (1, newest) }
+                    if profile.is_unpaired() {
+                        (0, i64::from(profile.since.number()))
+                    } else {
+                        (1, newest)
+                    }
                 }
                 PeopleOrder::Newest => (0, newest),
                 PeopleOrder::Quiet => match last_met(row) {

@@ -87,6 +87,13 @@ impl Profile {
         if self.erased { ParticipantState::Erased } else { self.standing }
     }
 
+    /// Whether they take part and have neither a pair nor a proposal.
+    pub(crate) fn is_unpaired(&self) -> bool {
+        self.arm == Arm::Program
+            && self.state() == ParticipantState::Enrolled
+            && self.pairs.open + self.pairs.proposed == 0
+    }
+
     /// Whether what they offer and seek counts: they take part, or pause.
     pub(crate) fn seeks_and_offers(&self) -> bool {
         self.arm == Arm::Program

@@ -63,6 +63,8 @@ pub struct MeasuresFrom {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Totals {
     pub(crate) participants: ParticipantCounts,
+    /// Of these, those of the program arm.
+    pub(crate) taking_part: ParticipantCounts,
     pub(crate) arms: ArmCounts,
     pub(crate) generations: Vec<u64>,
     pub(crate) pairs: PairCounts,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mentorlog_events::entry::{Actor, Entry, Principal};
-use mentorlog_events::event::{self, Absent, Event, PersonalField};
+use mentorlog_events::event::{self, Absent, Arm, Event, PersonalField};
 use mentorlog_events::id::{PairId, ParticipantId, Slug};
 use mentorlog_events::time::{Day, Timestamp};
 use uuid::Uuid;
@@ -86,6 +86,8 @@ pub struct ReadModels {
     pub(crate) matured: Matured,
     /// Sessions that wait for confirmation.
     pub(crate) backlog: Backlog,
+    /// Sessions in dispute.
+    pub(crate) disputes: Backlog,
     /// Confirmed sessions among live ones, of pairs that count.
     pub(crate) confirmed: Ratio,
     /// Spells of sessions.
@@ -193,13 +195,10 @@ impl ReadModels {
             }
             Event::ArmChanged(fact) => {
                 let person = self.person(fact.participant, at)?;
-                self.seek_and_offer(person, Turn::Out);
-                let profile = &mut self.profiles[person];
-                *self.totals.arms.of(profile.arm) -= 1;
-                profile.arm = fact.arm;
-                profile.arms.push((at.day, fact.arm));
-                *self.totals.arms.of(fact.arm) += 1;
-                self.seek_and_offer(person, Turn::In);
+                self.change_person(person, |profile| {
+                    profile.arm = fact.arm;
+                    profile.arms.push((at.day, fact.arm));
+                });
             }
             Event::SkillsUpdated(fact) => {
                 let person = self.person(fact.participant, at)?;
@@ -480,9 +479,7 @@ impl ReadModels {
         self.profiles.push(profile);
         self.worth.push(Worth::default());
         self.activity.people.push(Spells::NONE);
-        self.seek_and_offer(person, Turn::In);
-        self.totals.participants.enrolled += 1;
-        *self.totals.arms.of(fact.arm) += 1;
+        self.count_person(person, Turn::In);
         self.totals.generations[generation as usize] += 1;
         Some(())
     }
@@ -496,12 +493,19 @@ impl ReadModels {
 
     /// Changes a participant and what is counted of where they stand.
     fn change_person(&mut self, person: Row, change: impl FnOnce(&mut Profile)) {
-        self.seek_and_offer(person, Turn::Out);
-        let row = &mut self.profiles[person];
-        *self.totals.participants.of(row.state()) -= 1;
-        change(row);
-        *self.totals.participants.of(row.state()) += 1;
-        self.seek_and_offer(person, Turn::In);
+        self.count_person(person, Turn::Out);
+        change(&mut self.profiles[person]);
+        self.count_person(person, Turn::In);
+    }
+
+    fn count_person(&mut self, person: Row, turn: Turn) {
+        self.seek_and_offer(person, turn);
+        let profile = &self.profiles[person];
+        turn.step(self.totals.arms.of(profile.arm), 1);
+        turn.step(self.totals.participants.of(profile.state()), 1);
+        if profile.arm == Arm::Program {
+            turn.step(self.totals.taking_part.of(profile.state()), 1);
+        }
     }
 
     fn propose(&mut self, fact: &event::PairProposed, at: At) -> Option<()> {
@@ -921,7 +925,10 @@ impl ReadModels {
                     }
                 }
             }
-            Condition::Disputed => turn.step_small(&mut counts.disputed),
+            Condition::Disputed => {
+                turn.step_small(&mut counts.disputed);
+                self.disputes.count(session.day, row, turn);
+            }
             Condition::Voided => turn.step_small(&mut counts.voided),
         }
     }

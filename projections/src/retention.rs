@@ -16,7 +16,7 @@ use mentorlog_events::time::Day;
 use serde::Serialize;
 
 use crate::activity::{Activity, Spells};
-use crate::exchanges::Evidence;
+use crate::exchanges::{Evidence, Session};
 use crate::participants::ParticipantState;
 use crate::program::{MeasuresFrom, ProgramState};
 use crate::read_models::{NEVER, ReadModels};
@@ -533,6 +533,51 @@ impl ReadModels {
         Ok(Explained::page(seqs, after, limit))
     }
 
+    /// The same of the lives that ended alone: what makes the curve of everybody fall.
+    pub fn ended_seqs(
+        &self,
+        asked: &Asked,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Explained, Impossible> {
+        asked.check()?;
+        let watched = self.watched_until(asked.as_of);
+        let lives = match (asked.basis, asked.subject) {
+            (Basis::Record, Subject::Pairs) => self.pairs_by_record(watched),
+            (Basis::Record, Subject::Participants) => self.participants_by_record(watched),
+            (Basis::Activity, subject) => {
+                let policy =
+                    self.measures_on(asked.as_of).map_or(0, |policy| policy.measures.lapse_after_days);
+                self.by_activity(subject, asked.lapse_days.unwrap_or(policy), watched).0
+            }
+        };
+        let ended = |lived: &&Lived| matches!(lived.life.outcome(), Outcome::Ended(_));
+        let rows: BTreeSet<Row> = lives.iter().filter(ended).map(|lived| lived.row).collect();
+        let mut seqs = Vec::new();
+        match (asked.basis, asked.subject) {
+            (Basis::Record, Subject::Pairs) => {
+                rows.iter().for_each(|row| seqs.extend(self.postings.of(self.pairs[*row].events)));
+            }
+            (Basis::Record, Subject::Participants) => {
+                rows.iter().for_each(|row| seqs.extend(self.postings.of(self.participants[*row].events)));
+            }
+            (Basis::Activity, subject) => {
+                let is_of = |session: &Session| match subject {
+                    Subject::Pairs => rows.contains(&session.pair),
+                    Subject::Participants => {
+                        self.pairs[session.pair].people.iter().any(|person| rows.contains(person))
+                    }
+                };
+                for session in self.sessions.iter().filter(|one| one.is_live() && one.day <= watched) {
+                    if self.pairs[session.pair].counts() && is_of(session) {
+                        self.events_of_session(session, &mut seqs);
+                    }
+                }
+            }
+        }
+        Ok(Explained::page(seqs, after, limit))
+    }
+
     /// Nothing more can happen in an archived program.
     pub(crate) fn watched_until(&self, as_of: Day) -> Day {
         let archived = self.program.as_ref().filter(|program| program.state == ProgramState::Archived);
@@ -598,7 +643,7 @@ impl ReadModels {
 
     /// The day from which each participant was there: enrolment, or the first live session of a pair that
     /// counts if that was earlier, as it is of people who were imported.
-    fn there_from(&self) -> impl Iterator<Item = Day> {
+    pub(crate) fn there_from(&self) -> impl Iterator<Item = Day> {
         self.profiles.iter().zip(self.activity.people.iter()).map(|(profile, spells)| {
             spells.start().map_or(profile.enrolled_day, |day| day.min(profile.enrolled_day))
         })

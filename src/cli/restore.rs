@@ -6,19 +6,21 @@
 //! saw the first will call it a fork, and they are right. So a restore is writable only with a pin: a checkpoint of
 //! the registry that was kept elsewhere, from a time at which nothing was written any more.
 //!
-//! And whoever restores an old keyring brings back whoever was erased since. So the sealed personal data come back
+//! And whoever restores an old backup brings back whoever was erased since. So the sealed personal data come back
 //! only with the keyring's own backup, and that only beside a registry that is current, or on the word that the backup's
 //! is: its erasures are applied before the directory has its name. A pin is no such word: the backup's own checkpoint would
-//! be one. Beside a registry that goes on after the backup's nothing is written: it would be a second history.
+//! be one. Without the keyring, too, a directory is not written to before that is known: who was erased would be sealed for
+//! again. Beside a registry that goes on after the backup's nothing is written: it would be a second history.
 //!
 //! Until it has its name the directory says INCOMPLETE, and is not served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use mentorlog_events::entry::Entry;
+use mentorlog_events::event::Event;
 use mentorlog_events::event::registry::RegistryEvent;
-use mentorlog_events::id::{ErasureId, InstallationId, LedgerId};
+use mentorlog_events::id::{ErasureId, InstallationId, LedgerId, ParticipantId, ProgramId};
 
 use super::backup::{
     FORMAT, KEY_FILES, Manifest, copy_keys, discard, partial, refuse_existing, root_at, settle, verified,
@@ -66,13 +68,13 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     keyring: Option<PathBuf>,
     /// The registry as it is now - its mirror, a bundle, a server, what is left of the data directory -: whoever was
-    /// erased after the backup was made is erased from the keyring. The restored directory is read-only if this registry
-    /// is longer than the backup's.
-    #[arg(long, value_name = "DIR|URL", requires = "keyring")]
+    /// erased after the backup was made stays so. The restored directory is read-only if this registry is longer than the
+    /// backup's; and also without it, where the backup has sealed personal data.
+    #[arg(long, value_name = "DIR|URL")]
     registry: Option<Place>,
     /// Instead of --registry: the backup's registry is the newest there is, nobody was erased since. Nothing shows
     /// it; it is your word.
-    #[arg(long, requires = "keyring", conflicts_with = "registry")]
+    #[arg(long, conflicts_with = "registry")]
     registry_is_current: bool,
     /// What was written after the backup is lost for good: the restored directory may be written to although the
     /// registry that was given is longer. Whoever was erased stays so. It is your word, and whoever has a later
@@ -153,7 +155,7 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let (sources, copies) =
         (Mirrored::new(&from.join("log")), Mirrored::new(&draft.join("mirror").join("log")));
     let mut trees: Vec<(LedgerId, Tree)> = Vec::new();
-    let mut registry = Registry::default();
+    let (mut registry, mut still_there) = (Registry::default(), StillThere::default());
     let progress = Progress::new("restoring", manifest.ledgers.iter().map(|ledger| ledger.size).sum());
     for listed in &manifest.ledgers {
         let ledger = ledger_named(&listed.ledger)
@@ -161,8 +163,17 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         let to = copies.ledger(ledger);
         let done = sources.ledger(ledger).copy_to(&to).map_err(Failure::new)?;
         done.map_err(|error| damaged(format_args!("ledger {}: {error}", listed.ledger)))?;
-        let mut each =
-            |bytes: &[u8]| if ledger == LedgerId::REGISTRY { registry.take(bytes) } else { Ok(()) };
+        let mut each = |bytes: &[u8]| {
+            if ledger == LedgerId::REGISTRY {
+                registry.take(bytes)
+            } else {
+                // Where nothing says who was erased, nobody asks for them.
+                if current.is_some() {
+                    still_there.take(ProgramId(ledger.0), bytes)?;
+                }
+                Ok(())
+            }
+        };
         let read = verified(&to, ledger, &|ledger, note| signed.is_signed(ledger, note), &mut each)?;
         if (read.checkpoint.size, read.checkpoint.root) != (listed.size, listed.root.0) {
             return Err(damaged(format_args!(
@@ -229,17 +240,20 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         .collect();
 
     // Before anything is made of the ledgers: nothing may come back that was erased.
-    let kek = match (kek, &current) {
-        (Some((from, kek)), Some(current)) => Some((from, kek, erased_since(&registry, current)?)),
-        (_, _) => None,
-    };
+    let erased = current.map(|current| erased_since(&registry, &current)).transpose()?;
     let head = registry.head.as_ref().map_or(0, |head| head.size);
-    let longer = kek.as_ref().and_then(|(_, _, erased)| erased.longer);
+    let longer = erased.as_ref().and_then(|erased| erased.longer);
+    let is_open_again = erased.as_ref().is_some_and(|erased| erased.has_first_tokens);
     let not_latest = match longer.filter(|_| !arguments.newer_is_lost) {
         Some(size) => Some(format!(
             "the registry that was given has {size} entries and the backup's {head}: what came after {head} would be \
              written a second time"
         )),
+        None if unproven.is_empty() && erased.is_none() && manifest.people.is_some() => Some(
+            "nothing says who was erased after the backup: give the registry as it is now with --registry, or say with \
+             --registry-is-current that nobody was"
+                .to_owned(),
+        ),
         None if unproven.is_empty() => None,
         None => Some(format!(
             "nothing proves that this is the latest state; there is no pin of {}",
@@ -265,12 +279,16 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     }
     opened.log.close().map_err(Failure::new)?;
     drop(opened);
-    let put_back = match kek {
+    let put_back = match erased {
         None => None,
-        Some((keyring_from, kek, erased)) => {
+        Some(erased) => {
             let names = keys.of_ledger(LedgerId::REGISTRY);
-            let people = (from.join("people"), keyring_from.as_path());
-            Some(put_people_back(people, &draft, kek, &registry, &erased, &names)?)
+            let rows_from = from.join("people");
+            let keyring = kek.map(|(keyring_from, kek)| (rows_from.as_path(), keyring_from.as_path(), kek));
+            let installation = registry.installation;
+            let installation = installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
+            let known = Known { installation, still_there: &still_there.0, erased, names };
+            Some(put_people_back(keyring, &draft, known)?)
         }
     };
     if not_latest.is_some() {
@@ -285,19 +303,27 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
         checked.entries,
         data.display()
     );
-    match (put_back, manifest.people) {
+    match (put_back.as_ref().and_then(|done| done.rows), manifest.people) {
         (None, None) => {}
         (None, Some(people)) => println!(
             "people: left out; the backup has {} sealed rows, which need the keyring's backup (--keyring)",
             people.rows
         ),
-        (Some(PutBack { rows, forgotten, current }), _) => {
-            println!(
-                "people: {rows} sealed rows; {forgotten} participants were erased since and are forgotten"
-            );
-            println!("not proven: that {current} the newest; who was erased after it is back");
+        (Some(rows), _) => println!("people: {rows} sealed rows"),
+    }
+    if let Some(PutBack { rows, forgotten, current }) = put_back {
+        println!("people: {forgotten} participants were erased since and are forgotten");
+        println!("not proven: that {current} the newest; who was erased after it is back");
+        if rows.is_some() {
             println!("destroy the keyring's backup when it is not needed any more");
         }
+    }
+    if is_open_again {
+        println!(
+            "open: the backup is from before the first token; whoever is on this machine is served until `mentorlog token \
+             bootstrap --data {}`",
+            data.display()
+        );
     }
     match not_latest {
         None => {
@@ -323,11 +349,10 @@ enum CurrentRegistry {
 }
 
 impl Arguments {
-    /// `None`: no keyring is restored, and nobody needs to know.
+    /// `None`: nothing says it, and no keyring is restored.
     fn current_registry(&self) -> Result<Option<CurrentRegistry>, Failure> {
         match (&self.keyring, &self.registry) {
-            (None, _) => Ok(None),
-            (Some(_), Some(place)) => {
+            (_, Some(place)) => {
                 if let Place::Folder(path) = place
                     && let (Ok(path), Ok(from)) = (path.canonicalize(), self.from.canonicalize())
                     && path.starts_with(from)
@@ -343,7 +368,8 @@ impl Arguments {
                     None => place.clone(),
                 })))
             }
-            (Some(_), None) if self.registry_is_current => Ok(Some(CurrentRegistry::Backup)),
+            (_, None) if self.registry_is_current => Ok(Some(CurrentRegistry::Backup)),
+            (None, None) => Ok(None),
             (Some(_), None) => Err(Failure::new(
                 "a keyring is restored only beside a current registry: an older one brings back whoever was erased since. \
                  Give the registry as it is now with --registry (its mirror, a bundle, a server, what is left of the data \
@@ -360,6 +386,7 @@ struct Registry {
     told: Told,
     installation: Option<InstallationId>,
     erasures: BTreeSet<ErasureId>,
+    has_tokens: bool,
     head: Option<Checkpoint>,
 }
 
@@ -370,6 +397,7 @@ impl Registry {
             self.installation = Some(opened.installation);
         }
         self.erasures.extend(erasure_in(&entry.event));
+        self.has_tokens |= matches!(entry.event, RegistryEvent::TokenIssued(_));
         self.told.take(&entry).map_err(damaged)
     }
 }
@@ -380,6 +408,8 @@ struct Erased {
     current: String,
     /// Number of entries of a registry that goes on after the backup's.
     longer: Option<u64>,
+    /// Whether it knows of tokens, and the backup's of none.
+    has_first_tokens: bool,
 }
 
 /// Finds out who was erased.
@@ -391,46 +421,90 @@ fn erased_since(registry: &Registry, by: &CurrentRegistry) -> Result<Erased, Fai
             let until = found.recorded_at.map_or_else(String::new, |at| format!(" of {at}"));
             let current = format!("the registry in {place}, with {} entries{until}, is", found.size);
             let longer = (found.size > head.size).then_some(found.size);
-            Ok(Erased { erasures: found.erasures, current, longer })
+            let has_first_tokens = found.has_tokens && !registry.has_tokens;
+            Ok(Erased { erasures: found.erasures, current, longer, has_first_tokens })
         }
         CurrentRegistry::Backup => {
             let current = format!("the backup's own registry, with {} entries, is, as you say,", head.size);
-            Ok(Erased { erasures: registry.erasures.clone(), current, longer: None })
+            Ok(Erased { erasures: registry.erasures.clone(), current, longer: None, has_first_tokens: false })
         }
     }
 }
 
+/// Everybody who enrolled and is not said to be erased, by the backup's ledgers.
+#[derive(Default)]
+struct StillThere(BTreeSet<(ProgramId, ParticipantId)>);
+
+impl StillThere {
+    fn take(&mut self, program: ProgramId, bytes: &[u8]) -> Result<(), Failure> {
+        let entry = Entry::<Event>::parse(bytes).map_err(damaged)?;
+        if let Event::ParticipantEnrolled(enrolled) = &entry.event {
+            self.0.insert((program, enrolled.participant));
+        } else if let Event::PersonErased(erased) = &entry.event {
+            self.0.remove(&(program, erased.participant));
+        }
+        Ok(())
+    }
+}
+
+/// What is known when the sealed personal data are put back.
+struct Known<'a> {
+    installation: InstallationId,
+    still_there: &'a BTreeSet<(ProgramId, ParticipantId)>,
+    erased: Erased,
+    /// The secret that names erasures.
+    names: LedgerSecret,
+}
+
 /// What came of restoring the sealed personal data.
 struct PutBack {
-    rows: u64,
+    /// How many of them there are; `None`: they were left out.
+    rows: Option<u64>,
     forgotten: usize,
     current: String,
 }
 
-/// Puts the rows and the keyring into the directory that is being made, and erases from them whoever was erased.
+/// Puts the rows and the keyring into the directory that is being made, and erases from them whoever was erased. Without
+/// a keyring it is only noted who that is: nothing is sealed for them.
 fn put_people_back(
-    (rows_from, keyring_from): (PathBuf, &Path),
+    keyring: Option<(&Path, &Path, Kek)>,
     draft: &Path,
-    kek: Kek,
-    registry: &Registry,
-    erased: &Erased,
-    names: &LedgerSecret,
+    known: Known<'_>,
 ) -> Result<PutBack, Failure> {
     let failed = |error| keyring::failure(&error);
     let dir = draft.join("people");
-    let installation = registry.installation.ok_or_else(|| damaged("the backup's registry is empty"))?;
-    people::put_back(&rows_from, keyring_from, &dir).map_err(failed)?;
+    let Known { installation, still_there, erased: Erased { erasures, current, .. }, names } = known;
+    // Whoever had nothing sealed yet, the keyring knows nothing of: their ledgers do.
+    let mut found: BTreeMap<(ProgramId, ParticipantId), ErasureId> = BTreeMap::new();
+    for who in still_there {
+        let id = names.erasure(who.0, who.1);
+        if erasures.contains(&id) {
+            found.insert(*who, id);
+        }
+    }
+    let all = |found: BTreeMap<_, _>| -> Vec<Erasure> {
+        let each = found.into_iter();
+        each.map(|((program, participant), id)| Erasure { id, program, participant }).collect()
+    };
+    let Some((rows_from, keyring_from, kek)) = keyring else {
+        let found = all(found);
+        people::note_erased(&dir, installation, &found).map_err(failed)?;
+        return Ok(PutBack { rows: None, forgotten: found.len(), current });
+    };
+    people::put_back(rows_from, keyring_from, &dir).map_err(failed)?;
     let opened = People::open(&dir, installation, Some(kek)).map_err(failed)?;
     let people = opened.ok_or_else(|| damaged("there is no keyring"))?;
-    let known = |held: Erasure| {
+    found.retain(|who, id| !(people.is_erased(who.0, who.1) && people.is_announced(*id)));
+    for held in people.held() {
         let ids = [held.id, names.erasure(held.program, held.participant)];
-        let id = ids.into_iter().find(|id| erased.erasures.contains(id))?;
-        Some(Erasure { id, ..held })
-    };
-    let found: Vec<Erasure> = people.held().into_iter().filter_map(known).collect();
+        if let Some(id) = ids.into_iter().find(|id| erasures.contains(id)) {
+            found.insert((held.program, held.participant), id);
+        }
+    }
+    let found = all(found);
     people.forget(&found).and_then(|()| people.tidy()).map_err(failed)?;
     let rows = people.status().map_err(failed)?.rows;
-    Ok(PutBack { rows, forgotten: found.len(), current: erased.current.clone() })
+    Ok(PutBack { rows: Some(rows), forgotten: found.len(), current })
 }
 
 /// What is written into INCOMPLETE.

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use mentorlog_events::time::Timestamp;
 
 use super::frame::{self, Here, cell, empty, table};
-use super::numbers::{count, instant, of};
+use super::numbers::{count, instant, of, time};
 
 /// A published checkpoint as text.
 pub struct Checkpoint {
@@ -39,8 +39,18 @@ pub struct Witness {
     pub problem: Option<String>,
 }
 
+/// The ledger at its newest entry.
+pub struct Head {
+    /// Its entries.
+    pub size: u64,
+    /// Its root, in base64.
+    pub root: String,
+}
+
 /// What the page is made from.
 pub struct Audit {
+    /// The ledger as it is now.
+    pub now: Head,
     /// The name its checkpoints carry.
     pub origin: String,
     /// The published checkpoint; `None` before the first.
@@ -59,6 +69,32 @@ pub struct Audit {
     pub refused: Option<String>,
     /// Published reports: the digest and the week.
     pub reports: Vec<(String, String)>,
+}
+
+/// The ledger at the moment that was asked for, and the proof that it is the beginning of today's.
+fn as_it_was(here: &Here, now: &Head) -> Markup {
+    let (slug, then) = (&here.slug, here.size);
+    let proofs = format!("/v1/programs/{slug}/proofs");
+    html! {
+        section aria-labelledby="h-then" {
+            h2 #h-then { "Where it stood then" }
+            dl.facts {
+                dt { "Entries" } dd { (count(then)) }
+                dt { "Root" } dd { code.hash { (here.root) } }
+                dt { "Newest entry" } dd { "of " (time(here.recorded)) ", #" (count(then - 1)) }
+            }
+            @if then < now.size {
+                p {
+                    a href=(format!("{proofs}/consistency?old={then}&new={}", now.size)) { "The proof that the ledger of today begins with these " (of(then, "entry", "entries")) }
+                    " (JSON): hashes with which both roots on this page can be reckoned again, so that nothing of them was changed, left out or put in since."
+                }
+            } @else { p { "Nothing was recorded since." } }
+            p {
+                a href=(format!("{proofs}/inclusion?seq={}&size={then}", then - 1)) { "The proof that #" (count(then - 1)) " was in it" }
+                " (JSON). Whoever kept a checkpoint of " (of(then, "entry", "entries")) " can compare its root with the one above."
+            }
+        }
+    }
 }
 
 /// The page.
@@ -98,11 +134,12 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
         @if let Some(why) = &audit.refused {
             div.notice { p { strong { "Nothing more is published of this ledger: " } (why) } }
         }
+        @if here.is_of_the_past() { (as_it_was(here, &audit.now)) }
         section aria-labelledby="h-head" {
-            h2 #h-head { "Where it stands" }
+            h2 #h-head { @if here.is_of_the_past() { "Where it stands now" } @else { "Where it stands" } }
             dl.facts {
-                dt { "Entries" } dd { (count(here.size)) }
-                dt { "Root" } dd { code.hash { (here.root) } }
+                dt { "Entries" } dd { (count(audit.now.size)) }
+                dt { "Root" } dd { code.hash { (audit.now.root) } }
                 dt { "Origin" } dd { code.hash { (audit.origin) } }
             }
             @match &audit.checkpoint {
@@ -112,7 +149,7 @@ pub fn page(here: &Here, audit: &Audit) -> Markup {
                     pre tabindex="0" { (checkpoint.note) }
                     p.quiet {
                         "It covers " (of(checkpoint.size, "entry", "entries"))
-                        @if checkpoint.size < here.size { "; " (of(here.size - checkpoint.size, "entry", "entries")) " came since and will be covered within a second" }
+                        @if checkpoint.size < audit.now.size { "; " (of(audit.now.size - checkpoint.size, "entry", "entries")) " came since and will be covered within a second" }
                         ". " a href=(format!("/log/{slug}/checkpoint")) { "Keep a copy" } ": it is all you need to notice a rewrite later."
                     }
                 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use maud::{Markup, html};
 
 use super::frame::Sheet;
-use super::numbers::{count, hours, whole_percent};
+use super::numbers::{count, hours, month_ticks, whole_percent};
 
 /// A number of user units: a tenth is finer than anybody sees.
 fn px(number: f64) -> String {
@@ -202,8 +202,8 @@ pub fn columns(sheet: Sheet<'_>, columns: &[Column], tall: f64) -> Markup {
     sheet.svg(height, &inside)
 }
 
-/// Columns along time: a count a month, with only some of the names and the greatest count.
-pub fn months(sheet: Sheet<'_>, columns: &[(String, u64)], unfinished: bool) -> Markup {
+/// Columns along time: a count a month (`2026-11`), with only some of the names and the greatest count.
+pub fn months(sheet: Sheet<'_>, columns: &[(&str, u64)], unfinished: bool) -> Markup {
     const TOP: f64 = 22.0;
     const TALL: f64 = 120.0;
     let floor = TOP + TALL;
@@ -217,9 +217,12 @@ pub fn months(sheet: Sheet<'_>, columns: &[(String, u64)], unfinished: bool) -> 
     let fill = format!("url(#{})", sheet.name("hatch"));
     let last = columns.len().saturating_sub(1);
     let greatest = columns.iter().position(|(_, number)| *number == most);
+    let is_named = |at: usize| at.is_multiple_of(every) && last.saturating_sub(at) + 1 >= every.min(2);
+    let named = (0..columns.len()).filter(|at| is_named(*at));
+    let names: Vec<(usize, String)> = named.clone().zip(month_ticks(named.map(|at| columns[at].0))).collect();
     let inside = html! {
         (hatch(&sheet))
-        @for (at, (name, number)) in columns.iter().enumerate() {
+        @for (at, (_, number)) in columns.iter().enumerate() {
             @let x = each * at as f64 + (each - wide) / 2.0;
             @let tall = *number as f64 * scale;
             @if unfinished && at == last {
@@ -228,11 +231,12 @@ pub fn months(sheet: Sheet<'_>, columns: &[(String, u64)], unfinished: bool) -> 
             @if numbers_fit || greatest == Some(at) || at == last {
                 (label(x + wide / 2.0, floor - tall - 6.0, "middle", "small", &count(*number)))
             }
-            @if at % every == 0 && last.saturating_sub(at) + 1 >= every.min(2) {
-                // The first name may be wider than what it stands under.
-                @let (x, anchor) = if at == 0 { (x, "start") } else { (x + wide / 2.0, "middle") };
-                (label(x, floor + 17.0, anchor, "small", name))
-            }
+        }
+        @for (at, name) in &names {
+            @let x = each * *at as f64 + (each - wide) / 2.0;
+            // The first name may be wider than what it stands under.
+            @let (x, anchor) = if *at == 0 { (x, "start") } else { (x + wide / 2.0, "middle") };
+            (label(x, floor + 17.0, anchor, "small", name))
         }
         (rule(0.0, floor, sheet.width, floor, "axis"))
     };
@@ -349,8 +353,9 @@ pub struct Survival {
 pub const GROUPS: [(&str, &str); 4] =
     [("blue", ""), ("orange", "dash"), ("violet", "dot"), ("grey", "dashdot")];
 
-/// Survival curves with their bands, and under them how many were at risk on the days of `ticks`.
-pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32]) -> Markup {
+/// Survival curves with their bands, and under them how many were at risk on the days of `ticks`, which are counted
+/// from `from`.
+pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32], from: &str) -> Markup {
     let narrow = sheet.is_narrow();
     let most = ticks.last().copied().unwrap_or(1);
     let one = groups.len() == 1;
@@ -414,8 +419,8 @@ pub fn survival(sheet: Sheet<'_>, groups: &[Survival], ticks: &[u32]) -> Markup 
             (rule(x, plot.floor, x, plot.floor + 5.0, "axis"))
             (label(x, plot.floor + 19.0, "middle", "small", &day.to_string()))
         }
-        (label(plot.left, plot.floor + 36.0, "start", "small", if narrow { "days since the start; below: still watched" }
-            else { "days since the start; below, how many were still watched and going on" }))
+        (label(plot.left, plot.floor + 36.0, "start", "small", &format!("days since {from}; {}",
+            if narrow { "below: still watched" } else { "below, how many were still watched and going on" })))
         @for (row, (group, (colour, dash))) in groups.iter().zip(GROUPS).enumerate() {
             @let y = risk_top + each * row as f64 + if names_apart { 16.0 } else { 0.0 };
             @if !one {
@@ -522,30 +527,48 @@ pub struct Demand {
 
 /// People who offer to the left, people who seek to the right of what it is.
 pub fn demand(sheet: Sheet<'_>, rows: &[Demand]) -> Markup {
-    const EACH: f64 = 26.0;
     const TOP: f64 = 26.0;
+    // A long name stands on two lines where there is room for one of so many letters only.
+    let each = if sheet.is_narrow() { 36.0 } else { 26.0 };
     let middle = if sheet.is_narrow() { 128.0 } else { 200.0 };
     let side = (sheet.width - middle) / 2.0;
     let (left, right) = (side, side + middle);
     let room = side - 34.0;
     let most = rows.iter().map(|row| row.offered.max(row.sought)).max().unwrap_or(0);
     let scale = room / (most as f64).max(1.0);
-    let fits = if sheet.is_narrow() { 15 } else { 28 };
+    let fits = if sheet.is_narrow() { 16 } else { 28 };
     let inside = html! {
         (label(left, 14.0, "end", "small", if sheet.is_narrow() { "offer it" } else { "people who offer it" }))
         (label(right, 14.0, "start", "small", if sheet.is_narrow() { "seek it" } else { "people who seek it" }))
         @for (at, row) in rows.iter().enumerate() {
-            @let y = TOP + EACH * at as f64;
+            @let y = TOP + each * at as f64 + (each - 26.0) / 2.0;
             @let (offered, sought) = (row.offered as f64 * scale, row.sought as f64 * scale);
             @let short = row.sought > row.offered;
             (bar(left - offered, y, offered, 17.0, "blue"))
             (bar(right, y, sought, 17.0, if short { "orange" } else { "grey" }))
             (label(left - offered - 6.0, y + 13.0, "end", "small", &count(row.offered)))
             (label(right + sought + 6.0, y + 13.0, "start", "small", &count(row.sought)))
-            (label(side + middle / 2.0, y + 13.0, "middle", if short { "strong" } else { "" }, &cut(&row.name, fits)))
+            @let lines = lines(&row.name, fits);
+            @for (line, text) in lines.iter().enumerate() {
+                @let y = y + 13.0 + 15.0 * (line as f64 - (lines.len() as f64 - 1.0) / 2.0);
+                (label(side + middle / 2.0, y, "middle", if short { "strong" } else { "" }, text))
+            }
         }
     };
-    sheet.svg(TOP + EACH * rows.len() as f64, &inside)
+    sheet.svg(TOP + each * rows.len() as f64, &inside)
+}
+
+/// A text on at most two lines of at most so many letters, broken between words.
+fn lines(text: &str, most: usize) -> Vec<String> {
+    if text.chars().count() <= most {
+        return vec![text.to_owned()];
+    }
+    let breaks = text.match_indices(' ').map(|(at, _)| at);
+    let best = breaks.filter(|at| text[..*at].chars().count() <= most).last();
+    match best {
+        None => vec![cut(text, most)],
+        Some(at) => vec![text[..at].to_owned(), cut(&text[at + 1..], most)],
+    }
 }
 
 /// A text of at most so many letters.

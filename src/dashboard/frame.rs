@@ -75,21 +75,27 @@ impl Section {
         }
     }
 
-    /// Which axes of time its page can be moved on.
-    const fn axes(self) -> Axes {
+    /// Which axes of time its page can be moved on, where nothing else is said.
+    pub const fn axes(self) -> Axes {
         match self {
             Self::Overview | Self::Reciprocity | Self::Retention => Axes::Both,
-            Self::Pairs | Self::Participants | Self::History => Axes::KnownAt,
-            Self::Suggestions | Self::Audit | Self::Published => Axes::Neither,
+            Self::Pairs | Self::Participants | Self::Suggestions | Self::History | Self::Audit => {
+                Axes::KnownAt
+            }
+            Self::Published => Axes::Week,
         }
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Axes {
+/// The axes of time that a page can be moved on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axes {
+    /// What had happened, and what the ledger said of it.
     Both,
+    /// What the ledger said: where things stood on a day is not kept, only what was known then can be folded again.
     KnownAt,
-    Neither,
+    /// Figures that were made when a week closed and never change.
+    Week,
 }
 
 /// Who looks at a page, as far as it shows.
@@ -133,6 +139,16 @@ pub struct Here {
     pub name: String,
     /// The page.
     pub section: Section,
+    /// Its place below the program's.
+    pub path: String,
+    /// The axes it can be moved on.
+    pub axes: Axes,
+    /// The day on which the program was opened.
+    pub opened: Day,
+    /// The day of the newest entry that is shown.
+    pub recorded: Day,
+    /// Whether nothing more happens in the program.
+    pub is_archived: bool,
     /// Who looks.
     pub reader: Reader,
     /// What was asked.
@@ -178,9 +194,29 @@ impl Here {
         self.reader.may(section)
     }
 
+    /// Whether the day that is looked at was over before the newest entry that is shown: of such a day only what is kept
+    /// by day is known.
+    pub fn is_an_earlier_day(&self) -> bool {
+        self.as_of < self.recorded
+    }
+
+    /// Whether the ledger is shown as it was at an earlier size.
+    pub fn is_of_the_past(&self) -> bool {
+        self.asked.known_at.is_some()
+    }
+
+    /// A link to this program as it was known at the end of a day, if it was open then.
+    pub fn known_on(&self, day: Day, path: &str, more: &[(&str, &str)]) -> Option<String> {
+        let asked = Asked { as_of: None, known_at: Some(day.to_string()) };
+        (day >= self.opened).then(|| Self { asked, ..self.clone() }.link(path, more))
+    }
+
     /// Whether this is the ledger as it is now and the reader may follow it: only then it is kept up to date.
     pub fn is_live(&self) -> bool {
-        self.asked == Asked::default() && self.may(Section::History) && self.section != Section::Published
+        self.asked == Asked::default()
+            && self.may(Section::History)
+            && self.section != Section::Published
+            && !self.is_archived
     }
 }
 
@@ -238,7 +274,9 @@ fn whole(title: &str, here: Option<&Here>, reader: Option<&Reader>, main: &Marku
                     }
                     p {
                         a href="/definitions" { "Definitions" } " · "
-                        a href="/" { "Programs" }
+                        a href="/" { "Programs" } " · "
+                        a href="/docs" { "API" } " · "
+                        a href="/problems" { "Problems" }
                         " · Nobody is ranked by any of these figures."
                     }
                 }
@@ -268,23 +306,16 @@ fn navigation(here: &Here) -> Markup {
 
 /// What moment is shown, and how to go to another.
 fn time_bar(here: &Here) -> Markup {
-    let axes = here.section.axes();
-    if here.reader.only.is_some() || here.section == Section::Published {
-        // The past is for whoever may look into all of it.
+    if here.reader.only.is_some() || here.axes == Axes::Week {
+        // The past is for whoever may look into all of it, and a week has its own way back.
         return none();
     }
-    if axes == Axes::Neither {
-        return html! {
-            @if here.asked != Asked::default() {
-                p.moment { "This page is of the present: " (time(here.as_of)) ". Links keep the moment you had chosen." }
-            }
-        };
-    }
     let moved = here.asked != Asked::default();
+    let both = here.axes == Axes::Both;
     html! {
         details.moment #moment open[moved] {
             summary {
-                @if axes == Axes::Both { "As of " (time(here.as_of)) ", as " } @else { "As " }
+                @if both { "As of " (time(here.as_of)) ", as " } @else { "As " }
                 "the ledger knew it at " (count(here.size)) " entries"
                 @if here.is_live() { " " span.live { "live" } }
             }
@@ -292,7 +323,7 @@ fn time_bar(here: &Here) -> Markup {
                 @for (name, value) in &here.keep {
                     @if !value.is_empty() { input type="hidden" name=(name) value=(value); }
                 }
-                @if axes == Axes::Both {
+                @if both {
                     label {
                         span { "What had happened by the close of" }
                         input #as_of type="date" name="as_of" value=[here.asked.as_of.map(|day| day.to_string())];
@@ -301,13 +332,29 @@ fn time_bar(here: &Here) -> Markup {
                     input type="hidden" name="as_of" value=(day);
                 }
                 label {
-                    span { "What the ledger said at (a size or an instant)" }
+                    span { "What the ledger said at (a day, a size or an instant)" }
                     input #known_at type="text" name="known_at" value=[here.asked.known_at.as_deref()]
-                        placeholder="now" autocomplete="off" spellcheck="false";
+                        placeholder="now, or e.g. 2026-11-21" autocomplete="off" spellcheck="false";
                 }
                 button type="submit" { "Go" }
                 @if moved { a.button href=(now(here)) { "Back to now" } }
             }
+        }
+        @if let Some(day) = here.asked.as_of.filter(|_| !both) {
+            (not_of_a_day(here, day))
+        }
+    }
+}
+
+/// A page of lists, asked for as of a day: that it does not go by it, and what does.
+fn not_of_a_day(here: &Here, day: Day) -> Markup {
+    let keep: Vec<(&str, &str)> = here.keep.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let then = here.known_on(day, &here.path, &keep).filter(|_| here.asked.known_at.is_none());
+    html! {
+        p.moment {
+            "This page is not as of " (time(day)) ", which only goes with the links: where everything stood on a day is not kept, what the ledger said at its end is. "
+            @if let Some(then) = then { a href=(then) { "This page as it was known at the end of that day" } }
+            @else if day < here.opened { "The program was opened on " (time(here.opened)) "." }
         }
     }
 }
@@ -315,7 +362,7 @@ fn time_bar(here: &Here) -> Markup {
 fn now(here: &Here) -> String {
     let now = Here { asked: Asked::default(), ..here.clone() };
     let keep: Vec<(&str, &str)> = here.keep.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    now.link(here.section.path(), &keep)
+    now.link(&here.path, &keep)
 }
 
 /// How a figure is counted.
@@ -329,8 +376,53 @@ pub struct Counted<'a> {
     pub unit: &'a str,
 }
 
-/// One figure: its value, the integers it is made from, its definition, and the events behind it.
-pub fn stat(what: Counted<'_>, figure: &Figure, events: Option<&str>) -> Markup {
+/// Where the events behind a figure are listed: those of its numerator, and those of what it is counted among.
+#[derive(Debug, Clone, Default)]
+pub struct Behind {
+    /// What makes up the numerator.
+    pub numerator: Option<String>,
+    /// What makes up the denominator.
+    pub denominator: Option<String>,
+}
+
+impl Behind {
+    /// The events of a figure that this page shows, for whoever may look at events.
+    pub fn events(here: &Here, figure: &str) -> Self {
+        let link = |part: &str| {
+            here.may(Section::History).then(|| here.link("/history", &[("behind", figure), ("part", part)]))
+        };
+        Self { numerator: link("numerator"), denominator: link("denominator") }
+    }
+
+    /// Both of the same.
+    pub fn both(link: Option<String>) -> Self {
+        Self { numerator: link.clone(), denominator: link }
+    }
+}
+
+/// A count that leads to what was counted.
+pub fn counted(number: u64, link: Option<&str>) -> Markup {
+    html! {
+        @if let Some(href) = link {
+            a.behind href=(href) title="What was counted" { (count(number)) span.told { ": what was counted" } }
+        } @else { (count(number)) }
+    }
+}
+
+/// One figure: its value, the integers it is made from with the events behind each, and its definition.
+pub fn stat(what: Counted<'_>, figure: &Figure, behind: &Behind) -> Markup {
+    let of = html! {
+        @if figure.denominator == 0 { "undefined: there are no " (what.unit) " to count among" }
+        @else {
+            (counted(figure.numerator, behind.numerator.as_deref())) " of "
+            (counted(figure.denominator, behind.denominator.as_deref())) " " (what.unit)
+        }
+    };
+    stat_of(what, figure, &of)
+}
+
+/// The same with words of its own about what it rests on.
+pub fn stat_of(what: Counted<'_>, figure: &Figure, of: &Markup) -> Markup {
     html! {
         div.stat {
             dt { a href={ "/definitions#" (what.definition) } { (what.name) } }
@@ -339,22 +431,17 @@ pub fn stat(what: Counted<'_>, figure: &Figure, events: Option<&str>) -> Markup 
                     data-numerator=(figure.numerator) data-denominator=(figure.denominator) {
                     (percent(figure.value))
                 }
-                @if figure.denominator == 0 {
-                    span.of { "undefined: there are no " (what.unit) " to count among" }
-                } @else {
-                    span.of { (count(figure.numerator)) " of " (count(figure.denominator)) " " (what.unit) }
-                }
+                span.of { (of) }
                 @if let Some(interval) = figure.interval {
                     span.of { "95% interval " (percent(Some(interval.lower))) " to " (percent(Some(interval.upper))) }
                 }
-                @if let Some(events) = events { a.events href=(events) { "Events behind it" } }
             }
         }
     }
 }
 
 /// A figure that is no ratio.
-pub fn number(name: &str, definition: &str, value: &str, of: &str) -> Markup {
+pub fn number(name: &str, definition: &str, value: &str, of: &Markup) -> Markup {
     html! {
         div.stat {
             dt { a href={ "/definitions#" (definition) } { (name) } }
@@ -439,18 +526,23 @@ impl Sheet<'_> {
     }
 }
 
-/// A table that scrolls by itself. `right` says from which column on there are numbers.
+/// So many columns do not stand side by side in a narrow window: there each row is a card.
+const STACKED_FROM: usize = 5;
+
+/// A table that scrolls by itself, or is a card a row where it would have to. `right` says from which column on there
+/// are numbers.
 pub fn table(caption: &str, head: &[&str], rows: &[Vec<Markup>], right: usize) -> Markup {
+    let is_stacked = head.len() >= STACKED_FROM;
     html! {
         div.scroll tabindex="0" role="region" aria-label=(caption) {
-            table {
+            table.stacked[is_stacked] {
                 caption { (caption) }
                 thead { tr { @for (at, name) in head.iter().enumerate() {
                     th scope="col" class=[(at >= right).then_some("n")] { (name) }
                 } } }
                 tbody { @for row in rows { tr { @for (at, cell) in row.iter().enumerate() {
                     @if at == 0 { th scope="row" class=[(right == 0).then_some("n")] { (cell) } }
-                    @else { td class=[(at >= right).then_some("n")] { (cell) } }
+                    @else { td class=[(at >= right).then_some("n")] data-head=[is_stacked.then_some(head[at])] { (cell) } }
                 } } } }
             }
         }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::frame::{self, Here, empty};
-use super::numbers::{count, instant, of, person, short, time, title, words};
+use super::numbers::{count, day, instant, of, person, short, time, title, words};
 use super::pairs::hidden_time;
 
 /// One entry, read for people.
@@ -57,12 +57,30 @@ impl Line {
     }
 }
 
+impl Line {
+    /// The civil day it was recorded on, in the program's zone.
+    pub fn day(&self) -> Day {
+        self.day
+    }
+}
+
 /// Every type of event of programs, each once.
 pub fn types() -> Vec<&'static str> {
     let mut names: Vec<&'static str> = mentorlog_events::history::shapes().map(|shape| shape.name).collect();
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// A figure whose events are shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name in the query.
+    pub name: &'static str,
+    /// What the events are of, in words.
+    pub says: String,
+    /// The parameters it was asked with.
+    pub asked: Vec<(&'static str, String)>,
 }
 
 /// What of the history is shown.
@@ -72,8 +90,8 @@ pub enum Shown {
     All,
     /// What concerns one thing.
     Of(Uuid),
-    /// What a figure rests on: its name, and the parameters it was asked with.
-    Behind(&'static str, Vec<(&'static str, String)>),
+    /// What a figure rests on.
+    Behind(Figure),
 }
 
 /// A page of the history.
@@ -99,15 +117,15 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
     let (subject, behind) = match history.shown {
         Shown::All => (String::new(), None),
         Shown::Of(id) => (id.to_string(), None),
-        Shown::Behind(figure, asked) => (String::new(), Some((*figure, asked))),
+        Shown::Behind(figure) => (String::new(), Some(figure)),
     };
     let name = history.name.unwrap_or_default();
     let next = history.next.map(|(parameter, at)| {
         let at = at.to_string();
         let mut query = vec![("about", subject.as_str()), ("type", name)];
-        if let Some((figure, asked)) = behind {
-            query.push(("behind", figure));
-            query.extend(asked.iter().map(|(name, value)| (*name, value.as_str())));
+        if let Some(figure) = behind {
+            query.push(("behind", figure.name));
+            query.extend(figure.asked.iter().map(|(name, value)| (*name, value.as_str())));
         }
         query.push((parameter, at.as_str()));
         here.link("/history", &query)
@@ -118,7 +136,7 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
             @match history.shown {
                 Shown::All => { "Every event of this ledger, newest first. Nothing is ever changed or removed; what was wrong is corrected by a later event." }
                 Shown::Of(id) => { "What concerns " code { (id) } ", oldest first" @if let Some(total) = history.total { ": " (of(total, "event", "events")) } "." }
-                Shown::Behind(figure, _) => { "The events behind the figures of " (figure) ", oldest first" @if let Some(total) = history.total { ": " (of(total, "event", "events")) } ". Whoever counts them again must come to the same numbers." }
+                Shown::Behind(figure) => { (figure.says) ", oldest first" @if let Some(total) = history.total { ": " (of(total, "event", "events")) } ". Whoever counts them again must come to the same numbers." }
             }
         }
         @if behind.is_none() {
@@ -149,9 +167,21 @@ pub fn page(here: &Here, history: &History<'_>) -> Markup {
                 }
             }
         }
+        @if let Some(figure) = behind { p { a href={ "/definitions#" (definition(figure.name)) } { "How the figure is reckoned" } } }
         p.quiet { "The whole history as it is stored, one entry a line: " code { "curl -H 'Accept: application/x-ndjson' $SERVER" (format!("/v1/programs/{}/events", here.slug)) } }
     };
     frame::page(&format!("History · {}", here.name), here, &main)
+}
+
+/// The definition of a figure whose events are shown.
+fn definition(name: &str) -> &str {
+    match name {
+        "retention" => "survival",
+        "reciprocity" => "weighted-reciprocity",
+        "sessions" => "sessions-per-month",
+        "proposals" => "acceptance",
+        other => other,
+    }
 }
 
 /// Where a field of the data leads.
@@ -238,7 +268,7 @@ pub fn lines(here: &Here, lines: &[Line]) -> Markup {
             @for line in lines {
                 li {
                     span.seq title="Position in the ledger" { "#" (count(line.seq)) }
-                    span.when { (time(line.day)) br; (clock(line)) }
+                    span.when { (recorded(line)) }
                     div.what {
                         b { (title(&line.name)) } " "
                         span.who { (who(here, line)) }
@@ -259,10 +289,14 @@ pub fn lines(here: &Here, lines: &[Line]) -> Markup {
     }
 }
 
-fn clock(line: &Line) -> Markup {
+/// When it was recorded: date and clock of UTC, and the civil day it counts for where the program's zone has another.
+fn recorded(line: &Line) -> Markup {
     let text = line.recorded_at.to_string();
-    let seconds = text.get(11..19).unwrap_or_default();
-    html! { time datetime=(text) { (seconds) " UTC" } }
+    let date = text.get(..10).and_then(|date| date.parse::<Day>().ok()).unwrap_or(line.day);
+    html! {
+        time datetime=(text) { (day(date)) br; (text.get(11..19).unwrap_or_default()) " UTC" }
+        @if date != line.day { br; "counts as " (time(line.day)) }
+    }
 }
 
 /// The bytes with a line break after each top-level member: nothing else is added or left out.

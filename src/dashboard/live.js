@@ -129,7 +129,8 @@ async function refresh() {
   window.scrollTo(scrollX, scrollY);
   const foot = page.querySelector("footer");
   if (foot) document.querySelector("footer").replaceChildren(...foot.childNodes);
-  show(state);
+  // What was lost was one answer, unless the stream is, too.
+  show(stream?.readyState === EventSource.OPEN ? "live" : state);
   told.textContent = `Updated: ${Number(main.dataset.size).toLocaleString("en")} entries.`;
 }
 

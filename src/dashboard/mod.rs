@@ -23,6 +23,7 @@ pub mod pairs;
 
 pub mod participants;
 
+pub mod sessions;
 pub mod suggestions;
 
 pub mod history;

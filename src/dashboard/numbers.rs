@@ -78,11 +78,17 @@ pub fn month(text: &str) -> String {
     format!("{} {year}", month_name(month.parse().unwrap_or(1)))
 }
 
-/// A month `2026-11` as `Nov`, with the year where one begins or the axis does.
-pub fn month_tick(text: &str, first: bool) -> String {
-    let (year, month) = text.split_once('-').unwrap_or((text, "1"));
-    let name = month_name(month.parse().unwrap_or(1));
-    if first || month == "01" { format!("{name} {year}") } else { name.to_owned() }
+/// Months such as `2026-11` as names along an axis: `Nov`, with the year on the first and on each of another year than
+/// the one before it.
+pub fn month_ticks<'a>(months: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let mut before = "";
+    let named = months.into_iter().map(|text| {
+        let (year, month) = text.split_once('-').unwrap_or((text, "1"));
+        let name = month_name(month.parse().unwrap_or(1));
+        let is_new = std::mem::replace(&mut before, year) != year;
+        if is_new { format!("{name} {year}") } else { name.to_owned() }
+    });
+    named.collect()
 }
 
 /// The end of an id: enough to tell two of a page apart. The whole one is in the link and the title.
@@ -142,8 +148,8 @@ mod tests {
         assert_eq!(day("2026-11-01".parse().unwrap()), "1 Nov 2026");
         assert_eq!(month("2026-11"), "Nov 2026");
         assert_eq!(
-            (month_tick("2026-01", false), month_tick("2026-02", false)),
-            ("Jan 2026".into(), "Feb".into())
+            month_ticks(["2025-02", "2025-05", "2025-11", "2026-02", "2026-05"]),
+            ["Feb 2025", "May", "Nov", "Feb 2026", "May"]
         );
         assert_eq!((of(1, "pair", "pairs"), of(0, "pair", "pairs")), ("1 pair".into(), "0 pairs".into()));
         assert_eq!(title("early-voluntary"), "Early voluntary");

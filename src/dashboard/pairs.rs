@@ -10,7 +10,8 @@ use mentorlog_projections::reciprocity::Balance;
 
 use super::charts::{self, Meeting};
 use super::frame::{
-    self, Counted, Drawing, Here, Part, Section, cell, empty, figure, none, number, pager, stat, table,
+    self, Behind, Counted, Drawing, Here, Part, Section, cell, empty, figure, none, number, pager, stat,
+    table,
 };
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, day, hours, maybe, of, percent, short, time, title, words};
@@ -35,8 +36,8 @@ fn order_name(order: PairOrder) -> &'static str {
     }
 }
 
-/// The page of pairs. `today` is the day they are looked at.
-pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Day) -> Markup {
+/// The page of pairs; of each how many days it has been idle, if it is active.
+pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, idle: &[Option<u32>]) -> Markup {
     let state_text = asked.state.map_or("", PairState::as_str);
     let participant = asked.participant.map(|id| id.to_string()).unwrap_or_default();
     let stalled = if asked.stalled { "true" } else { "" };
@@ -53,7 +54,7 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Da
             @if let Some(id) = asked.participant { "Pairs of " (person_of(here, id)) ": " }
             (of(pairs.total, "pair", "pairs"))
             @if asked.stalled { " that stalled" } @else if let Some(state) = asked.state { " " (words(state.as_str())) }
-            ". Active ones that have not met for longest come first, unless you choose otherwise."
+            ". Active ones that have been idle for longest come first, unless you choose otherwise; a pair is idle since its last session, its start or its resumption."
         }
         form method="get" {
             (hidden_time(here))
@@ -74,7 +75,7 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, today: Da
         }
         @if pairs.items.is_empty() {
             (empty("Pairs", if pairs.total == 0 { "No pair is like that. Pairs appear when somebody proposes one." } else { "There are no more." }))
-        } @else { (rows(here, &pairs.items, today)) }
+        } @else { (rows(here, &pairs.items, idle)) }
         @let part = Part { offset: pairs.offset, shown: pairs.items.len() as u64, total: pairs.total, step: asked.limit as u64 };
         (pager(here, "/pairs", &keep, part))
     };
@@ -89,28 +90,33 @@ pub fn hidden_time(here: &Here) -> Markup {
     }
 }
 
-fn rows(here: &Here, pairs: &[PairView], today: Day) -> Markup {
+fn rows(here: &Here, pairs: &[PairView], idle: &[Option<u32>]) -> Markup {
     let rows: Vec<Vec<Markup>> = pairs
         .iter()
-        .map(|pair| {
+        .zip(idle)
+        .map(|(pair, idle)| {
             let both = pair.minutes.a_to_b + pair.minutes.b_to_a;
             vec![
                 pair_of(here, pair.pair),
                 state(pair),
                 html! { (person_of(here, pair.a)) " and " (person_of(here, pair.b)) },
-                html! { (maybe(pair.last_session_day)) @if let Some(last) = pair.last_session_day.filter(|_| pair.state == PairState::Active) {
-                    br; span.quiet { (of(u64::from(last.number().abs_diff(today.number())), "day", "days")) " ago" } } },
+                cell(idle.map_or_else(|| NOTHING.to_owned(), |days| of(u64::from(days), "day", "days"))),
+                html! { (maybe(pair.last_session_day)) },
                 cell(count(u64::from(pair.sessions.live))),
-                cell(if both == 0 { NOTHING.to_owned() } else { format!("{} / {}", hours(pair.minutes.a_to_b), hours(pair.minutes.b_to_a)) }),
+                cell(if both == 0 {
+                    NOTHING.to_owned()
+                } else {
+                    format!("{} / {}", hours(pair.minutes.a_to_b), hours(pair.minutes.b_to_a))
+                }),
                 html! { (maybe(pair.term_ends_day)) },
             ]
         })
         .collect();
     table(
         "Pairs; minutes are what the first taught the second / what the second taught the first",
-        &["Pair", "State", "Who", "Last session", "Sessions", "Taught", "Term ends"],
+        &["Pair", "State", "Who", "Idle for", "Last session", "Sessions", "Taught", "Term ends"],
         &rows,
-        4,
+        5,
     )
 }
 
@@ -150,9 +156,9 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
             }
         }
         dl.stats {
-            (stat(Counted { name: "Balance", definition: "pair-balance", unit: "minutes" }, &balance.figure, history.as_deref()))
+            (stat(Counted { name: "Balance", definition: "pair-balance", unit: "minutes" }, &balance.figure, &Behind::both(history.clone())))
             (number("Sessions", "sessions-per-month", &count(u64::from(pair.sessions.live)),
-                &format!("{} confirmed, {} in dispute, {} voided", pair.sessions.confirmed, pair.sessions.disputed, pair.sessions.voided)))
+                &html! { (pair.sessions.confirmed) " confirmed, " (pair.sessions.disputed) " in dispute, " (pair.sessions.voided) " voided" }))
         }
         @if let Some(expected) = balance.expected {
             p.quiet { "With so few sessions a coin that picks the teacher would give a balance of " (percent(Some(expected))) " on average: it says little." }
@@ -180,7 +186,8 @@ pub fn one(here: &Here, of_pair: &One<'_>) -> Markup {
     frame::page(&format!("Pair {} · {}", short(pair.pair.0), here.name), here, &main)
 }
 
-fn evidence(session: &SessionView) -> &'static str {
+/// How well a session is attested, in words.
+pub fn evidence(session: &SessionView) -> &'static str {
     match (session.state, session.evidence) {
         (SessionState::Disputed, _) => "in dispute: does not count",
         (SessionState::Voided, _) => "voided: does not count",

@@ -11,7 +11,7 @@ use mentorlog_projections::participants::{ParticipantState, ParticipantView};
 use mentorlog_projections::read_models::WorthOfTeaching;
 use mentorlog_projections::reciprocity::Balance;
 
-use super::frame::{self, Counted, Here, Part, Section, cell, empty, number, pager, stat, table};
+use super::frame::{self, Behind, Counted, Here, Part, Section, cell, empty, number, pager, stat, table};
 use super::history::{self, Line};
 use super::numbers::{NOTHING, count, generation, hours, maybe, of, person, time, title, words};
 use super::overview::{pair_of, person_of};
@@ -42,6 +42,14 @@ fn skills(of: &[Slug]) -> Markup {
     }
 }
 
+/// The arm as it is written.
+pub fn arm_name(arm: Arm) -> &'static str {
+    match arm {
+        Arm::Program => "program",
+        Arm::Comparison => "comparison",
+    }
+}
+
 /// The page of people; `generations` are those there are.
 pub fn list(
     here: &Here,
@@ -52,7 +60,15 @@ pub fn list(
     let state_text = asked.state.map_or("", ParticipantState::as_str);
     let of_generation = asked.generation.as_ref().map_or("", Slug::as_str);
     let order = if asked.order == PeopleOrder::default() { "" } else { asked.order.as_str() };
-    let keep = [("state", state_text), ("generation", of_generation), ("order", order)];
+    let arm = asked.arm.map_or("", arm_name);
+    let unpaired = if asked.unpaired { "true" } else { "" };
+    let keep = [
+        ("state", state_text),
+        ("generation", of_generation),
+        ("arm", arm),
+        ("unpaired", unpaired),
+        ("order", order),
+    ];
     let rows: Vec<Vec<Markup>> = people
         .items
         .iter()
@@ -71,7 +87,7 @@ pub fn list(
         .collect();
     let main = html! {
         h1 { "People" }
-        p.lead { (of(people.total, "person", "people")) ". Names are sealed and not part of the ledger: people are known here by the end of their id." }
+        p.lead { (of(people.total, "person", "people")) (which(asked)) ". Names are sealed and not part of the ledger: people are known here by the end of their id." }
         form method="get" {
             (hidden_time(here))
             label { span { "State" }
@@ -86,11 +102,19 @@ pub fn list(
                     @for name in generations { option value=(name) selected[asked.generation.as_ref() == Some(name)] { (generation(name.as_str())) } }
                 }
             }
+            label { span { "Arm" }
+                select #arm name="arm" {
+                    option value="" { "any" }
+                    option value="program" selected[asked.arm == Some(Arm::Program)] { "takes part" }
+                    option value="comparison" selected[asked.arm == Some(Arm::Comparison)] { "only observed" }
+                }
+            }
             label { span { "Order" }
                 select #order name="order" {
                     @for order in PeopleOrder::ALL { option value=(order.as_str()) selected[asked.order == order] { (order_name(order)) } }
                 }
             }
+            label.check { input #unpaired type="checkbox" name="unpaired" value="true" checked[asked.unpaired]; span { "only those without a pair" } }
             button type="submit" { "Show" }
         }
         @if rows.is_empty() {
@@ -103,6 +127,19 @@ pub fn list(
         (pager(here, "/participants", &keep, part))
     };
     frame::page(&format!("People · {}", here.name), here, &main)
+}
+
+/// Which people were asked for, in words.
+fn which(asked: &PeopleAsked) -> String {
+    let arm = match asked.arm {
+        Some(Arm::Program) => ", of those the program is for",
+        Some(Arm::Comparison) => ", only observed",
+        None => "",
+    };
+    let state = asked.state.map_or_else(String::new, |state| format!(", {}", words(state.as_str())));
+    let of =
+        asked.generation.as_ref().map_or_else(String::new, |name| format!(", {}", generation(name.as_str())));
+    format!("{of}{arm}{state}{}", if asked.unpaired { ", without a pair or a proposal" } else { "" })
 }
 
 /// What the page of one person is made from.
@@ -153,14 +190,14 @@ pub fn one(here: &Here, of_person: &One<'_>) -> Markup {
         h1 { @if is_own { "Your page" } @else { (person(one.participant)) } }
         p.lead { (generation(one.generation.as_str())) ", " (state(one)) " since " (time(one.since)) }
         dl.stats {
-            (stat(Counted { name: "Balance of taught and learned", definition: "pair-balance", unit: "minutes" }, &balance.figure, history.as_deref()))
-            (number("Taught", "generation-flow", &hours(one.taught.minutes), &of(u64::from(one.taught.exchanges), "exchange", "exchanges")))
-            (number("Learned", "generation-flow", &hours(one.learned.minutes), &of(u64::from(one.learned.exchanges), "exchange", "exchanges")))
+            (stat(Counted { name: "Balance of taught and learned", definition: "pair-balance", unit: "minutes" }, &balance.figure, &Behind::both(history.clone())))
+            (number("Taught", "generation-flow", &hours(one.taught.minutes), &cell(of(u64::from(one.taught.exchanges), "exchange", "exchanges"))))
+            (number("Learned", "generation-flow", &hours(one.learned.minutes), &cell(of(u64::from(one.learned.exchanges), "exchange", "exchanges"))))
             (number("Sessions", "sessions-per-month", &count(u64::from(one.sessions)),
-                &format!("{} missed", of(u64::from(one.no_shows), "agreed session", "agreed sessions"))))
+                &cell(format!("{} missed", of(u64::from(one.no_shows), "agreed session", "agreed sessions")))))
             @if let Some(worth) = worth {
                 (number("What your teaching was worth", "worth-of-teaching", &format!("{:.1} of 5", worth.mean),
-                    &format!("{} in all from {}", count(worth.sum), of(worth.learners, "learner", "learners"))))
+                    &cell(format!("{} in all from {}", count(worth.sum), of(worth.learners, "learner", "learners")))))
             }
         }
         @if is_own && worth.is_none() {

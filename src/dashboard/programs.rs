@@ -2,6 +2,7 @@
 //! Never shows anything of what is in a program but how far it is.
 
 use maud::{Markup, html};
+use mentorlog_projections::participants::ParticipantCounts;
 use mentorlog_projections::program::{ProgramState, ProgramView};
 
 use super::frame::{self, Reader};
@@ -20,6 +21,8 @@ pub fn state(state: ProgramState) -> &'static str {
 pub struct Card {
     /// How far it is.
     pub view: ProgramView,
+    /// The people of the program arm.
+    pub taking_part: ParticipantCounts,
     /// Where its pages begin for the reader, and what is there; `None`: nowhere.
     pub leads_to: Option<(String, &'static str)>,
 }
@@ -40,15 +43,21 @@ pub fn page(reader: &Reader, cards: &[Card], counts: bool, why: Option<&str>) ->
         } @else {
             p.lead { (of(cards.len() as u64, "program", "programs")) ", each with a ledger of its own that anybody can check." }
             ul.cards {
-                @for Card { view: program, leads_to } in cards {
+                @for Card { view: program, taking_part, leads_to } in cards {
                     li {
                         h2 { @if let Some((path, _)) = leads_to { a href=(path) { (program.name) } } @else { (program.name) } }
                         @if let Some((path, says)) = leads_to && !says.is_empty() { p { a href=(path) { (says) } } }
                         @if counts {
                             p.quiet { (state(program.state)) " since " (time(program.since)) }
                             dl.facts {
-                                dt { "People" } dd { (count(program.participants.states.enrolled)) " take part" }
-                                dt { "Pairs" } dd { (count(program.pairs.states.active)) " active" }
+                                @if program.state == ProgramState::Archived {
+                                    dt { "People" } dd { (count(program.participants.arms.program)) " took part" }
+                                    dt { "Pairs" } dd { (count(program.pairs.states.ended)) " ended" }
+                                } @else {
+                                    @let observed = program.participants.states.enrolled - taking_part.enrolled;
+                                    dt { "People" } dd { (count(taking_part.enrolled)) " take part" @if observed > 0 { ", " (count(observed)) " only observed" } }
+                                    dt { "Pairs" } dd { (count(program.pairs.states.active)) " active" }
+                                }
                                 dt { "Sessions" } dd { (count(program.sessions.live)) }
                                 dt { "Ledger" } dd { (of(program.size, "entry", "entries")) }
                             }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use mentorlog_events::time::Day;
 use mentorlog_projections::outsiders::{Cells, Share, WeekClose};
 
-use super::frame::{self, Here, cell, empty, number, table};
+use super::frame::{self, Asked, Behind, Here, cell, counted, empty, number, table};
 use super::numbers::{NOTHING, count, generation, hours, of, percent, time, title};
 
 /// What stands where a number is withheld.
@@ -27,13 +27,16 @@ fn shown(number: Option<u64>) -> String {
     number.map_or_else(|| WITHHELD.to_owned(), count)
 }
 
-fn share(name: &str, definition: &str, unit: &str, share: &Share) -> Markup {
+fn share(behind: &Behind, name: &str, definition: &str, unit: &str, share: &Share) -> Markup {
     let of = match (share.numerator, share.denominator) {
-        (Some(_), Some(0)) => format!("undefined: there are no {unit} to count among"),
-        (Some(numerator), Some(denominator)) => {
-            format!("{} of {} {unit}", count(numerator), count(denominator))
+        (Some(_), Some(0)) => html! { "undefined: there are no " (unit) " to count among" },
+        (Some(numerator), Some(denominator)) => html! {
+            (counted(numerator, behind.numerator.as_deref())) " of "
+            (counted(denominator, behind.denominator.as_deref())) " " (unit)
+        },
+        (None, _) | (_, None) => {
+            html! { "not told: too few people, or a number with which it could be reckoned" }
         }
-        (None, _) | (_, None) => "rests on too few people to be told".to_owned(),
     };
     let is_withheld = share.numerator.is_none() || share.denominator.is_none();
     let value = if is_withheld { WITHHELD.to_owned() } else { percent(share.value) };
@@ -62,7 +65,7 @@ pub fn page(here: &Here, published: &Published<'_>) -> Markup {
         h1 { "Published figures" }
         p.lead { "What anybody may be shown of " (here.name) ": figures at the close of a week, without whatever rests on few people." }
         @match published.close {
-            None => { (empty("Published figures", &format!("No week of this program is over yet. The first figures are published when {} is over.", super::numbers::day(published.next_close)))) }
+            None => { (empty("Published figures", &format!("No week of this program was over yet. The first figures are published when {} is over.", super::numbers::day(published.next_close)))) }
             Some(close) => {
                 p { "Week " b { (close.week) } ", as of " (time(close.as_of)) "; the next one closes with " (time(published.next_close)) ". A number that rests on fewer than "
                     (close.k_anonymity) " people, or that would tell one that does, is withheld: "
@@ -71,7 +74,7 @@ pub fn page(here: &Here, published: &Published<'_>) -> Markup {
                     @if let Some(week) = before { a.button rel="prev" href=(here.link("/published", &[("week", week)])) { "Week " (week) } }
                     @if let Some(week) = after { a.button rel="next" href=(here.link("/published", &[("week", week)])) { "Week " (week) } }
                 }
-                (figures(close))
+                (figures(here, close))
             }
         }
         section aria-labelledby="h-reports" {
@@ -83,23 +86,57 @@ pub fn page(here: &Here, published: &Published<'_>) -> Markup {
     frame::page(&format!("Published figures · {}", here.name), here, &main)
 }
 
-fn figures(close: &WeekClose) -> Markup {
+/// The events behind a figure of the week, for whoever may look at events anyway.
+fn behind(here: &Here, close: &WeekClose, figure: &str) -> Behind {
+    let asked = Asked { as_of: Some(close.as_of), known_at: Some(close.size.to_string()) };
+    Behind::events(&Here { asked, ..here.clone() }, figure)
+}
+
+/// What sessions were worth is nobody's business outside: one rating more or less would be the difference of two weeks,
+/// and whoever taught knows the session. Only a program that withholds nothing tells it.
+fn worth(here: &Here, close: &WeekClose) -> Markup {
+    let value = &close.figures.value_reciprocity;
+    html! {
+        @if value.numerator.is_some() && value.denominator.is_some() {
+            (share(&behind(here, close, "value-reciprocity"), "Value reciprocity", "value-reciprocity", "rated quarter-minutes", value))
+        } @else {
+            div.stat {
+                dt { a href="/definitions#value-reciprocity" { "Value reciprocity" } }
+                dd {
+                    span.value.withheld data-figure="value-reciprocity" { (WITHHELD) }
+                    span.of { "what sessions were worth to somebody is not told to outsiders, however many they are" }
+                }
+            }
+        }
+    }
+}
+
+fn concentration(close: &WeekClose) -> Markup {
+    let nothing = close.exchange_minutes.iter().all(|flow| flow.minutes == Some(0));
+    let (value, says) = match close.teaching_gini {
+        Some(gini) => (percent(Some(gini)), "Gini coefficient of minutes taught"),
+        None if nothing => (NOTHING.to_owned(), "undefined: nothing was taught yet"),
+        None => (WITHHELD.to_owned(), "not told: it would tell what few people did"),
+    };
+    number("Concentration of teaching", "teaching-gini", &value, &cell(says))
+}
+
+fn figures(here: &Here, close: &WeekClose) -> Markup {
     let figures = &close.figures;
+    let behind = |figure: &str| behind(here, close, figure);
     html! {
         section aria-labelledby="h-figures" {
             h2 #h-figures { "How mutual it is" }
             dl.stats {
-                (share("Weighted reciprocity", "weighted-reciprocity", "minutes", &figures.weighted_reciprocity))
-                (share("Two-way pairs", "two-way-pair-share", "pairs", &figures.two_way_pair_share))
-                (share("Generalised reciprocity", "generalised-reciprocity", "minutes", &figures.generalised_reciprocity))
-                (share("Across generations", "cross-generation-share", "minutes", &figures.cross_generation_share))
-                (share("Younger taught older", "reverse-share", "minutes", &figures.reverse_share))
-                (share("People in both roles", "dual-role-share", "people", &figures.dual_role_share))
-                (share("Value reciprocity", "value-reciprocity", "quarter-minutes", &figures.value_reciprocity))
-                (share("Confirmed sessions", "confirmation-ratio", "sessions", &figures.confirmation_ratio))
-                (number("Concentration of teaching", "teaching-gini",
-                    &close.teaching_gini.map_or_else(|| WITHHELD.to_owned(), |gini| percent(Some(gini))),
-                    "Gini coefficient of minutes taught; withheld, or undefined, where it is not shown"))
+                (share(&behind("weighted-reciprocity"), "Weighted reciprocity", "weighted-reciprocity", "minutes", &figures.weighted_reciprocity))
+                (share(&behind("two-way-pair-share"), "Two-way pairs", "two-way-pair-share", "pairs with minutes", &figures.two_way_pair_share))
+                (share(&behind("generalised-reciprocity"), "Generalised reciprocity", "generalised-reciprocity", "minutes", &figures.generalised_reciprocity))
+                (share(&behind("cross-generation-share"), "Across generations", "cross-generation-share", "minutes between known generations", &figures.cross_generation_share))
+                (share(&behind("reverse-share"), "Younger taught older", "reverse-share", "minutes between generations", &figures.reverse_share))
+                (share(&behind("dual-role-share"), "People in both roles", "dual-role-share", "people", &figures.dual_role_share))
+                (worth(here, close))
+                (share(&behind("confirmation-ratio"), "Confirmed sessions", "confirmation-ratio", "sessions", &figures.confirmation_ratio))
+                (concentration(close))
             }
         }
         section aria-labelledby="h-lasting" { h2 #h-lasting { "How long pairs last" } (lasting(close)) }
@@ -173,6 +210,28 @@ fn flow(close: &WeekClose) -> Markup {
             close.exchange_minutes.iter().find(|flow| flow.from.as_str() == from && flow.to.as_str() == to);
         flow.and_then(|flow| flow.minutes).map_or_else(|| WITHHELD.to_owned(), hours)
     };
+    let hidden = close.exchange_minutes.iter().filter(|flow| flow.minutes.is_none()).count();
+    let all = close.exchange_minutes.len();
+    if 2 * hidden > all {
+        // A table of one word: what can be told is said instead.
+        let told =
+            close.exchange_minutes.iter().filter(|flow| flow.minutes.is_some_and(|minutes| minutes > 0));
+        let told: Vec<String> = told
+            .map(|flow| {
+                format!(
+                    "{} taught {} {}",
+                    generation(flow.from.as_str()),
+                    generation(flow.to.as_str()),
+                    hours(flow.minutes.unwrap_or_default())
+                )
+            })
+            .collect();
+        return html! {
+            p { "Of the " (all) " flows between generations " (hidden) " are withheld: too few people, or a number with which they could be reckoned." }
+            @if told.is_empty() { p { "In the others nobody taught anybody." } }
+            @else { p { "The others: " (told.join("; ")) @if told.len() + hidden < all { "; in the rest nobody taught anybody" } "." } }
+        };
+    }
     let called: Vec<String> = names.iter().map(|name| generation(name)).collect();
     let head: Vec<&str> = std::iter::once("Taught").chain(called.iter().map(String::as_str)).collect();
     let rows: Vec<Vec<Markup>> = names

@@ -3,12 +3,15 @@
 
 use maud::{Markup, html};
 use mentorlog_projections::mutuality::{Balances, MonthOf};
-use mentorlog_projections::reciprocity::{Reciprocity, SkillFlow};
+use mentorlog_projections::reciprocation::TimeToReciprocation;
+use mentorlog_projections::reciprocity::{Figure, Reciprocity, SkillFlow};
 
 use super::charts::{self, Column, Demand, Flow, Shares, swatch};
-use super::frame::{self, Counted, Drawing, Here, cell, empty, figure, none, number, stat, table};
+use super::frame::{
+    self, Behind, Counted, Drawing, Here, cell, counted, empty, figure, none, number, stat, stat_of, table,
+};
 use super::numbers::{
-    NOTHING, count, generation, hours, month, month_tick, of, percent, time, title, whole_percent,
+    self, NOTHING, count, generation, hours, month, of, percent, time, title, whole_percent,
 };
 
 /// Skills that are drawn; the table has more.
@@ -20,8 +23,7 @@ const SKILLS_MAX: usize = 100;
 /// The page.
 pub fn page(here: &Here, measured: &Reciprocity, balances: &Balances, months: &[MonthOf]) -> Markup {
     let figures = &measured.figures;
-    let events = here.link("/history", &[("behind", "reciprocity")]);
-    let events = Some(events.as_str());
+    let behind = |name: &str| Behind::events(here, name);
     let time_to = &measured.time_to_reciprocation;
     let main = html! {
         h1 { "Reciprocity" }
@@ -35,21 +37,19 @@ pub fn page(here: &Here, measured: &Reciprocity, balances: &Balances, months: &[
             }
         }
         dl.stats {
-            (stat(Counted { name: "Weighted reciprocity", definition: "weighted-reciprocity", unit: "minutes" }, &figures.weighted_reciprocity, events))
-            (stat(Counted { name: "Two-way pairs", definition: "two-way-pair-share", unit: "pairs" }, &figures.two_way_pair_share, events))
-            (stat(Counted { name: "Generalised reciprocity", definition: "generalised-reciprocity", unit: "minutes" }, &figures.generalised_reciprocity, events))
-            (stat(Counted { name: "Indirect reciprocity", definition: "indirect-reciprocity", unit: "minutes" }, &figures.indirect_reciprocity, events))
-            (stat(Counted { name: "Across generations", definition: "cross-generation-share", unit: "minutes" }, &figures.cross_generation_share, events))
-            (stat(Counted { name: "Younger taught older", definition: "reverse-share", unit: "minutes" }, &figures.reverse_share, events))
-            (stat(Counted { name: "People in both roles", definition: "dual-role-share", unit: "people" }, &figures.dual_role_share, events))
-            (stat(Counted { name: "Value reciprocity", definition: "value-reciprocity", unit: "quarter-minutes" }, &figures.value_reciprocity.figure, events))
-            (stat(Counted { name: "Concentration of teaching", definition: "teaching-gini", unit: "(exact integers of the coefficient)" }, &figures.teaching_gini, events))
-            (stat(Counted { name: "Confirmed sessions", definition: "confirmation-ratio", unit: "sessions" }, &figures.confirmation_ratio, events))
+            (stat(Counted { name: "Weighted reciprocity", definition: "weighted-reciprocity", unit: "minutes" }, &figures.weighted_reciprocity, &behind("weighted-reciprocity")))
+            (stat(Counted { name: "Two-way pairs", definition: "two-way-pair-share", unit: "pairs with minutes" }, &figures.two_way_pair_share, &behind("two-way-pair-share")))
+            (stat(Counted { name: "Generalised reciprocity", definition: "generalised-reciprocity", unit: "minutes" }, &figures.generalised_reciprocity, &behind("generalised-reciprocity")))
+            (stat(Counted { name: "Indirect reciprocity", definition: "indirect-reciprocity", unit: "minutes" }, &figures.indirect_reciprocity, &behind("indirect-reciprocity")))
+            (stat(Counted { name: "Across generations", definition: "cross-generation-share", unit: "minutes between known generations" }, &figures.cross_generation_share, &behind("cross-generation-share")))
+            (stat(Counted { name: "Younger taught older", definition: "reverse-share", unit: "minutes between generations" }, &figures.reverse_share, &behind("reverse-share")))
+            (stat(Counted { name: "People in both roles", definition: "dual-role-share", unit: "people" }, &figures.dual_role_share, &behind("dual-role-share")))
+            (stat(Counted { name: "Value reciprocity", definition: "value-reciprocity", unit: "rated quarter-minutes" }, &figures.value_reciprocity.figure, &behind("value-reciprocity")))
+            (concentration(here, &figures.teaching_gini))
+            (stat(Counted { name: "Confirmed sessions", definition: "confirmation-ratio", unit: "sessions" }, &figures.confirmation_ratio, &behind("confirmation-ratio")))
             (number("Until something comes back", "time-to-reciprocation",
                 &time_to.median.map_or_else(|| NOTHING.to_owned(), |days| of(u64::from(days), "day", "days")),
-                &if time_to.n == 0 { "undefined: no pair has an exchange yet".to_owned() }
-                 else if time_to.median.is_none() { format!("median not reached: {} of {} pairs had something come back", count(time_to.events), count(time_to.n)) }
-                 else { format!("median; {} of {} pairs had something come back", count(time_to.events), count(time_to.n)) }))
+                &comes_back(here, time_to)))
         }
         p.quiet { "Ratings cover " (percent(figures.value_reciprocity.coverage.minutes.value)) " of the minutes: "
             (count(figures.value_reciprocity.coverage.exchanges.numerator)) " of "
@@ -57,9 +57,35 @@ pub fn page(here: &Here, measured: &Reciprocity, balances: &Balances, months: &[
         section aria-labelledby="h-flow" { h2 #h-flow { "Who taught whom" } (flow(measured)) }
         section aria-labelledby="h-balance" { h2 #h-balance { "How even it was" } (balance(balances)) }
         section aria-labelledby="h-time" { h2 #h-time { "How it came about" } (over_time(months)) }
-        section aria-labelledby="h-skills" { h2 #h-skills { "What was taught, and what is missing" } (skills(&measured.skills)) }
+        section aria-labelledby="h-skills" { h2 #h-skills { "What was taught, and what is missing" } (skills(here, &measured.skills)) }
     };
     frame::page(&format!("Reciprocity · {}", here.name), here, &main)
+}
+
+/// What the integers of a Gini coefficient are is in its definition; that nobody taught anything is said here.
+fn concentration(here: &Here, gini: &Figure) -> Markup {
+    let Behind { numerator, denominator } = Behind::events(here, "teaching-gini");
+    let says = html! {
+        @if gini.denominator == 0 { "undefined: nothing was taught yet" }
+        @else if let Some((sessions, people)) = numerator.zip(denominator) {
+            (count(gini.numerator)) " of " (count(gini.denominator)) ": the Gini coefficient of the minutes of "
+            a.behind href=(sessions) { "these sessions" } " over " a.behind href=(people) { "these people" }
+        } @else { (count(gini.numerator)) " of " (count(gini.denominator)) ": the Gini coefficient of the minutes each has taught" }
+    };
+    let what = Counted { name: "Concentration of teaching", definition: "teaching-gini", unit: "" };
+    stat_of(what, gini, &says)
+}
+
+fn comes_back(here: &Here, time_to: &TimeToReciprocation) -> Markup {
+    let Behind { numerator, denominator } = Behind::events(here, "time-to-reciprocation");
+    html! {
+        @if time_to.n == 0 { "undefined: no pair has an exchange yet" }
+        @else {
+            @if time_to.median.is_none() { "median not reached: " } @else { "median; " }
+            (counted(time_to.events, numerator.as_deref())) " of " (counted(time_to.n, denominator.as_deref()))
+            " pairs had something come back"
+        }
+    }
 }
 
 fn flow(measured: &Reciprocity) -> Markup {
@@ -189,8 +215,9 @@ fn balance(balances: &Balances) -> Markup {
 /// Names of months along an axis, so many that they do not touch.
 pub fn month_ticks(months: &[MonthOf], most: usize) -> Vec<(f64, String)> {
     let every = months.len().div_ceil(most).max(1);
-    let named = months.iter().enumerate().step_by(every);
-    named.map(|(at, one)| (at as f64, month_tick(&one.month, at == 0))).collect()
+    let named = || months.iter().enumerate().step_by(every);
+    let names = numbers::month_ticks(named().map(|(_, one)| one.month.as_str()));
+    named().zip(names).map(|((at, _), name)| (at as f64, name)).collect()
 }
 
 fn over_time(months: &[MonthOf]) -> Markup {
@@ -242,7 +269,7 @@ fn over_time(months: &[MonthOf]) -> Markup {
     )
 }
 
-fn skills(skills: &[SkillFlow]) -> Markup {
+fn skills(here: &Here, skills: &[SkillFlow]) -> Markup {
     const TITLE: &str = "Skills: supply and demand";
     let mut wanted: Vec<&SkillFlow> =
         skills.iter().filter(|skill| skill.offered + skill.sought > 0).collect();
@@ -277,14 +304,25 @@ fn skills(skills: &[SkillFlow]) -> Markup {
         "Seek it",
         "Gap",
         "Seekers who learned it",
-        "Mean rating (ratings)",
+        "Shrunk rating (ratings)",
     ];
     let full = html! {
         (table("Skills, most taught first", &head, &rows, 1))
+        p.quiet { "A " a href="/definitions#skill-rating" { "shrunk rating" } " is no mean: it is drawn towards the mean of all skills, the more the fewer ratings there are." }
         @if all.len() > SKILLS_MAX { p.quiet { "The first " (SKILLS_MAX) " of " (count(all.len() as u64)) " skills; the API has them all." } }
+    };
+    // What people offer and seek is kept as it stands, not by day.
+    let not_of_the_day = html! {
+        @if here.is_an_earlier_day() {
+            p.quiet {
+                "What was taught is as of " (time(here.as_of)) ". Who offers and seeks a skill, and so the gaps and the share of seekers who learned it, is as the ledger knew it at " (count(here.size)) " entries, not of that day. "
+                @if let Some(then) = here.known_on(here.as_of, "/reciprocity", &[]) { a href=(then) { "As it was known at the end of that day" } }
+            }
+        }
     };
     if wanted.is_empty() {
         return html! {
+            (not_of_the_day)
             (empty(TITLE, "There is nothing to draw: nobody said yet what they offer or seek."))
             @if !rows.is_empty() { (full) }
         };
@@ -301,6 +339,7 @@ fn skills(skills: &[SkillFlow]) -> Markup {
     let says = "People who offer a skill to the left, people who seek it to the right; the widest gaps first. In bold: \
                 more seek it than offer it.";
     html! {
+        (not_of_the_day)
         (figure(&Drawing { id: "skills", title: TITLE, says, definition: "skills" }, &none(), |sheet| charts::demand(sheet, &drawn), &full))
         @if wanted.len() > DRAWN_MAX { p.quiet { "Drawn are the " (DRAWN_MAX) " with the widest gaps of " (count(wanted.len() as u64)) "." } }
     }

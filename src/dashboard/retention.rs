@@ -5,7 +5,9 @@ use maud::{Markup, html};
 use mentorlog_projections::retention::{Basis, By, Cohort, Retention, Stratum, Subject};
 
 use super::charts::{self, Layer, Step, Survival};
-use super::frame::{self, Counted, Drawing, Here, cell, empty, figure, none, number, stat, table};
+use super::frame::{
+    self, Behind, Counted, Drawing, Here, Section, cell, counted, empty, figure, none, number, stat, table,
+};
 use super::numbers::{NOTHING, count, generation, month, of, percent, title, whole_percent};
 
 /// Groups that are drawn together; more could not be told apart.
@@ -67,6 +69,7 @@ fn choices(here: &Here, measured: &Retention) -> Markup {
         nav aria-label="Groups" { ul.tabs {
             (tab(by.is_empty(), to(subject, basis, ""), "All together"))
             (tab(by == "generation", to(subject, basis, "generation"), if subject == "pairs" { "Across generations or not" } else { "By generation" }))
+            (tab(by == "cohort", to(subject, basis, "cohort"), "By month of the start"))
             @if subject == "pairs" { (tab(by == "reciprocity", to(subject, basis, "reciprocity"), "Two-way or one-way after 30 days")) }
             @if subject == "participants" && basis == "record" { (tab(by == "arm", to(subject, basis, "arm"), "Against the comparison arm")) }
         } }
@@ -77,6 +80,7 @@ fn group_name(measured: &Retention, name: &str) -> String {
     match (measured.by, measured.subject) {
         (Some(By::Generation), Subject::Participants) => generation(name),
         (None, _) => "All".to_owned(),
+        (Some(By::Cohort), _) => month(name),
         (Some(By::Reciprocity), _) => {
             let by = measured.landmark_days.unwrap_or(0);
             let way = if name == "two-way" { "Two-way" } else { "One-way" };
@@ -95,6 +99,71 @@ fn drawn(measured: &Retention) -> Vec<&Stratum> {
     strata.into_iter().filter(|one| largest.iter().any(|kept| kept.name == one.name)).collect()
 }
 
+/// What is shown, in words: on paper there are no choices to tell it by.
+fn view_name(measured: &Retention) -> String {
+    let subject = match measured.subject {
+        Subject::Pairs => "Pairs",
+        Subject::Participants => "People",
+    };
+    let basis = match measured.basis {
+        Basis::Record => "by what was recorded",
+        Basis::Activity => "by sessions held",
+    };
+    let by = match (measured.by, measured.subject) {
+        (None, _) => "all together".to_owned(),
+        (Some(By::Generation), Subject::Pairs) => "across generations or not".to_owned(),
+        (Some(By::Generation), Subject::Participants) => "by generation".to_owned(),
+        (Some(By::Cohort), _) => "by month of the start".to_owned(),
+        (Some(By::Arm), _) => "against the comparison arm".to_owned(),
+        (Some(By::Reciprocity), _) => {
+            format!("two-way or one-way after {} days", measured.landmark_days.unwrap_or(0))
+        }
+    };
+    format!("{subject}, {basis}, {by}")
+}
+
+/// What the days of the curves are counted from.
+fn counted_from(measured: &Retention) -> String {
+    measured.landmark_days.map_or_else(|| "the start".to_owned(), |landmark| format!("day {landmark}"))
+}
+
+/// How many lives are shown, and how long the longest was watched.
+fn lead(measured: &Retention, curves: &Curves<'_>, what: &str) -> Markup {
+    let lives: u64 = measured.strata.iter().map(|one| one.n).sum();
+    let ended: u64 = measured.strata.iter().map(|one| one.events).sum();
+    let landmark = measured.landmark_days.unwrap_or(0);
+    let longest = of(u64::from(curves.watched + landmark), "day", "days");
+    html! {
+        p.lead {
+            @match (lives, measured.before_landmark) {
+                (0, None | Some(0)) => { "Nobody started up to this day, so there is nothing to follow yet." }
+                (0, Some(before)) => { (of(before, "pair", "pairs")) " started up to this day, and none has lasted longer than " (landmark) " days yet." }
+                (_, Some(_)) => { (count(lives)) " pairs that lasted longer than " (landmark) " days, the longest for " (longest) " so far; " (count(ended)) " ended, the others go on or were last seen going on." }
+                (_, None) if measured.by == Some(By::Arm) => {
+                    (of(everybody(curves), "person", "people")) " in " (of(lives, "stay", "stays")) " in an arm: whoever changed it is in each from and to the day of the change. The longest was watched for " (longest) "; " (of(ended, "stay", "stays")) " ended with leaving."
+                }
+                (_, None) => { (count(lives)) " " (what) ", the longest for " (longest) " so far; " (count(ended)) " ended, the others go on or were last seen going on." }
+            }
+        }
+    }
+}
+
+/// Lives without any groups; 0 where they were not asked for.
+fn everybody(curves: &Curves<'_>) -> u64 {
+    curves.endings.and_then(|all| all.strata.first()).map_or(0, |all| all.n)
+}
+
+/// The events of all lives, or of those that ended.
+fn behind(here: &Here, measured: &Retention, ended: bool) -> Option<String> {
+    let asked = [
+        ("behind", "retention"),
+        ("part", if ended { "numerator" } else { "" }),
+        ("subject", subject_name(measured.subject)),
+        ("basis", basis_name(measured.basis)),
+    ];
+    here.may(Section::History).then(|| here.link("/history", &asked))
+}
+
 /// The page.
 pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
     let measured = curves.measured;
@@ -102,26 +171,18 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
         Subject::Pairs => "pairs",
         Subject::Participants => "people",
     };
-    let lives: u64 = measured.strata.iter().map(|one| one.n).sum();
-    let ended: u64 = measured.strata.iter().map(|one| one.events).sum();
-    let keep = [
-        ("behind", "retention"),
-        ("subject", subject_name(measured.subject)),
-        ("basis", basis_name(measured.basis)),
-    ];
-    let events = here.link("/history", &keep);
+    let from = counted_from(measured);
+    let after = measured.landmark_days.map_or_else(String::new, |landmark| format!(" after day {landmark}"));
+    let (all, ended) = (behind(here, measured, false), behind(here, measured, true));
+    let confirmed = Behind::events(here, "confirmation-ratio");
     let main = html! {
         h1 { "Retention" }
-        p.lead {
-            @if lives == 0 { "Nobody started up to this day, so there is nothing to follow yet." }
-            @else {
-                (count(lives)) " " (what) ", the longest for " (of(u64::from(curves.watched), "day", "days")) " so far; " (count(ended)) " ended, the others go on or were last seen going on."
-            }
-        }
+        (lead(measured, curves, what))
         (choices(here, measured))
-        @if let Some(before) = measured.before_landmark {
-            p.quiet { (of(before, "pair", "pairs")) " ended within the first " (measured.landmark_days.unwrap_or(0))
-                " days and are in neither group: grouping by what happened later would make the two-way ones look as if they lasted longer." }
+        p.view { (view_name(measured)) }
+        @if let Some(before) = measured.before_landmark.filter(|before| *before > 0) {
+            p.quiet { (of(before, "pair", "pairs")) " did not last longer than " (measured.landmark_days.unwrap_or(0))
+                " days, or not yet, and are in neither group. Days are counted from there: grouping by what happened later would make the two-way ones look as if they lasted longer." }
         }
         @if let Some(lapse) = measured.lapse_days {
             p.quiet { "A spell of sessions is over when none came for " (lapse) " days." }
@@ -131,33 +192,52 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
                 @let name = group_name(measured, &one.name);
                 @let name = if measured.by.is_none() { String::new() } else { format!(": {name}") };
                 (number(&format!("Half had ended{name}"), "median-life",
-                    &one.median.map_or_else(|| NOTHING.to_owned(), |days| format!("{} days", count(u64::from(days)))),
-                    &median_says(one)))
-                (number(&format!("Days lived of the first {}{name}", one.rmst.tau), "restricted-mean",
+                    &one.median.map_or_else(|| NOTHING.to_owned(), |days| format!("{} days{after}", count(u64::from(days)))),
+                    &median_says(one, measured.by.is_none().then_some((ended.as_deref(), all.as_deref())))))
+                (number(&format!("Days lived of the first {}{after}{name}", one.rmst.tau), "restricted-mean",
                     &one.rmst.value.map_or_else(|| NOTHING.to_owned(), |days| format!("{days:.0} days")),
-                    &one.rmst.se.map_or_else(|| "nobody was watched that long".to_owned(), |se| format!("lived on average, standard error {se:.1}"))))
+                    &html! { @match one.rmst.se {
+                        None => { "nobody was watched that long" }
+                        Some(se) => { "lived on average by " (count(one.n)) ", standard error " (format!("{se:.1}")) }
+                    } }))
             }
-            (stat(Counted { name: "Confirmed sessions", definition: "confirmation-ratio", unit: "sessions" }, &measured.confirmation_ratio, None))
+            (stat(Counted { name: "Confirmed sessions", definition: "confirmation-ratio", unit: "sessions" }, &measured.confirmation_ratio, &confirmed))
         }
-        p { a href=(events) { "The events behind these curves" } }
-        section aria-labelledby="h-curve" { h2 #h-curve { "How many go on" } (curve(measured, curves.watched, what)) (compared(measured)) }
+        @if let Some((all, ended)) = all.as_deref().zip(ended.as_deref()) {
+            p { "Behind these curves: " a href=(all) { "the events of all lives" } ", " a href=(ended) { "of those that ended" }
+                @if measured.by.is_some() { "; both of all groups together" } "." }
+        }
+        section aria-labelledby="h-curve" { h2 #h-curve { "How many go on" } (curve(measured, curves.watched, what, &from)) (compared(measured)) }
         @if let Some(endings) = curves.endings {
-            section aria-labelledby="h-endings" { h2 #h-endings { "How they end" } (stacked(endings, curves.watched, what)) }
+            section aria-labelledby="h-endings" { h2 #h-endings { "How they end" } (ungrouped(measured, endings, what)) (stacked(endings, curves.watched, what)) }
         }
-        section aria-labelledby="h-cohorts" { h2 #h-cohorts { "Month by month" } (cohorts(&measured.cohorts, what)) }
+        section aria-labelledby="h-cohorts" { h2 #h-cohorts { "Month by month" } @if curves.endings.is_none() { (ungrouped(measured, measured, what)) } (cohorts(&measured.cohorts, what)) }
     };
     frame::page(&format!("Retention · {}", here.name), here, &main)
 }
 
-fn median_says(one: &Stratum) -> String {
-    let end = |day: Option<u32>| day.map_or_else(|| "open".to_owned(), |day| count(u64::from(day)));
-    if one.n == 0 {
-        return "undefined: there is nobody to follow".to_owned();
+/// That what follows knows no groups, where there are some.
+fn ungrouped(measured: &Retention, all: &Retention, what: &str) -> Markup {
+    let lives: u64 = all.cohorts.iter().map(|cohort| cohort.n).sum();
+    html! {
+        @if measured.by.is_some() && lives > 0 {
+            p.quiet { "From here on all " (count(lives)) " " (what) " together, from their start." }
+        }
     }
+}
+
+/// What a median rests on; `links` are the events of the lives that ended and of all, where the group is of all.
+fn median_says(one: &Stratum, links: Option<(Option<&str>, Option<&str>)>) -> Markup {
+    let end = |day: Option<u32>| day.map_or_else(|| "open".to_owned(), |day| count(u64::from(day)));
+    let (ended, all) = links.unwrap_or_default();
     let (lower, upper) = (one.median_interval.lower, one.median_interval.upper);
-    match one.median {
-        None => format!("more than half of {} go on", count(one.n)),
-        Some(_) => format!("of {}; 95% interval {} to {} days", count(one.n), end(lower), end(upper)),
+    html! {
+        @if one.n == 0 { "undefined: there is nobody to follow" }
+        @else {
+            @if one.median.is_none() { "not reached; " }
+            (counted(one.events, ended)) " of " (counted(one.n, all)) " ended"
+            @if one.median.is_some() { "; 95% interval " (end(lower)) " to " (end(upper)) " days" }
+        }
     }
 }
 
@@ -169,12 +249,18 @@ fn ticks(watched: u32, narrow: bool) -> Vec<u32> {
     (0..=most.div_ceil(each)).map(|n| n * each).collect()
 }
 
-fn curve(measured: &Retention, watched: u32, what: &str) -> Markup {
+fn curve(measured: &Retention, watched: u32, what: &str, from: &str) -> Markup {
     const TITLE: &str = "How many go on";
     let all = measured.strata.iter().filter(|one| one.n > 0);
     let strata = drawn(measured);
     if strata.is_empty() {
-        return empty(TITLE, "There is nothing to draw: nobody started up to this day.");
+        let why = match measured.before_landmark {
+            Some(before) if before > 0 => {
+                "There is nothing to draw yet: no pair has lasted beyond the landmark."
+            }
+            Some(_) | None => "There is nothing to draw: nobody started up to this day.",
+        };
+        return empty(TITLE, why);
     }
     if watched == 0 {
         return empty(TITLE, "There is nothing to draw yet: everybody started today.");
@@ -207,7 +293,7 @@ fn curve(measured: &Retention, watched: u32, what: &str) -> Markup {
     };
     let (wide, narrow) = (groups(false), groups(true));
     let says = format!(
-        "The share of {what} that last longer than so many days (Kaplan-Meier), with the 95% interval as a band. Steps down are ends; who could not be watched longer is taken out without a step."
+        "The share of {what} that last longer than so many days since {from} (Kaplan-Meier), with the 95% interval as a band. Steps down are ends; who could not be watched longer is taken out without a step."
     );
     let rows: Vec<Vec<Markup>> = all
         .flat_map(|one| {
@@ -224,26 +310,26 @@ fn curve(measured: &Retention, watched: u32, what: &str) -> Markup {
         })
         .collect();
     let numbers = table(
-        "The curve at some days; a dash is beyond what was watched",
+        &format!("The curve at some days since {from}; a dash is beyond what was watched"),
         &["Group", "Day", "Go on", "Lower", "Upper", "At risk"],
         &rows,
         1,
     );
     html! {
         (figure(&Drawing { id: "survival", title: TITLE, says: &says, definition: "survival" }, &none(),
-            |sheet| charts::survival(sheet, if sheet.is_narrow() { &narrow } else { &wide }, &ticks(watched, sheet.is_narrow())),
+            |sheet| charts::survival(sheet, if sheet.is_narrow() { &narrow } else { &wide }, &ticks(watched, sheet.is_narrow()), from),
             &numbers))
         @if left_out > 0 { p.quiet { "Drawn are the " (GROUPS_MAX) " largest groups; the table and the API have them all." } }
     }
 }
 
-/// Lives with entry < day <= exit, from the steps: how many had not stopped before the day.
+/// Lives with entry < day <= exit, from the steps: how many had not stopped before the day. `None` beyond the last step,
+/// like the numbers of the table: nobody was watched for so long.
 fn at_risk(one: &Stratum, day: u32) -> Option<u64> {
     if let Some(point) = one.at.iter().find(|point| point.day == day) {
         return point.at_risk;
     }
-    let next = one.curve.iter().find(|point| point.day >= day);
-    Some(next.map_or(0, |point| point.at_risk))
+    one.curve.iter().find(|point| point.day >= day).map(|point| point.at_risk)
 }
 
 fn compared(measured: &Retention) -> Markup {

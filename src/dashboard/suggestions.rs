@@ -50,10 +50,13 @@ pub fn page(
         p.lead {
             @if let Some(id) = participant { "For " (person_of(here, id)) ": pairs" } @else { "Pairs" }
             " in which each could teach what the other seeks, across generations first. Of "
-            (of(suggestions.people, "person", "people")) " who can be paired at present."
+            (of(suggestions.people, "person", "people")) " who can be paired " (if here.is_of_the_past() { "then." } else { "at present." })
+        }
+        @if here.is_of_the_past() {
+            p.quiet { "What would have been suggested when the ledger had " (count(here.size)) " entries. What was proposed is in the " a href=(here.link("/history", &[("type", "pair-proposed")])) { "history" } "." }
         }
         p { "The score is out of 1,000: the harmonic mean of the part of what each seeks that the other offers. It says who fits, not who is good. "
-            a href=(format!("/v1/programs/{}/rounds", here.slug)) { "A whole round as commands (JSON)" } "." }
+            @if !here.is_of_the_past() { a href=(format!("/v1/programs/{}/rounds", here.slug)) { "A whole round as commands (JSON)" } "." } }
         @if participant.is_some() { p { a href=(here.link("/suggestions", &[])) { "Suggestions for everybody" } } }
         @if suggestions.cut > 0 {
             p.quiet { "For " (of(suggestions.cut, "person", "people")) " too many would fit to look at all of them; the best that were looked at are shown." }
@@ -63,7 +66,7 @@ pub fn page(
             (empty("Suggestions", why))
         } @else {
             (table("Suggestions, best first", &["One", "could teach", "The other", "could teach", "Generations", "Score"], &rows, 5))
-            p.quiet { "To propose one: " code { "POST " (format!("/v1/programs/{}/commands/propose-pair", here.slug)) } " with both ids. The rules decide it then." }
+            @if !here.is_of_the_past() { p.quiet { "To propose one: " code { "POST " (format!("/v1/programs/{}/commands/propose-pair", here.slug)) } " with both ids. The rules decide it then." } }
         }
         @if let Some(next) = next {
             nav.pager aria-label="Pages" { a.button rel="next" href=(here.link("/suggestions", &[("participant", &id), ("after", next)])) { "More" } }

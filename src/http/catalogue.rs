@@ -117,7 +117,7 @@ fn page(title: &str, content: &Markup) -> Bytes {
             }
             body {
                 header {
-                    a href="/problems" { "Problems" } " " a href="/docs" { "API" }
+                    a href="/" { "mentorlog" } " " a href="/problems" { "Problems" } " " a href="/docs" { "API" }
                 }
                 main { (content) }
             }

@@ -69,6 +69,9 @@ pub async fn page(uri: Uri) -> Result<Response, Problem> {
                     script src="/docs/start.js" defer {}
                 }
                 body {
+                    p class="back" {
+                        a href="/" { "mentorlog" } " " a href="/problems" { "Problems" } " " a href="/openapi.json" { "openapi.json" }
+                    }
                     main id="docs" {}
                     noscript {
                         p {

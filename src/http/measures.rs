@@ -61,7 +61,8 @@ const EXPLAIN_MAX: u64 = 10_000;
 const LIST_MAX: u64 = 1000;
 
 /// What `known_at` must be.
-const KNOWN_AT: &str = "a size of the ledger, or an instant, e.g. 2026-11-21T09:30:00Z";
+const KNOWN_AT: &str =
+    "a size of the ledger, e.g. 1200, a civil day, e.g. 2026-11-21, or an instant, e.g. 2026-11-21T09:30:00Z";
 
 /// What was computed before, and whose turn it is.
 pub struct Measures {
@@ -187,10 +188,11 @@ impl Measures {
     }
 }
 
-/// `known_at`: a size of the ledger, or an instant.
+/// `known_at`: a size of the ledger, the end of a civil day in the program's zone, or an instant.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum KnownAt {
     Size(u64),
+    Day(Day),
     Instant(Timestamp),
 }
 
@@ -198,6 +200,7 @@ impl fmt::Display for KnownAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size(size) => write!(f, "{size}"),
+            Self::Day(day) => write!(f, "{day}"),
             Self::Instant(instant) => write!(f, "{instant}"),
         }
     }
@@ -209,6 +212,9 @@ impl FromStr for KnownAt {
     fn from_str(text: &str) -> Result<Self, ()> {
         if text.bytes().all(|byte| byte.is_ascii_digit()) {
             return text.parse().map(Self::Size).map_err(|_| ());
+        }
+        if let Ok(day) = text.parse() {
+            return Ok(Self::Day(day));
         }
         text.parse().map(Self::Instant).map_err(|_| ())
     }
@@ -483,6 +489,25 @@ fn moment(app: &App, program: &Program, when: &When) -> Result<Moment, Problem> 
                     .with("size", present));
             }
             (Some(size), day(recorded_at(published, program.id.into(), size - 1)?)?)
+        }
+        // It is not over: what is known now.
+        Some(KnownAt::Day(day)) if day == today => (None, today),
+        Some(KnownAt::Day(day)) => {
+            if day > today {
+                return Err(wrong(
+                    "known_at",
+                    format_args!("{day} has not come: today is {today} in the program's zone"),
+                ));
+            }
+            let next = program.view().models.start_of(day.plus_days(1));
+            let size = match next.and_then(|next| Timestamp::from_micros(next.as_micros() - 1)) {
+                Some(end) => size_at(published, program.id.into(), present, end)?,
+                None => 0,
+            };
+            if size == 0 {
+                return Err(wrong("known_at", "must not be before the program was opened"));
+            }
+            (Some(size), day)
         }
         Some(KnownAt::Instant(instant)) => {
             if instant > now {

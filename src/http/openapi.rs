@@ -1033,7 +1033,11 @@ fn when() -> [Query; 3] {
             json!({ "type": "string", "format": "date" }),
             "What had happened by the close of this day.",
         ),
-        query("known_at", known_at, "What the ledger said at this size, or at this instant."),
+        query(
+            "known_at",
+            known_at,
+            "What the ledger said at this size, at the end of this civil day, or at this instant.",
+        ),
     ]
 }
 

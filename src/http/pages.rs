@@ -4,19 +4,21 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use maud::{Markup, html};
 use mentorlog_events::entry::Envelope;
-use mentorlog_events::event::Role;
+use mentorlog_events::event::{Arm, Role};
 use mentorlog_events::id::{B64, LedgerId, PairId, ParticipantId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Timestamp};
-use mentorlog_projections::listings::{PairsAsked, PeopleAsked};
+use mentorlog_projections::behind::{Counted, Part};
+use mentorlog_projections::listings::{PairsAsked, PeopleAsked, SessionsAsked};
 use mentorlog_projections::outsiders::Week;
-use mentorlog_projections::program::ProgramView;
+use mentorlog_projections::participants::ParticipantView;
+use mentorlog_projections::program::{ProgramState, ProgramView};
 use mentorlog_projections::read_models::ReadModels;
 use mentorlog_projections::reciprocity::{self, Explained};
 use mentorlog_projections::retention::{self, Basis, By, Subject};
@@ -27,7 +29,7 @@ use super::edge::answers::Shared;
 use super::guard::{Identity, InProgram};
 use super::measures::{Known, Moment, When, at, axes, written};
 use super::outsiders::{OfWeek, of_week};
-use super::pairing::{SuggestionsPage, suggestions_of};
+use super::pairing::{SuggestionsPage, suggestions_of, suggestions_then};
 use super::problem::{Code, Problem, ProblemCode};
 use super::request::Parameters;
 use super::{App, login};
@@ -35,13 +37,13 @@ use crate::access::grant::{Denied, Grant};
 use crate::access::permission::Permission;
 use crate::dashboard::assets::Asset;
 use crate::dashboard::audit::{self, Audit, Checkpoint, Key, Witness};
-use crate::dashboard::frame::{self, Asked, Here, Reader, Section};
+use crate::dashboard::frame::{self, Asked, Axes, Here, Reader, Section};
 use crate::dashboard::history::{self, History, Line, Shown};
-use crate::dashboard::numbers::of;
-use crate::dashboard::overview::{self, Overview};
+use crate::dashboard::numbers::{of, words};
+use crate::dashboard::overview::{self, Overview, Standing};
 use crate::dashboard::programs::{self, Card};
 use crate::dashboard::published::{self, Published as Publication};
-use crate::dashboard::{definitions, pairs, participants, retention as curves, suggestions};
+use crate::dashboard::{definitions, pairs, participants, retention as curves, sessions, suggestions};
 use crate::writer::published::{Program, Published};
 
 /// Items of a page.
@@ -132,30 +134,106 @@ pub(super) fn sent(body: Bytes) -> Response {
 
 /// Around every page: a problem becomes a page, too, which says what the API says, with the way back.
 pub(super) async fn dressed(request: Request, next: Next) -> Response {
+    dress(request, next, true).await
+}
+
+/// Around what programs ask for and people come upon: a problem becomes a page for a browser that looks for one.
+pub(super) async fn dressed_for_browsers(request: Request, next: Next) -> Response {
+    let looks = request.method() == Method::GET && wants_a_page(request.headers());
+    dress(request, next, looks).await
+}
+
+/// Whether a browser goes there: it names HTML, which no program does that wants data.
+fn wants_a_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut media = accepted.flat_map(|value| value.split(','));
+    media.any(|part| part.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("text/html"))
+}
+
+async fn dress(request: Request, next: Next, into_a_page: bool) -> Response {
     let grant = request.extensions().get::<Identity>().cloned().and_then(Result::ok);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let mut response = next.run(request).await;
+    if !into_a_page {
+        return response;
+    }
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let mut page = if problem.status() == StatusCode::UNAUTHORIZED && method == Method::GET {
         login::asked_to(&uri)
     } else {
-        let document = problem.document();
-        let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
-        let main = html! {
-            h1 { (text("title")) }
-            p.lead { (text("detail")) }
-            p.quiet { "Code " code { (problem.code()) } ". " a href="/" { "What there is for you" } }
-        };
-        let body = frame::plain(&text("title"), grant.as_ref().map(reader).as_ref(), &main).into_string();
+        let body = refused(&problem, &uri, grant.as_ref().map(reader).as_ref()).into_string();
         with_headers((problem.status(), body).into_response(), HTML)
     };
-    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE] {
+    for name in [header::RETRY_AFTER, header::WWW_AUTHENTICATE, header::ALLOW] {
         if let Some(value) = response.headers_mut().remove(&name) {
             page.headers_mut().insert(name, value);
         }
     }
+    page.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     page.extensions_mut().insert(ProblemCode(problem.code()));
     page
+}
+
+/// A problem as a page: what is wrong, what was asked with the chance to correct it, and the ways out.
+fn refused(problem: &Problem, uri: &Uri, reader: Option<&Reader>) -> Markup {
+    let document = problem.document();
+    let text = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    let path = uri.path();
+    let program = path.strip_prefix("/p/").and_then(|rest| rest.split('/').next());
+    let program = program.filter(|_| problem.code() != Code::NoSuchProgram.as_str());
+    let form = form_again(uri).filter(|_| problem.code() == Code::MalformedParameter.as_str());
+    let main = html! {
+        h1 { (text("title")) }
+        p.lead { (code_in(&text("detail"))) }
+        @if let Some(form) = form {
+            form method="get" action=(path) {
+                @for (name, value) in form {
+                    @let is_wrong = document["parameter"] == name;
+                    label {
+                        span { code { (name) } @if is_wrong { " " span.tag.warn { "not taken" } } }
+                        input type="text" name=(name) value=(value) autocomplete="off" spellcheck="false";
+                    }
+                }
+                button type="submit" { "Try again" }
+                a.button href=(path) { "Without all of it" }
+            }
+        }
+        p.quiet {
+            "Code " a href={ "/problems/" (problem.code()) } { code { (problem.code()) } } ". "
+            @if let Some(program) = program { a href={ "/p/" (program) } { "The program" } " · " }
+            a href="/" { "What there is for you" }
+        }
+    };
+    frame::plain(&text("title"), reader, &main)
+}
+
+/// The parameters of a query as they were given, if there are any and they can be read at all.
+fn form_again(uri: &Uri) -> Option<Vec<(String, String)>> {
+    let given = Parameters::read(uri.query()).ok()?.left_over();
+    (!given.is_empty() && given.len() <= 16).then_some(given)
+}
+
+/// A sentence whose parts between backticks are code.
+fn code_in(text: &str) -> Markup {
+    html! {
+        @for (at, part) in text.split('`').enumerate() {
+            @if at % 2 == 1 { code { (part) } } @else { (part) }
+        }
+    }
+}
+
+/// Where a path leads that people write with a slash too many, or without what follows.
+pub(super) fn meant(path: &str) -> Option<&str> {
+    let trimmed = path.trim_end_matches('/');
+    match trimmed {
+        "/p" => Some("/"),
+        "/definitions" | "/docs" | "/problems" | "/login" if trimmed != path => Some(trimmed),
+        // Neither begins with two slashes: it would lead to another host.
+        _ if trimmed != path && (trimmed.starts_with("/p/") || trimmed.starts_with("/problems/")) => {
+            Some(trimmed)
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn written_out(markup: Markup) -> Bytes {
@@ -199,9 +277,10 @@ fn asked(when: &When) -> Asked {
     Asked { as_of: when.as_of, known_at: when.known_at.map(|known| known.to_string()) }
 }
 
-/// The program as counts, at the moment that is shown.
+/// The program as counts, at the moment that is shown. The day only says what is overdue by then: one before all
+/// instants will do as well.
 fn view(models: &ReadModels, as_of: Day) -> Result<ProgramView, Problem> {
-    let close = models.start_of(as_of.plus_days(1));
+    let close = models.start_of(as_of.plus_days(1)).or(Timestamp::from_micros(0));
     let view = close.and_then(|close| models.program(close));
     view.ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))
 }
@@ -219,6 +298,11 @@ fn here(
         slug: program.slug.to_string(),
         name: view.name.clone(),
         section,
+        path: section.path().to_owned(),
+        axes: section.axes(),
+        opened: view.time_zone.day(view.opened_at),
+        recorded: view.time_zone.day(view.recorded_at),
+        is_archived: view.state == ProgramState::Archived,
         asked: asked(when),
         as_of: known.as_of,
         size: known.size,
@@ -261,8 +345,12 @@ pub(super) async fn programs(State(app): State<Arc<App>>, grant: Grant, uri: Uri
     let cards: Vec<Card> = mine
         .filter_map(|program| {
             let leads_to = entrance(&grant, program.slug.as_str());
-            let view = (lists || leads_to.is_some()).then(|| program.view().models.program(now))?;
-            Some(Card { view: view?, leads_to })
+            let seen = (lists || leads_to.is_some()).then(|| {
+                let seen = program.view();
+                (seen.models.program(now), seen.models.taking_part())
+            });
+            let (view, taking_part) = seen?;
+            Some(Card { view: view?, taking_part, leads_to })
         })
         .collect();
     let why = if grant.may(Permission::Entrance).is_ok() {
@@ -299,19 +387,24 @@ pub(super) async fn overview(
     made(&app, &grant, program, when, Section::Overview, String::new(), move |models, view, here| {
         let as_of = here.as_of;
         // Where things stood before the last entry is not kept.
-        let recorded = models.day(view.recorded_at);
-        let health = (recorded <= Some(as_of)).then(|| models.health(as_of, overview::SHOWN));
-        let end = models.start_of(as_of.plus_days(1)).map(|next| next.as_micros() - 1);
-        let then = end.and_then(Timestamp::from_micros);
+        let standing = (!here.is_an_earlier_day()).then(|| {
+            let remembered_days = view.policy.rules.rating_window_days;
+            let since = as_of.plus_days(-i32::from(remembered_days));
+            Standing {
+                health: models.health(as_of, overview::SHOWN),
+                taking_part: models.taking_part(),
+                to_confirm: models.unconfirmed_since(since, as_of, overview::SHOWN),
+                remembered_days,
+            }
+        });
         let reciprocity = models.reciprocity(reciprocity::Asked::as_of(as_of));
         let retention = models
             .retention(&retention::Asked::as_of(as_of))
             .map_err(|error| Problem::new(Code::Internal, error))?;
-        let months = models.months(as_of, MONTHS);
+        let months = models.months(until(view, as_of), MONTHS);
         let shown = Overview {
             program: view,
-            health: health.as_ref(),
-            then: then.filter(|then| *then >= view.opened_at),
+            standing,
             reciprocity: &reciprocity,
             retention: &retention,
             months: &months,
@@ -319,6 +412,11 @@ pub(super) async fn overview(
         Ok(overview::page(&here, &shown))
     })
     .await
+}
+
+/// The last day that is drawn: nothing happens in a program that is archived.
+fn until(view: &ProgramView, as_of: Day) -> Day {
+    if view.state == ProgramState::Archived { view.since.min(as_of) } else { as_of }
 }
 
 /// `GET /p/{program}/reciprocity`
@@ -330,10 +428,10 @@ pub(super) async fn reciprocity(
 ) -> Shell {
     let (query, when) = query(&uri)?;
     query.finish()?;
-    made(&app, &grant, program, when, Section::Reciprocity, String::new(), |models, _, here| {
+    made(&app, &grant, program, when, Section::Reciprocity, String::new(), |models, view, here| {
         let asked = reciprocity::Asked::as_of(here.as_of);
         let (measured, balances) = (models.reciprocity(asked), models.balances(asked));
-        let months = models.months(here.as_of, MONTHS);
+        let months = models.months(until(view, here.as_of), MONTHS);
         Ok(crate::dashboard::reciprocity::page(&here, &measured, &balances, &months))
     })
     .await
@@ -440,15 +538,58 @@ pub(super) async fn pairs(
         format!("{asked:?} {:?}", when.as_of),
         move |models, _, mut here| {
             here.asked.as_of = when.as_of;
+            if let Some(id) = asked.participant {
+                known_participant(models, id)?;
+            }
             let listing = models.list_pairs(asked, here.as_of);
+            let idle: Vec<Option<u32>> =
+                listing.items.iter().map(|pair| models.idle_days(pair.pair, here.as_of)).collect();
             here.keep = vec![
                 ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
                 ("stalled", if asked.stalled { "true".to_owned() } else { String::new() }),
                 ("participant", asked.participant.map(|id| id.to_string()).unwrap_or_default()),
                 ("order", asked.order.as_str().to_owned()),
             ];
-            let today = here.as_of;
-            Ok(pairs::list(&here, asked, &listing, today))
+            Ok(pairs::list(&here, asked, &listing, &idle))
+        },
+    )
+    .await
+}
+
+/// Whether somebody is in the program; a problem that says so if not.
+fn known_participant(models: &ReadModels, id: ParticipantId) -> Result<ParticipantView, Problem> {
+    models.participant(id).ok_or_else(|| {
+        Problem::new(Code::NotFound, format_args!("there is no participant {id} in this program"))
+    })
+}
+
+/// `GET /p/{program}/sessions`
+pub(super) async fn sessions(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    InProgram(program): InProgram,
+    uri: Uri,
+) -> Shell {
+    let (mut query, when) = query(&uri)?;
+    let waiting = query.take("waiting", "unconfirmed or disputed")?.unwrap_or_default();
+    let newest = query.word("order", &["newest"])?.is_some();
+    let asked = SessionsAsked { waiting, newest, offset: offset(&mut query)?, limit: ROWS };
+    query.finish()?;
+    made(
+        &app,
+        &grant,
+        program,
+        now_if_only_a_day(when),
+        Section::Pairs,
+        format!("waiting {asked:?} {:?}", when.as_of),
+        move |models, _, mut here| {
+            here.asked.as_of = when.as_of;
+            "/sessions".clone_into(&mut here.path);
+            here.keep = vec![
+                ("waiting", waiting.as_str().to_owned()),
+                ("order", if newest { "newest".to_owned() } else { String::new() }),
+            ];
+            Ok(sessions::list(&here, asked, &models.list_waiting(asked)))
         },
     )
     .await
@@ -515,6 +656,7 @@ pub(super) async fn pair(
         format!("one {pair} {:?}", when.as_of),
         move |models, _, mut here| {
             here.asked.as_of = when.as_of;
+            here.path = format!("/pairs/{pair}");
             let today = here.as_of;
             let view = models.pair(pair, today);
             // That there is a pair of others is not told.
@@ -554,6 +696,11 @@ pub(super) async fn participants(
     let asked = PeopleAsked {
         state: query.take("state", "a state of a participant, e.g. enrolled")?,
         generation: query.take("generation", "a generation, e.g. gen-x")?,
+        arm: query.word("arm", &["program", "comparison"])?.map(|word| match word {
+            "program" => Arm::Program,
+            _ => Arm::Comparison,
+        }),
+        unpaired: query.take("unpaired", "true or false")?.unwrap_or(false),
         order: query.take("order", "unpaired, newest or quiet")?.unwrap_or_default(),
         offset: offset(&mut query)?,
         limit: ROWS,
@@ -569,12 +716,18 @@ pub(super) async fn participants(
         key,
         move |models, view, mut here| {
             here.asked.as_of = when.as_of;
-            let listing = models.list_people(&asked);
             let generations: Vec<_> =
                 view.participants.by_generation.iter().map(|row| row.generation.clone()).collect();
+            if let Some(unknown) = asked.generation.as_ref().filter(|name| !generations.contains(name)) {
+                let detail = format_args!("there is no generation `{unknown}` in this program");
+                return Err(Problem::new(Code::NotFound, detail).with("parameter", "generation"));
+            }
+            let listing = models.list_people(&asked);
             here.keep = vec![
                 ("state", asked.state.map(|state| state.as_str().to_owned()).unwrap_or_default()),
                 ("generation", asked.generation.as_ref().map(ToString::to_string).unwrap_or_default()),
+                ("arm", asked.arm.map(participants::arm_name).unwrap_or_default().to_owned()),
+                ("unpaired", if asked.unpaired { "true".to_owned() } else { String::new() }),
                 ("order", asked.order.as_str().to_owned()),
             ];
             Ok(participants::list(&here, &asked, &listing, &generations))
@@ -609,11 +762,9 @@ pub(super) async fn participant(
         key,
         move |models, _, mut here| {
             here.asked.as_of = when.as_of;
+            here.path = format!("/participants/{who}");
             let today = here.as_of;
-            let view = models.participant(who);
-            let view = view.ok_or_else(|| {
-                Problem::new(Code::NotFound, format_args!("there is no participant {who} in this program"))
-            })?;
+            let view = known_participant(models, who)?;
             let asked = PairsAsked { participant: Some(who), limit: ROWS, ..PairsAsked::default() };
             let listing = models.list_pairs(asked, today);
             let (lines, events) = match only {
@@ -641,6 +792,20 @@ pub(super) async fn suggestions(
     let participant: Option<ParticipantId> = query.take("participant", "the id of a participant")?;
     let after: Option<String> = query.take("after", "the `next` of a page of suggestions")?;
     query.finish()?;
+    let asked_day = when.as_of;
+    if when.known_at.is_some() {
+        // What would have been suggested: of the read models as they were.
+        let key = format!("suggestions {participant:?} {after:?}");
+        let when = now_if_only_a_day(when);
+        let as_of = asked_day;
+        return made(&app, &grant, program, when, Section::Suggestions, key, move |models, _, mut here| {
+            here.asked.as_of = as_of;
+            here.keep = vec![("participant", participant.map(|id| id.to_string()).unwrap_or_default())];
+            let (found, not_now, next) = suggestions_then(models, participant, after.as_deref(), ROWS)?;
+            Ok(suggestions::page(&here, participant, &found, not_now, next.as_deref()))
+        })
+        .await;
+    }
     let found = suggestions_of(&app, program.clone(), participant, after.as_deref(), ROWS).await?;
     let SuggestionsPage { found, not_now, next, size, root } = found;
     let now = app.published.clock.now();
@@ -651,7 +816,8 @@ pub(super) async fn suggestions(
     let (view, today) =
         view.zip(today).ok_or_else(|| Problem::new(Code::NoSuchProgram, "the program has no entries"))?;
     let known = Known { as_of: today, size, root };
-    let here = here(&program, &view, reader(&grant), known, &when, Section::Suggestions);
+    let mut here = here(&program, &view, reader(&grant), known, &when, Section::Suggestions);
+    here.keep = vec![("participant", participant.map(|id| id.to_string()).unwrap_or_default())];
     Ok(sent(written_out(suggestions::page(&here, participant, &found, not_now, next.as_deref()))))
 }
 
@@ -678,9 +844,11 @@ pub(super) async fn history(
     let (mut query, when) = query(&uri)?;
     let name_of: Option<String> = query.take("type", "the type of an event")?;
     let subject: Option<Uuid> = query.take("about", "a UUID")?;
-    let behind: Option<String> = query.take("behind", "reciprocity or retention")?;
+    let figure: Option<String> = query.take("behind", "the name of a figure, e.g. two-way-pair-share")?;
+    let part: Option<Part> = query.take("part", "numerator or denominator")?;
     let before = query.number("before", 0, (1 << 53) - 1)?;
     let after = query.number("after", 0, (1 << 53) - 1)?;
+    let has_lives = ["subject", "basis", "by"].into_iter().find(|name| query.has(name));
     let lives = Lives::take(&mut query)?;
     query.finish()?;
     let names: Vec<&'static str> = history::types();
@@ -690,49 +858,92 @@ pub(super) async fn history(
         let detail = format_args!("`type`: there is no event type `{name}`");
         return Err(Problem::new(Code::MalformedParameter, detail).with("parameter", "type"));
     }
-    match behind.as_deref() {
-        None => {
-            let asked = Looked { reader: reader(&grant), when, names, name: name_of, subject, before, after };
-            let read = move || looked_up(&app, &program, asked);
-            let page = tokio::task::spawn_blocking(read).await;
-            page.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
-        }
-        Some("reciprocity") => {
-            let shown = Shown::Behind("reciprocity", Vec::new());
-            let seqs = move |models: &ReadModels, as_of| {
-                Ok(models.reciprocity_seqs(reciprocity::Asked::as_of(as_of), after, ROWS))
-            };
-            behind_a_figure(
-                &app,
-                reader(&grant),
-                program,
-                when,
-                shown,
-                format!("reciprocity {after:?}"),
-                seqs,
-            )
-            .await
-        }
-        Some("retention") => {
-            let asked = vec![
-                (
-                    "subject",
-                    if lives.subject == Subject::Pairs { "pairs" } else { "participants" }.to_owned(),
-                ),
-                ("basis", if lives.basis == Basis::Record { "record" } else { "activity" }.to_owned()),
-            ];
-            let key = format!("retention {:?} {:?} {after:?}", lives.subject, lives.basis);
-            let seqs = move |models: &ReadModels, as_of| {
-                let asked = lives.asked(as_of)?;
-                let impossible = |error| Problem::new(Code::Internal, error);
-                models.retention_seqs(&asked, after, ROWS).map_err(impossible)
-            };
-            behind_a_figure(&app, reader(&grant), program, when, Shown::Behind("retention", asked), key, seqs)
-                .await
-        }
-        Some(_) => Err(Problem::new(Code::MalformedParameter, "`behind` must be reciprocity or retention")
-            .with("parameter", "behind")),
+    // What would be passed over is refused: a list that is not what was asked for would be taken for it.
+    let given = [
+        ("type", name_of.is_some()),
+        ("about", subject.is_some()),
+        ("before", before.is_some()),
+        ("part", part.is_some()),
+        (has_lives.unwrap_or("subject"), has_lives.is_some()),
+    ];
+    let goes_with: &[&str] = match figure.as_deref() {
+        None => &["type", "about", "before"],
+        Some("retention") => &["part", "subject", "basis", "by"],
+        Some(_) => &["part"],
+    };
+    if let Some((name, _)) = given.into_iter().find(|(name, given)| *given && !goes_with.contains(name)) {
+        let detail = match &figure {
+            Some(figure) => format!("`{name}` does not go with `behind={figure}`"),
+            None => format!("`{name}` needs `behind`"),
+        };
+        return Err(Problem::new(Code::MalformedParameter, detail).with("parameter", name));
     }
+    let Some(figure) = figure else {
+        let asked = Looked { reader: reader(&grant), when, names, name: name_of, subject, before, after };
+        let read = move || looked_up(&app, &program, asked);
+        let page = tokio::task::spawn_blocking(read).await;
+        return page.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?;
+    };
+    let (figure, seqs) = figure_asked(&figure, part, lives, after)?;
+    behind_a_figure(&app, reader(&grant), program, when, figure, after, seqs).await
+}
+
+/// Finds the positions behind a figure as of a day.
+type Seqs = Box<dyn FnOnce(&ReadModels, Day) -> Result<Explained, Problem> + Send>;
+
+/// What figure is meant, in words and with the parameters that name it, and how its events are found.
+fn figure_asked(
+    name: &str,
+    part: Option<Part>,
+    lives: Lives,
+    after: Option<u64>,
+) -> Result<(history::Figure, Seqs), Problem> {
+    let named = part.map(|part| ("part", part.as_str().to_owned()));
+    if name == "reciprocity" && part.is_none() {
+        let says = "The events of every session behind the figures of reciprocity".to_owned();
+        let seqs = move |models: &ReadModels, as_of| {
+            Ok(models.reciprocity_seqs(reciprocity::Asked::as_of(as_of), after, ROWS))
+        };
+        return Ok((history::Figure { name: "reciprocity", says, asked: Vec::new() }, Box::new(seqs)));
+    }
+    if name == "retention" {
+        let subject = if lives.subject == Subject::Pairs { "pairs" } else { "participants" };
+        let basis = if lives.basis == Basis::Record { "record" } else { "activity" };
+        let mut asked = vec![("subject", subject.to_owned()), ("basis", basis.to_owned())];
+        asked.extend(named);
+        asked.extend(lives.by.map(|by| ("by", by_word(by).to_owned())));
+        let ended = part == Some(Part::Numerator);
+        let whose = match (lives.subject, ended) {
+            (Subject::Pairs, false) => "every pair that started",
+            (Subject::Pairs, true) => "the pairs that ended",
+            (Subject::Participants, false) => "everybody who started",
+            (Subject::Participants, true) => "the people who left",
+        };
+        let says = format!("The events behind the curves of retention, of {whose}");
+        lives.asked(Day::from_number(0))?;
+        let seqs = move |models: &ReadModels, as_of| {
+            let asked = lives.asked(as_of)?;
+            let impossible = |error| Problem::new(Code::Internal, error);
+            let found = if ended {
+                models.ended_seqs(&asked, after, ROWS)
+            } else {
+                models.retention_seqs(&asked, after, ROWS)
+            };
+            found.map_err(impossible)
+        };
+        return Ok((history::Figure { name: "retention", says, asked }, Box::new(seqs)));
+    }
+    let Ok(counted) = name.parse::<Counted>() else {
+        let names = Counted::ALL.map(Counted::as_str).join(", ");
+        let detail = format_args!("`behind` must be reciprocity, retention or one of {names}");
+        return Err(Problem::new(Code::MalformedParameter, detail).with("parameter", "behind"));
+    };
+    let part = part.unwrap_or(Part::Denominator);
+    let says = format!("The events behind the {} of {}", part.as_str(), words(counted.as_str()));
+    let figure =
+        history::Figure { name: counted.as_str(), says, asked: vec![("part", part.as_str().to_owned())] };
+    let seqs = move |models: &ReadModels, as_of| Ok(models.events_behind(counted, part, as_of, after, ROWS));
+    Ok((figure, Box::new(seqs)))
 }
 
 async fn behind_a_figure(
@@ -740,11 +951,12 @@ async fn behind_a_figure(
     reader: Reader,
     program: Arc<Program>,
     when: When,
-    shown: Shown,
-    key: String,
-    seqs: impl FnOnce(&ReadModels, Day) -> Result<Explained, Problem> + Send + 'static,
+    figure: history::Figure,
+    after: Option<u64>,
+    seqs: Seqs,
 ) -> Shell {
-    let positions = written(app, program.clone(), when, format!("behind {key}"), move |models, known| {
+    let key = format!("behind {} {:?} {after:?}", figure.name, figure.asked);
+    let positions = written(app, program.clone(), when, key, move |models, known| {
         let Explained { events, seqs, next } = seqs(models, known.as_of)?;
         let Known { as_of, size, root } = known;
         let behind = Behind { size, root: B64(root), as_of, events, seqs, next };
@@ -758,8 +970,13 @@ async fn behind_a_figure(
         let lines = read_lines(&app.published, program.id.into(), &behind.seqs)?;
         let known = Known { as_of: behind.as_of, size: behind.size, root: behind.root.0 };
         let view = named(&app, &program)?;
-        let here = here(&program, &view, reader, known, &when, Section::History);
+        let mut here = here(&program, &view, reader, known, &when, Section::History);
+        // A figure is of a day, and so is what is behind it.
+        here.axes = Axes::Both;
+        here.keep = vec![("behind", figure.name.to_owned())];
+        here.keep.extend(figure.asked.iter().cloned());
         let next = behind.next.map(|next| ("after", next));
+        let shown = Shown::Behind(figure);
         let history = History {
             shown: &shown,
             name: None,
@@ -875,18 +1092,32 @@ pub(super) async fn audit(
 ) -> Shell {
     let (query, when) = query(&uri)?;
     query.finish()?;
-    let view = named(&app, &program)?;
-    let (today, size, root) = {
-        let seen = program.view();
-        let today = seen.models.day(app.published.clock.now());
-        (today.unwrap_or(Day::from_number(0)), seen.size, seen.root)
+    let read = move || {
+        let view = named(&app, &program)?;
+        let (now, head) = {
+            let seen = program.view();
+            let now = audit::Head { size: seen.size, root: B64(seen.root).to_string() };
+            (now, (seen.size, seen.root))
+        };
+        let Moment { as_of, size } = at(&app, &program, &now_if_only_a_day(when))?;
+        let (size, root) = match size {
+            None => head,
+            Some(size) => {
+                let root = program.root_at(&*app.published.log, size).map_err(|error| unreadable(&error))?;
+                (size, root.ok_or_else(|| Problem::new(Code::Internal, "the ledger is shorter than it was"))?)
+            }
+        };
+        let known = Known { as_of, size, root };
+        let mut here = here(&program, &view, reader(&grant), known, &when, Section::Audit);
+        let newest = line(&record(&app.published, program.id.into(), size - 1)?)?;
+        here.recorded = newest.day();
+        Ok(sent(written_out(audit::page(&here, &gathered(&app, &grant, &program, &view, now)))))
     };
-    let here =
-        here(&program, &view, reader(&grant), Known { as_of: today, size, root }, &when, Section::Audit);
-    Ok(sent(written_out(audit::page(&here, &gathered(&app, &grant, &program, &view)))))
+    let page = tokio::task::spawn_blocking(read).await;
+    page.map_err(|_| Problem::new(Code::Internal, "reading the ledger failed"))?
 }
 
-fn gathered(app: &App, grant: &Grant, program: &Program, view: &ProgramView) -> Audit {
+fn gathered(app: &App, grant: &Grant, program: &Program, view: &ProgramView, now: audit::Head) -> Audit {
     let published = &app.published;
     let checkpoint = program.auditable.signed().map(|signed| Checkpoint {
         size: signed.checkpoint.size,
@@ -913,6 +1144,7 @@ fn gathered(app: &App, grant: &Grant, program: &Program, view: &ProgramView) -> 
         Witness { name: witness.vkey().name().to_string(), size: seen.size, problem: seen.problem }
     });
     Audit {
+        now,
         origin: view.origin.clone(),
         checkpoint,
         keys,
@@ -932,13 +1164,26 @@ pub(super) async fn published(
     InProgram(program): InProgram,
     uri: Uri,
 ) -> Shell {
-    // The moment is only carried on: what is published is of the week.
     let (mut query, when) = query(&uri)?;
     let week: Option<Week> = query.take("week", "a week that is over, e.g. 2026-W46")?;
     query.finish()?;
     let computed = tokio::task::spawn_blocking(move || {
-        let OfWeek { close, last } = of_week(&app, &program, week)?;
         let view = named(&app, &program)?;
+        let opened = Week::of(view.time_zone.day(view.opened_at));
+        // The moment says which week was the last one over then. Who may not look into the ledger is told nothing of
+        // when which of its entries was recorded.
+        let when_asked =
+            grant.may(Permission::Content).is_ok() && (when.as_of.is_some() || when.known_at.is_some());
+        let asked = match week {
+            None if when_asked => Some(Week::of(at(&app, &program, &when)?.as_of.plus_days(-6))),
+            week => week,
+        };
+        let (close, last) = if week.is_none() && asked.is_some_and(|asked| asked < opened) {
+            (None, Week::of(opened.last_day().plus_days(-7)))
+        } else {
+            let OfWeek { close, last } = of_week(&app, &program, asked)?;
+            (close, last)
+        };
         let reports = reports_of(&app, &view);
         // Only what is published is said, the size of the ledger included.
         let known = match &close {
@@ -949,8 +1194,7 @@ pub(super) async fn published(
         let around = close.as_ref().map_or([None, None], |(close, _)| {
             let after = Some(close.week.next()).filter(|next| *next <= last);
             let before = Week::of(close.week.last_day().plus_days(-7));
-            let opened = program.view().models.day(view.opened_at).map(Week::of);
-            [Some(before).filter(|before| Some(*before) >= opened), after]
+            [Some(before).filter(|before| *before >= opened), after]
                 .map(|week| week.map(|week| week.to_string()))
         });
         let shown = Publication {

@@ -150,12 +150,7 @@ fn copied(
         let detail = format_args!("nobody of this program is of the unit `{unit}`");
         return Err(Problem::new(Code::NotFound, detail).with("parameter", "unit"));
     }
-    let not_now = match participant {
-        Some(id) => models.not_now(id).map_err(|unknown: NoSuchParticipant| {
-            Problem::new(Code::NotFound, unknown).with("parameter", "participant")
-        })?,
-        None => (!models.takes_proposals()).then_some(NotNow::ProgramClosed),
-    };
+    let not_now = not_now(models, participant)?;
     Ok(Copied { pool: models.pool(unit), not_now, size: view.size, root: view.root })
 }
 
@@ -232,10 +227,8 @@ pub(super) async fn suggestions_of(
     after: Option<&str>,
     limit: usize,
 ) -> Result<SuggestionsPage, Problem> {
-    let after: Option<Cursor> = after
-        .map(|text| text.parse().map_err(|()| wrong("after", "must be the `next` of a page of suggestions")))
-        .transpose()?;
-    let asked = Asked { participant, after: after.map(Cursor::place), limit, min_score: 1, again: false };
+    let asked =
+        Asked { participant, after: cursor(after)?.map(Cursor::place), limit, min_score: 1, again: false };
     searched(app, program, asked, None).await
 }
 
@@ -249,13 +242,49 @@ async fn searched(
     computed(turn, move || {
         let Copied { pool, not_now, size, root } = copied(&program, asked.participant, unit.as_ref())?;
         let found = pool.suggestions(&asked);
-        let next = found.items.last().filter(|_| found.more).map(|last| {
-            let (across, score) = (last.across_generations, last.score);
-            Cursor { across, score, a: last.a, b: last.b }.to_string()
-        });
+        let next = next_of(&found);
         Ok(SuggestionsPage { found, not_now, next, size, root })
     })
     .await
+}
+
+/// `after` of the page that follows.
+fn next_of(found: &Suggestions) -> Option<String> {
+    found.items.last().filter(|_| found.more).map(|last| {
+        let (across, score) = (last.across_generations, last.score);
+        Cursor { across, score, a: last.a, b: last.b }.to_string()
+    })
+}
+
+/// What would have been suggested of read models of an earlier size: suggestions, why there are none, and `after` of the
+/// page that follows. Searches on the thread it is called on.
+pub(super) fn suggestions_then(
+    models: &ReadModels,
+    participant: Option<ParticipantId>,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<(Suggestions, Option<NotNow>, Option<String>), Problem> {
+    let after = cursor(after)?.map(Cursor::place);
+    let not_now = not_now(models, participant)?;
+    let found =
+        models.pool(None).suggestions(&Asked { participant, after, limit, min_score: 1, again: false });
+    let next = next_of(&found);
+    Ok((found, not_now, next))
+}
+
+fn cursor(after: Option<&str>) -> Result<Option<Cursor>, Problem> {
+    let wrong = |()| wrong("after", "must be the `next` of a page of suggestions");
+    after.map(|text| text.parse().map_err(wrong)).transpose()
+}
+
+/// Why nobody can be suggested, for somebody or for anybody.
+fn not_now(models: &ReadModels, participant: Option<ParticipantId>) -> Result<Option<NotNow>, Problem> {
+    match participant {
+        Some(id) => models.not_now(id).map_err(|unknown: NoSuchParticipant| {
+            Problem::new(Code::NotFound, unknown).with("parameter", "participant")
+        }),
+        None => Ok((!models.takes_proposals()).then_some(NotNow::ProgramClosed)),
+    }
 }
 
 /// A round, how it was asked for, what it rests on, and the commands that propose it.

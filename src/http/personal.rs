@@ -4,6 +4,7 @@
 //! What a read is of comes from the log: the commitments of the entries that concern its subject. The people store is
 //! asked only for what these commit to.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
 use mentorlog_events::event::{EndReason, Event, PersonalField, SealedField};
-use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId};
+use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId, Slug};
 use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
@@ -78,6 +79,8 @@ struct Committed {
     at: &'static str,
     field: SealedField,
     about: About,
+    /// The entry by which it was corrected or removed: it is destroyed.
+    superseded: Option<u64>,
 }
 
 /// A text, opened or not.
@@ -99,6 +102,26 @@ struct Revealed {
     /// `lost` or `damaged`, where there is no text.
     #[serde(skip_serializing_if = "Option::is_none")]
     unreadable: Option<&'static str>,
+    /// The entry by which it was corrected or removed: there is no text any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    superseded: Option<u64>,
+}
+
+impl Revealed {
+    fn of(found: &Committed, text: Option<String>, unreadable: Option<&'static str>) -> Self {
+        Self {
+            seq: found.seq,
+            event: found.event,
+            name: found.name,
+            recorded_at: found.recorded_at,
+            field: found.field,
+            at: found.at,
+            about: found.about.participants(),
+            text,
+            unreadable,
+            superseded: found.superseded,
+        }
+    }
 }
 
 /// What a read rests on.
@@ -204,6 +227,7 @@ fn committed(models: &ReadModels, entry: &Entry<Event>, viewer: Viewer) -> Vec<C
             at,
             field,
             about,
+            superseded: None,
         })
         .collect()
 }
@@ -231,21 +255,79 @@ fn shown(entry: &Entry<Event>, viewer: Viewer) -> bool {
     }
 }
 
-/// Leaves of a participant's own fields the one that was sealed last, and none that was removed.
-fn newest(mut found: Vec<Committed>, entries: &[Entry<Event>]) -> Vec<Committed> {
-    let mut gone: Vec<(ParticipantId, PersonalField, u64)> = Vec::new();
+/// What a later text, or the word that there is none, takes the place of.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Replaced<'a> {
+    /// A participant's own field.
+    Own(ParticipantId, PersonalField),
+    /// The note of a session.
+    Note(SessionId),
+    /// The comment on an exchange: whose teaching, of what.
+    Comment(SessionId, ParticipantId, &'a Slug),
+}
+
+/// What an entry makes void of what was in force before it.
+fn replaces<'a>(entry: &'a Entry<Event>, in_force: &BTreeMap<Replaced<'a>, usize>) -> Vec<Replaced<'a>> {
+    if let Event::PersonalSet(set) = &entry.event {
+        let fields = set.fields.iter().chain(&set.removed);
+        fields.map(|field| Replaced::Own(set.participant, *field)).collect()
+    } else if let Event::SessionCorrected(corrected) = &entry.event {
+        let is_told = |teacher, skill: &Slug| {
+            corrected.exchanges.iter().any(|told| told.teacher == teacher && told.skill == *skill)
+        };
+        // With a rating that lapses goes its comment.
+        let dropped = in_force.keys().filter_map(|text| match text {
+            Replaced::Comment(session, teacher, skill)
+                if *session == corrected.session && !is_told(*teacher, skill) =>
+            {
+                Some(Replaced::Comment(*session, *teacher, skill))
+            }
+            Replaced::Comment(..) | Replaced::Own(..) | Replaced::Note(_) => None,
+        });
+        std::iter::once(Replaced::Note(corrected.session)).chain(dropped).collect()
+    } else if let Event::ExchangeRated(rated) = &entry.event {
+        vec![Replaced::Comment(rated.session, rated.teacher, &rated.skill)]
+    } else if let Event::RatingRevised(revised) = &entry.event {
+        vec![Replaced::Comment(revised.session, revised.teacher, &revised.skill)]
+    } else {
+        Vec::new()
+    }
+}
+
+/// What of it a later entry can take the place of.
+fn replaced<'a>(entry: &'a Entry<Event>, text: &Committed) -> Option<Replaced<'a>> {
+    if let Event::PersonalSet(set) = &entry.event {
+        let field = set.fields.iter().find(|field| SealedField::from(**field) == text.field)?;
+        Some(Replaced::Own(set.participant, *field))
+    } else if let Event::SessionLogged(logged) = &entry.event {
+        Some(Replaced::Note(logged.session))
+    } else if let Event::SessionCorrected(corrected) = &entry.event {
+        Some(Replaced::Note(corrected.session))
+    } else if let Event::ExchangeRated(rated) = &entry.event {
+        Some(Replaced::Comment(rated.session, rated.teacher, &rated.skill))
+    } else if let Event::RatingRevised(revised) = &entry.event {
+        Some(Replaced::Comment(revised.session, revised.teacher, &revised.skill))
+    } else {
+        None
+    }
+}
+
+/// Everything that ascending entries commit to, for whoever may see it, and by which of them it was superseded.
+fn texts(models: &ReadModels, entries: &[Entry<Event>], viewer: Viewer) -> Vec<Committed> {
+    let mut found: Vec<Committed> = Vec::new();
+    // What is in force, by what would take its place, and where it is in `found`.
+    let mut in_force: BTreeMap<Replaced<'_>, usize> = BTreeMap::new();
     for entry in entries {
-        if let Event::PersonalSet(set) = &entry.event {
-            let fields = set.fields.iter().chain(&set.removed);
-            gone.extend(fields.map(|field| (set.participant, *field, entry.seq)));
+        for gone in replaces(entry, &in_force) {
+            if let Some(at) = in_force.remove(&gone) {
+                found[at].superseded = Some(entry.seq);
+            }
+        }
+        for text in committed(models, entry, viewer) {
+            in_force.extend(replaced(entry, &text).map(|of| (of, found.len())));
+            found.push(text);
         }
     }
-    found.retain(|text| {
-        let About::One(who) = text.about else { return true };
-        !gone.iter().any(|(participant, field, seq)| {
-            *participant == who && SealedField::from(*field) == text.field && *seq > text.seq
-        })
-    });
     found
 }
 
@@ -305,10 +387,10 @@ struct Opened {
 }
 
 impl Opened {
-    /// Whether it can be answered. A field that was set anew between looking and opening is not lost: look again.
-    fn is_of_now(&self, program: &Program, ground: Ground) -> bool {
-        let is_lost = self.texts.iter().any(|text| text.unreadable == Some("lost"));
-        !is_lost || program.size() == ground.size
+    /// The texts that are not there.
+    fn lost(&self) -> Vec<(EventId, &'static str)> {
+        let lost = self.texts.iter().filter(|text| text.unreadable == Some("lost"));
+        lost.map(|text| (text.event, text.at)).collect()
     }
 }
 
@@ -354,17 +436,7 @@ async fn open(
                     return Err(Problem::new(Code::Internal, "the sealed rows cannot be read"));
                 }
             };
-            texts.push(Revealed {
-                seq: found.seq,
-                event: found.event,
-                name: found.name,
-                recorded_at: found.recorded_at,
-                field: found.field,
-                at: found.at,
-                about: found.about.participants(),
-                text,
-                unreadable,
-            });
+            texts.push(Revealed::of(&found, text, unreadable));
         }
         Ok((texts, openings))
     };
@@ -389,11 +461,7 @@ async fn look(
     let (app, program) = (app.clone(), program.clone());
     let looking = move || -> Result<Looked, Problem> {
         let (parsed, raw): (Vec<_>, Vec<_>) = entries(&app, &program, &seqs)?.into_iter().unzip();
-        let found = {
-            let view = program.view();
-            parsed.iter().flat_map(|entry| committed(&view.models, entry, viewer)).collect()
-        };
-        let committed = newest(found, &parsed);
+        let committed = texts(&program.view().models, &parsed, viewer);
         let all = parsed.len();
         let kept = parsed.iter().zip(raw).filter(|(entry, _)| shown(entry, viewer));
         let entries: Vec<_> = kept.map(|(_, raw)| raw).collect();
@@ -405,10 +473,61 @@ async fn look(
     looked.map_err(|_| Problem::new(Code::Internal, "reading the history failed"))?
 }
 
-fn rest(mut body: Map<String, Value>, ground: Ground, read: Option<ReadId>) -> Response {
-    body.insert("read".to_owned(), json!(read));
-    body.insert("size".to_owned(), json!(ground.size));
-    body.insert("root".to_owned(), json!(B64(ground.root)));
+/// What was read: the texts, in the order of their entries, and what they were found beside.
+struct Reading {
+    /// Those that were superseded among them, which say so and are not opened.
+    texts: Vec<Revealed>,
+    openings: Vec<Opening>,
+    read: Option<ReadId>,
+    entries: Vec<Box<RawValue>>,
+    left_out: Option<usize>,
+    ground: Ground,
+}
+
+/// A read is recorded anew, and done anew, at most so often.
+const TURNS_MAX: usize = 3;
+
+/// Reads what the entries at `seqs` commit to, as far as it is `wanted`.
+///
+/// A text may be corrected between looking and opening, and is then not there: it is looked for again, and what is
+/// missing then too is lost. What others write meanwhile gives no reason to go round for ever.
+async fn read(
+    (app, program, people): (&Arc<App>, &Arc<Program>, &Arc<People>),
+    asking: &Asking,
+    seqs: impl Fn(&ReadModels) -> Result<Vec<u64>, Problem>,
+    wanted: impl Fn(&Committed) -> bool,
+) -> Result<Reading, Problem> {
+    let mut missing = Vec::new();
+    let mut turn = 1;
+    loop {
+        let (seqs, ground) = {
+            let view = program.view();
+            (seqs(&view.models)?, Ground { size: view.size, root: view.root })
+        };
+        let Looked { mut committed, entries, left_out } = look(app, program, seqs, asking.viewer).await?;
+        committed.retain(&wanted);
+        let (void, in_force): (Vec<_>, Vec<_>) =
+            committed.into_iter().partition(|text| text.superseded.is_some());
+        let opened = open(app, program.id, people.clone(), asking.clone(), in_force).await?;
+        let lost = opened.lost();
+        let is_new = lost.iter().any(|text| !missing.contains(text));
+        if is_new && turn < TURNS_MAX && program.size() > ground.size {
+            missing = lost;
+            turn += 1;
+            continue;
+        }
+        let Opened { mut texts, openings, read } = opened;
+        texts.extend(void.iter().map(|text| Revealed::of(text, None, None)));
+        // Of one entry a participant's own fields stay in their order.
+        texts.sort_by_key(|text| text.seq);
+        return Ok(Reading { texts, openings, read, entries, left_out, ground });
+    }
+}
+
+fn rest(mut body: Map<String, Value>, reading: &Reading) -> Response {
+    body.insert("read".to_owned(), json!(reading.read));
+    body.insert("size".to_owned(), json!(reading.ground.size));
+    body.insert("root".to_owned(), json!(B64(reading.ground.root)));
     json_bytes(serde_json::to_vec(&body).expect("plain data").into())
 }
 
@@ -432,31 +551,23 @@ pub async fn personal(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (opened, ground) = loop {
-        let (seqs, ground) = {
-            let view = program.view();
-            let unknown = || not_found("participant", participant);
-            let seqs = view.models.own_timeline(participant).ok_or_else(unknown)?;
-            not_erased(&people, &program, &view.models, &[participant])?;
-            (seqs, Ground { size: view.size, root: view.root })
-        };
-        let mut looked = look(&app, &program, seqs, asking.viewer).await?;
-        looked.committed.retain(|text| text.about == About::One(participant));
-        let opened = open(&app, program.id, people.clone(), asking.clone(), looked.committed).await?;
-        if opened.is_of_now(&program, ground) {
-            break (opened, ground);
-        }
+    let seqs = |models: &ReadModels| {
+        let seqs = models.own_timeline(participant).ok_or_else(|| not_found("participant", participant))?;
+        not_erased(&people, &program, models, &[participant])?;
+        Ok(seqs)
     };
+    let own = |text: &Committed| text.about == About::One(participant);
+    let reading = read((&app, &program, &people), &asking, seqs, own).await?;
     let mut body = Map::new();
     body.insert("participant".to_owned(), json!(participant));
-    body.extend(own_fields(&opened.texts));
-    Ok(rest(body, ground, opened.read))
+    body.extend(own_fields(&reading.texts));
+    Ok(rest(body, &reading))
 }
 
 /// The fields of one participant, by the names they have in `set-personal`.
 fn own_fields(texts: &[Revealed]) -> Map<String, Value> {
     let (mut fields, mut unreadable) = (Map::new(), Map::new());
-    for text in texts {
+    for text in texts.iter().filter(|text| text.superseded.is_none()) {
         let name = match text.field {
             SealedField::Name => "name",
             SealedField::Email => "email",
@@ -506,23 +617,14 @@ pub async fn subject_access(
     if !asking.is_for(&[participant]) {
         return Err(Denied::NotOwn.into());
     }
-    let (entries, left_out, opened, ground) = loop {
-        let (seqs, ground) = {
-            let view = program.view();
-            let unknown = || not_found("participant", participant);
-            view.models.own_timeline(participant).ok_or_else(unknown)?;
-            not_erased(&people, &program, &view.models, &[participant])?;
-            let seqs = view.models.timeline(participant.0).ok_or_else(unknown)?.collect();
-            (seqs, Ground { size: view.size, root: view.root })
-        };
-        let looked = look(&app, &program, seqs, asking.viewer).await?;
-        let Looked { committed, entries, left_out } = looked;
-        let committed = without_erased(&people, &program, committed, participant);
-        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
-        if opened.is_of_now(&program, ground) {
-            break (entries, left_out, opened, ground);
-        }
+    let seqs = |models: &ReadModels| {
+        let unknown = || not_found("participant", participant);
+        models.own_timeline(participant).ok_or_else(unknown)?;
+        not_erased(&people, &program, models, &[participant])?;
+        Ok(models.timeline(participant.0).ok_or_else(unknown)?.collect())
     };
+    let with_the_living = |text: &Committed| !with_erased(&people, &program, text, participant);
+    let reading = read((&app, &program, &people), &asking, seqs, with_the_living).await?;
     #[derive(Serialize)]
     struct Body {
         participant: ParticipantId,
@@ -540,18 +642,18 @@ pub async fn subject_access(
         size: u64,
         root: B64<32>,
     }
-    let personal = own_fields(&opened.texts);
-    let texts = opened.texts.into_iter().filter(|text| text.about.len() > 1).collect();
+    let personal = own_fields(&reading.texts);
+    let texts = reading.texts.into_iter().filter(|text| text.about.len() > 1).collect();
     let body = Body {
         participant,
         personal,
         texts,
-        entries,
-        left_out,
+        entries: reading.entries,
+        left_out: reading.left_out,
         withheld: (asking.viewer != Viewer::Manager).then_some(WITHHELD),
-        read: opened.read,
-        size: ground.size,
-        root: B64(ground.root),
+        read: reading.read,
+        size: reading.ground.size,
+        root: B64(reading.ground.root),
     };
     Ok(json_bytes(serde_json::to_vec(&body).expect("plain data").into()))
 }
@@ -559,15 +661,9 @@ pub async fn subject_access(
 /// What a participant is told instead of how much of it there is, which would tell whether there is any.
 const WITHHELD: &str = "what others said of this participant in confidence is left out, if there is any";
 
-/// Leaves out what went with another person: a text about two goes when either is erased.
-fn without_erased(
-    people: &People,
-    program: &Program,
-    committed: Vec<Committed>,
-    but: ParticipantId,
-) -> Vec<Committed> {
-    let gone = |who: &ParticipantId| *who != but && people.is_erased(program.id, *who);
-    committed.into_iter().filter(|text| !text.about.participants().iter().any(gone)).collect()
+/// Whether it went with another person: a text about two goes when either is erased.
+fn with_erased(people: &People, program: &Program, text: &Committed, but: ParticipantId) -> bool {
+    text.about.participants().iter().any(|who| *who != but && people.is_erased(program.id, *who))
 }
 
 /// `GET /v1/programs/{program}/sessions/{id}/sealed`
@@ -585,21 +681,18 @@ pub async fn session(
     let session: SessionId = id(&session, "session")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    let (seqs, ground) = {
-        let view = program.view();
+    let seqs = |models: &ReadModels| {
         let unknown = || not_found("session", session);
         // What is none of theirs does not exist for them.
-        let two = view.models.two_of_session(session).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
-        not_erased(&people, &program, &view.models, &two)?;
-        let seqs = view.models.timeline(session.0).ok_or_else(unknown)?.collect();
-        (seqs, Ground { size: view.size, root: view.root })
+        let two = models.two_of_session(session).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
+        not_erased(&people, &program, models, &two)?;
+        Ok(models.timeline(session.0).ok_or_else(unknown)?.collect())
     };
-    let looked = look(&app, &program, seqs, asking.viewer).await?;
-    let opened = open(&app, program.id, people, asking, looked.committed).await?;
+    let reading = read((&app, &program, &people), &asking, seqs, |_| true).await?;
     let mut body = Map::new();
     body.insert("session".to_owned(), json!(session));
-    body.insert("texts".to_owned(), json!(opened.texts));
-    Ok(rest(body, ground, opened.read))
+    body.insert("texts".to_owned(), json!(reading.texts));
+    Ok(rest(body, &reading))
 }
 
 /// `GET /v1/programs/{program}/pairs/{id}/sealed`: of the pair itself and its goals, and why one of the two blocks
@@ -618,21 +711,25 @@ pub async fn pair(
     let pair: PairId = id(&pair, "pair")?;
     at_least(&app, &program, min_size).await?;
     let people = people(&app)?;
-    let (seqs, two, ground) = {
-        let view = program.view();
-        let unknown = || not_found("pair", pair);
-        let two = view.models.two_of(pair).filter(|two| asking.is_for(two)).ok_or_else(unknown)?;
-        not_erased(&people, &program, &view.models, &two)?;
-        let mut seqs: Vec<u64> = view.models.timeline(pair.0).ok_or_else(unknown)?.collect();
+    let two_of = |models: &ReadModels| {
+        let two = models.two_of(pair).filter(|two| asking.is_for(two));
+        two.ok_or_else(|| not_found("pair", pair))
+    };
+    let seqs = |models: &ReadModels| {
+        let two = two_of(models)?;
+        not_erased(&people, &program, models, &two)?;
+        let of_pair = models.timeline(pair.0).ok_or_else(|| not_found("pair", pair))?;
+        let mut seqs: Vec<u64> = of_pair.collect();
         // Blocks concern the people, not the pair.
-        seqs.extend(two.iter().flat_map(|who| view.models.own_timeline(*who).unwrap_or_default()));
+        seqs.extend(two.iter().flat_map(|who| models.own_timeline(*who).unwrap_or_default()));
         seqs.sort_unstable();
         seqs.dedup();
-        (seqs, two, Ground { size: view.size, root: view.root })
+        Ok(seqs)
     };
-    let mut looked = look(&app, &program, seqs, asking.viewer).await?;
+    // Who the two are never changes.
+    let two = two_of(&program.view().models)?;
     let both = About::Two(two[0], two[1]).participants();
-    looked.committed.retain(|text| {
+    let of_the_pair = |text: &Committed| {
         let of_a_session = match text.field {
             SealedField::Note | SealedField::Comment => true,
             SealedField::Reason => text.name != "pairing-blocked",
@@ -644,12 +741,12 @@ pub async fn pair(
             | SealedField::GoalText => false,
         };
         !of_a_session && text.about.participants() == both
-    });
-    let opened = open(&app, program.id, people, asking, looked.committed).await?;
+    };
+    let reading = read((&app, &program, &people), &asking, seqs, of_the_pair).await?;
     let mut body = Map::new();
     body.insert("pair".to_owned(), json!(pair));
-    body.insert("texts".to_owned(), json!(opened.texts));
-    Ok(rest(body, ground, opened.read))
+    body.insert("texts".to_owned(), json!(reading.texts));
+    Ok(rest(body, &reading))
 }
 
 /// What is to be opened for an auditor.
@@ -666,6 +763,9 @@ struct Disclosed {
 /// Says how many texts could not be opened.
 const UNREADABLE: &str = "mentorlog-unreadable";
 
+/// Says how many texts were corrected or removed since, and so have no opening any more.
+const SUPERSEDED: &str = "mentorlog-superseded";
+
 /// `POST /v1/programs/{program}/openings`: one opening a line, to be checked by `mentorlog verify --openings`.
 pub async fn openings(
     State(app): State<Arc<App>>,
@@ -681,39 +781,35 @@ pub async fn openings(
     let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let asked: Disclosed = object(&body.bytes)?;
     let people = people(&app)?;
-    let opened = loop {
-        let (seqs, ground) = {
-            let view = program.view();
-            let unknown = || not_found("participant, pair or session", asked.subject);
-            let seqs: Vec<u64> = view.models.timeline(asked.subject).ok_or_else(unknown)?.collect();
-            let two = view.models.two_of(PairId(asked.subject));
-            let two = two.or_else(|| view.models.two_of_session(SessionId(asked.subject)));
-            let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
-            not_erased(&people, &program, &view.models, &who)?;
-            (seqs, Ground { size: view.size, root: view.root })
-        };
-        let looked = look(&app, &program, seqs, asking.viewer).await?;
-        let subject = ParticipantId(asked.subject);
-        let mut committed = without_erased(&people, &program, looked.committed, subject);
-        if let Some(fields) = &asked.fields {
-            committed.retain(|text| fields.contains(&text.field));
-        }
-        let opened = open(&app, program.id, people.clone(), asking.clone(), committed).await?;
-        if opened.is_of_now(&program, ground) {
-            break opened;
-        }
+    let seqs = |models: &ReadModels| {
+        let unknown = || not_found("participant, pair or session", asked.subject);
+        let seqs: Vec<u64> = models.timeline(asked.subject).ok_or_else(unknown)?.collect();
+        let two = models.two_of(PairId(asked.subject));
+        let two = two.or_else(|| models.two_of_session(SessionId(asked.subject)));
+        let who = two.map_or_else(|| vec![ParticipantId(asked.subject)], Vec::from);
+        not_erased(&people, &program, models, &who)?;
+        Ok(seqs)
     };
+    let subject = ParticipantId(asked.subject);
+    let wanted = |text: &Committed| {
+        !with_erased(&people, &program, text, subject)
+            && asked.fields.as_ref().is_none_or(|fields| fields.contains(&text.field))
+    };
+    let reading = read((&app, &program, &people), &asking, seqs, wanted).await?;
     let mut lines = Vec::new();
-    for opening in &opened.openings {
+    for opening in &reading.openings {
         serde_json::to_writer(&mut lines, opening).expect("plain data");
         lines.push(b'\n');
     }
     let mut response = lines.into_response();
-    let unreadable = opened.texts.len() - opened.openings.len();
+    let count = |is: fn(&Revealed) -> bool| reading.texts.iter().filter(|text| is(text)).count();
+    let unreadable = count(|text| text.unreadable.is_some());
+    let superseded = count(|text| text.superseded.is_some());
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(UNREADABLE, HeaderValue::from(unreadable));
+    headers.insert(SUPERSEDED, HeaderValue::from(superseded));
     Ok(response)
 }
 

@@ -16,6 +16,7 @@ use mentorlog_events::id::{B64, PairId, ParticipantId, SessionId};
 use mentorlog_events::record::{Hash, Record};
 use mentorlog_events::time::{Day, Zone};
 use mentorlog_projections::pairs::PairView;
+use mentorlog_projections::participants::ParticipantState;
 use mentorlog_projections::read_models::{PairFilter, ReadModels, WorthOfTeaching};
 use mentorlog_projections::reciprocity::Balance;
 use serde::Serialize;
@@ -31,6 +32,7 @@ use super::guard::InProgram;
 use super::problem::{Code, Problem};
 use super::request::Parameters;
 use crate::access::grant::{Denied, Grant};
+use crate::rules::rejection::Rejection;
 use crate::writer::published::{Program, View};
 
 /// How long a read waits for `min_size`.
@@ -227,6 +229,9 @@ pub async fn participant(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
+    if body.state == ParticipantState::Erased {
+        return Err(Rejection::ParticipantErased { participant }.into());
+    }
     let version = body.version;
     let body = Balanced { balance: Balance::of_person(&body), view: body };
     if grant.only().is_some() {

@@ -293,6 +293,22 @@ impl Parameters {
         })
     }
 
+    /// Whether a parameter stands there and was not taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.rest.iter().any(|(other, _)| other == name)
+    }
+
+    /// Takes one of a few words.
+    pub fn word(&mut self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+        let expected = words.join(" or ");
+        let Some(given) = self.take::<String>(name, &expected)? else { return Ok(None) };
+        let word = words.iter().find(|word| **word == given);
+        word.copied().map(Some).ok_or_else(|| {
+            Problem::new(Code::MalformedParameter, format_args!("`{name}` must be {expected}"))
+                .with("parameter", name)
+        })
+    }
+
     /// Takes a number within bounds.
     pub fn number(&mut self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
         let expected = format!("a whole number from {least} to {most}");
@@ -302,6 +318,11 @@ impl Parameters {
                 .with("parameter", name));
         }
         Ok(number)
+    }
+
+    /// What was not taken, in no order.
+    pub fn left_over(self) -> Vec<(String, String)> {
+        self.rest
     }
 
     /// Whether nothing is left over.

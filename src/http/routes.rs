@@ -9,6 +9,7 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware;
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{self, MethodRouter};
 
 use super::problem::{Code, Problem};
@@ -32,8 +33,11 @@ struct Way {
 pub enum Kind {
     /// Programs: answers are data, and problems are problem documents.
     Api,
-    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too.
+    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too, and a problem is a
+    /// page for a browser that goes there.
     Linked,
+    /// Everybody, with a browser or without: a problem is a page for a browser.
+    Read,
     /// People with a browser: answers are pages, and problems are pages, too.
     Page,
 }
@@ -52,6 +56,10 @@ fn delete<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) ->
 
 fn linked<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
     Way { kind: Kind::Linked, ..get(needs, handler) }
+}
+
+fn read<H: Handler<T, Arc<App>>, T: 'static>(handler: H) -> Way {
+    Way { kind: Kind::Read, ..get(Permission::Open, handler) }
 }
 
 fn page<H: Handler<T, Arc<App>>, T: 'static>(needs: Permission, handler: H) -> Way {
@@ -73,10 +81,10 @@ fn table() -> Vec<Route> {
     };
     vec![
         ("/openapi.json", vec![get(Open, openapi::openapi)]),
-        ("/docs", vec![get(Open, docs::page)]),
-        ("/docs/{file}", vec![get(Open, docs::file)]),
-        ("/problems", vec![get(Open, catalogue::problems)]),
-        ("/problems/{code}", vec![get(Open, catalogue::problem)]),
+        ("/docs", vec![read(docs::page)]),
+        ("/docs/{file}", vec![read(docs::file)]),
+        ("/problems", vec![read(catalogue::problems)]),
+        ("/problems/{code}", vec![read(catalogue::problem)]),
         ("/healthz", vec![get(Open, healthz)]),
         ("/readyz", vec![get(Open, readyz)]),
         ("/metrics", vec![get(Metrics, metrics)]),
@@ -112,7 +120,7 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/events/stream", vec![linked(Content, stream::stream)]),
         ("/v1/programs/{program}/read-models", vec![get(Content, reads::read_models)]),
         ("/v1/programs/{program}/proofs/inclusion", vec![linked(Log, proofs::inclusion)]),
-        ("/v1/programs/{program}/proofs/consistency", vec![get(Log, proofs::consistency)]),
+        ("/v1/programs/{program}/proofs/consistency", vec![linked(Log, proofs::consistency)]),
         ("/v1/programs/{program}/bundle", vec![linked(Log, bundle::bundle)]),
         ("/v1/programs/{program}/rotate-key", vec![post(RotateKey, proofs::rotate)]),
         ("/v1/registry/proofs/inclusion", vec![get(RegistryLog, proofs::registry_inclusion)]),
@@ -132,6 +140,7 @@ fn table() -> Vec<Route> {
         ("/p/{program}/retention", vec![page(Content, pages::retention)]),
         ("/p/{program}/pairs", vec![page(Content, pages::pairs)]),
         ("/p/{program}/pairs/{id}", vec![page(Own, pages::pair)]),
+        ("/p/{program}/sessions", vec![page(Content, pages::sessions)]),
         ("/p/{program}/participants", vec![page(Content, pages::participants)]),
         ("/p/{program}/participants/{id}", vec![page(Own, pages::participant)]),
         ("/p/{program}/suggestions", vec![page(Matching, pages::suggestions)]),
@@ -164,7 +173,8 @@ pub fn declared() -> impl Iterator<Item = Declared> {
 /// Whether browsers look at this path, so that a session is taken there for a `GET`.
 pub(super) fn is_for_browsers(path: &str) -> bool {
     static PATHS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
-        let looked_at = declared().filter(|way| way.method == Method::GET && way.kind != Kind::Api);
+        let looked_at = declared()
+            .filter(|way| way.method == Method::GET && matches!(way.kind, Kind::Page | Kind::Linked));
         looked_at.map(|way| way.path).collect()
     });
     PATHS.contains(path)
@@ -179,9 +189,13 @@ pub(super) fn router(app: Arc<App>) -> Router {
         for Way { method, needs, kind, handler } in ways {
             let asked = guard::Asked::new(&app, path, needs);
             let mut guarded = handler.route_layer(middleware::from_fn_with_state(asked, guard::guard));
-            if kind == Kind::Page {
-                guarded = guarded.route_layer(middleware::from_fn(pages::dressed));
-            }
+            guarded = match kind {
+                Kind::Page => guarded.route_layer(middleware::from_fn(pages::dressed)),
+                Kind::Linked | Kind::Read => {
+                    guarded.route_layer(middleware::from_fn(pages::dressed_for_browsers))
+                }
+                Kind::Api => guarded,
+            };
             route = route.merge(guarded);
             let head = (method == Method::GET).then_some(Method::HEAD);
             methods.push(method);
@@ -191,7 +205,12 @@ pub(super) fn router(app: Arc<App>) -> Router {
             .route(path, route.fallback(move |method: Method| async move { wrong_method(&method, methods) }));
     }
     router
-        .fallback(nothing_here)
+        .fallback_service(
+            MethodRouter::new()
+                .fallback(nothing_here)
+                .layer(middleware::from_fn(pages::dressed_for_browsers))
+                .with_state(app.clone()),
+        )
         .layer(middleware::from_fn_with_state(app.clone(), edge::limit))
         .layer(middleware::from_fn_with_state(app.clone(), guard::identify))
         .layer(middleware::from_fn_with_state(app.clone(), edge::observe))
@@ -207,6 +226,12 @@ fn wrong_method(method: &Method, methods: Vec<Method>) -> Problem {
         .allowing(methods)
 }
 
-async fn nothing_here(request: Request) -> Problem {
-    Problem::new(Code::NoSuchPath, format_args!("there is nothing at {}", request.uri().path()))
+async fn nothing_here(request: Request) -> Response {
+    let path = request.uri().path();
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    if let Some(meant) = pages::meant(path).filter(|_| looks) {
+        let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        return Redirect::permanent(&format!("{meant}{query}")).into_response();
+    }
+    Problem::new(Code::NoSuchPath, format_args!("there is nothing at {path}")).into_response()
 }

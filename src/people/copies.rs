@@ -14,10 +14,10 @@ use std::time::Duration;
 use mentorlog_events::id::InstallationId;
 use uuid::Uuid;
 
-use super::PeopleError;
 use super::disk::Disk;
 use super::keyring::{self, HEADER, Kek, SLOT};
-use super::rows::{self, Rows};
+use super::rows::{self, Change, Rows};
+use super::{Erasure, PeopleError};
 
 /// How often a copy is made again when the store changed meanwhile, and how long is waited before.
 const TRIES: u32 = 40;
@@ -69,6 +69,10 @@ fn once(dir: &Path, rows_to: &Path, keyring_to: Option<&Path>) -> Result<Copied,
     let Some(keyring_to) = keyring_to else { return Ok(copied) };
     let ring_dir = dir.join("keyring");
     let path = ring_dir.join(keyring::name(copied.epoch));
+    if copied.epoch == 0 && copied.rows == 0 {
+        let detail = "there is none yet, nothing was ever sealed here: leave the keyring out";
+        return Err(PeopleError::NotAKeyring { path: ring_dir, detail });
+    }
     let bytes = fs::read(&path).map_err(io_error(&path))?;
     // Slots behind these are being written, and nothing that was copied lies under them.
     let length = HEADER + usize::try_from(copied.slots).unwrap_or(usize::MAX).saturating_mul(SLOT);
@@ -149,6 +153,19 @@ pub fn put_back(rows_from: &Path, keyring_from: &Path, dir: &Path) -> Result<Cop
     Ok(copied)
 }
 
+/// Makes a store in `dir` (`<data>/people`) that holds nothing but the word that these were erased, which is never taken
+/// back: nothing is sealed for them by whoever gives it a keyring. Nobody: nothing is made.
+pub fn note_erased(dir: &Path, installation: InstallationId, erased: &[Erasure]) -> Result<(), PeopleError> {
+    if erased.is_empty() {
+        return Ok(());
+    }
+    let disk = Disk::default();
+    disk.create_dir(dir).map_err(io_error(dir))?;
+    let announced = erased.iter().map(|erasure| erasure.id).collect();
+    let change = Change { erase: erased.to_vec(), announced, ..Change::default() };
+    Rows::open(&disk, dir, installation)?.change(&disk, &change)
+}
+
 /// Destroys every keyring in a directory, whole or half written, as one is destroyed when somebody is erased.
 /// No directory: there is none.
 pub fn destroy_keyrings(dir: &Path) -> Result<(), PeopleError> {
@@ -200,8 +217,17 @@ pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look
         if !rows.exists() {
             return Ok(None);
         }
-        let text = PeopleError::KeyringMissing(ring_dir).to_string();
-        return Ok(Some(Look { damage: vec![text], ..Look::default() }));
+        return match copied_aside(&rows, scratch)? {
+            // Only who was erased: the next start with a key makes a keyring.
+            Ok(copied) if copied.rows == 0 => {
+                Ok(Some(Look { rows: Some(0), erasures: copied.erasures, ..Look::default() }))
+            }
+            Ok(_) => {
+                let text = PeopleError::KeyringMissing(ring_dir).to_string();
+                Ok(Some(Look { damage: vec![text], ..Look::default() }))
+            }
+            Err(error) => Ok(Some(Look { damage: vec![error.to_string()], ..Look::default() })),
+        };
     };
     let mut found = Look { epoch, ..Look::default() };
     for old in &epochs[..epochs.len() - 1] {
@@ -219,22 +245,13 @@ pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look
     }
     let mut sealed_under = None;
     if rows.exists() {
-        // A name nobody knows before, and a directory that is refused if it is there: nobody else's link is followed.
-        let mut name = [0; 16];
-        getrandom::fill(&mut name).map_err(|error| io_error(scratch)(io::Error::other(error)))?;
-        let place = scratch.join(format!("mentorlog-{}", Uuid::from_bytes(name).simple()));
-        DirBuilder::new().mode(0o700).create(&place).map_err(io_error(&place))?;
-        let copied = copy_rows(&rows, &place.join(rows::FILE));
-        let removed = fs::remove_dir_all(&place);
-        match copied {
+        match copied_aside(&rows, scratch)? {
             Ok(copied) => {
                 (found.rows, found.erasures) = (Some(copied.rows), copied.erasures);
                 sealed_under = (copied.epoch == epoch).then_some(copied.slots);
             }
-            Err(error @ PeopleError::Io { .. }) => return Err(error),
             Err(error) => found.damage.push(error.to_string()),
         }
-        removed.map_err(io_error(&place))?;
     } else {
         found.notices.push(format!("{} is not there: what was sealed in it is lost", rows.display()));
     }
@@ -256,4 +273,21 @@ pub fn look(dir: &Path, scratch: &Path, kek: Option<&Kek>) -> Result<Option<Look
         }
     }
     Ok(Some(found))
+}
+
+/// What a copy of the rows holds, made in a new directory in `scratch` and removed. The inner error is damage.
+fn copied_aside(rows: &Path, scratch: &Path) -> Result<Result<Copied, PeopleError>, PeopleError> {
+    // A name nobody knows before, and a directory that is refused if it is there: nobody else's link is followed.
+    let mut name = [0; 16];
+    getrandom::fill(&mut name).map_err(|error| io_error(scratch)(io::Error::other(error)))?;
+    let place = scratch.join(format!("mentorlog-{}", Uuid::from_bytes(name).simple()));
+    DirBuilder::new().mode(0o700).create(&place).map_err(io_error(&place))?;
+    let copied = copy_rows(rows, &place.join(rows::FILE));
+    let removed = fs::remove_dir_all(&place);
+    let copied = match copied {
+        Err(error @ PeopleError::Io { .. }) => return Err(error),
+        copied => copied,
+    };
+    removed.map_err(io_error(&place))?;
+    Ok(copied)
 }

@@ -57,7 +57,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-pub use copies::{Copied, Look, back_up, destroy_keyrings, installation_of, look, put_back};
+pub use copies::{Copied, Look, back_up, destroy_keyrings, installation_of, look, note_erased, put_back};
 pub use disk::Stop;
 pub use keyring::{Kek, KekError};
 pub use openings::{Opening, RowId, commitment};

@@ -466,7 +466,7 @@ commands! {
         reason: Option<Personal<String>>,
     }
 
-    /// Replaces what a session says. Its confirmation and the ratings of exchanges it drops lapse.
+    /// Replaces what a session says, its note too. Its confirmation and the ratings of exchanges it drops lapse.
     CorrectSession = "correct-session" {
         /// The session.
         session: SessionId,
@@ -482,7 +482,7 @@ commands! {
         /// Says that it is not the session it overlaps told twice.
         #[serde(default)]
         confirm_distinct: bool,
-        /// A note. Sealed.
+        /// A note. Sealed. Without one there is none any more.
         note: Option<Personal<String>>,
     }
 
@@ -524,7 +524,7 @@ commands! {
         comment: Option<Personal<String>>,
     }
 
-    /// Changes a rating.
+    /// Changes a rating, and replaces the comment on it.
     ReviseRating = "revise-rating" {
         /// The session.
         session: SessionId,
@@ -534,7 +534,7 @@ commands! {
         skill: Slug,
         /// 1 to 5.
         rating: u32,
-        /// A comment. Sealed.
+        /// A comment. Sealed. Without one there is none any more.
         comment: Option<Personal<String>>,
     }
 

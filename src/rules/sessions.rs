@@ -305,9 +305,11 @@ impl Case<'_> {
         let rated = self.ratable(command.session, command.teacher, &command.skill, command.rating)?;
         match rated.before {
             None => return Err(Rejection::NotRated { session: command.session }),
-            // A comment is something new, whatever it says.
+            // A comment is something new, whatever it says; and so is that there is none any more.
             Some(before) if before == rated.rating && command.comment.is_none() => {
-                return Err(Rejection::NothingChanges);
+                if self.state.comment(command.session, command.teacher, &command.skill).is_none() {
+                    return Err(Rejection::NothingChanges);
+                }
             }
             Some(_) => {}
         }

@@ -324,6 +324,46 @@ impl Keyed for GoalRow {
     }
 }
 
+/// By which event the note of a session, or the comment on one of its exchanges, was sealed that is in force. Only what
+/// was ever sealed has a row.
+#[derive(Debug, Clone, PartialEq)]
+struct TextRow {
+    session: u32,
+    of: TextOf,
+    /// `None`: it was made void, and nothing took its place.
+    event: Option<EventId>,
+}
+
+/// What a text of a session belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TextOf {
+    Session,
+    /// One exchange: who teaches, and the skill's word.
+    Exchange {
+        teacher_is_a: bool,
+        skill: u32,
+    },
+}
+
+impl TextOf {
+    /// Its key in the table of texts: the session's row number, and what no other text of it has.
+    fn key(self, session: u32) -> u128 {
+        let rest = match self {
+            Self::Session => 0,
+            Self::Exchange { teacher_is_a, skill } => {
+                (1 + u128::from(teacher_is_a)) << 32 | u128::from(skill)
+            }
+        };
+        u128::from(session) << 64 | rest
+    }
+}
+
+impl Keyed for TextRow {
+    fn key(&self) -> u128 {
+        self.of.key(self.session)
+    }
+}
+
 /// A thing that never changes after it was recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct NoteRow {
@@ -390,6 +430,7 @@ pub struct State {
     pub(super) goals: Table<GoalRow>,
     pub(super) no_shows: Table<NoteRow>,
     pub(super) rounds: Table<NoteRow>,
+    texts: Table<TextRow>,
     pub(super) words: Words,
     /// The newest pair of each unordered two, the lesser row number first.
     newest: HashMap<(u32, u32), u32>,
@@ -428,6 +469,7 @@ impl State {
             goals: Table::new(),
             no_shows: Table::new(),
             rounds: Table::new(),
+            texts: Table::new(),
             words: Words::new(),
             newest: HashMap::new(),
             blocks: BTreeSet::new(),
@@ -443,6 +485,7 @@ impl State {
         self.goals.mark();
         self.no_shows.mark();
         self.rounds.mark();
+        self.texts.mark();
         Mark {
             size: self.size,
             program: self.program.clone(),
@@ -461,6 +504,7 @@ impl State {
         self.goals.keep();
         self.no_shows.keep();
         self.rounds.keep();
+        self.texts.keep();
     }
 
     /// Everything is as it was at the mark, which is this state's last one.
@@ -471,6 +515,7 @@ impl State {
         self.goals.take_back();
         self.no_shows.take_back();
         self.rounds.take_back();
+        self.texts.take_back();
         self.size = mark.size;
         self.program = mark.program;
         self.words = mark.words;
@@ -527,6 +572,77 @@ impl State {
     pub fn personal(&self, participant: ParticipantId, field: PersonalField) -> Option<EventId> {
         let row = self.participants.find(participant.as_u128())?;
         self.participants[row].personal.as_deref()?.of(field)
+    }
+
+    /// What was sealed before and is made void by this event, which is not applied yet: the event by which it was sealed,
+    /// and its place there. A correction of a session and a revision of a rating replace the whole of what was said, the
+    /// text too; and the comment on an exchange that is no longer told of goes with its rating.
+    pub fn made_void(&self, event: &Event) -> Vec<(EventId, &'static str)> {
+        let mut void = Vec::new();
+        if let Event::PersonalSet(set) = event {
+            for field in set.fields.iter().chain(&set.removed) {
+                void.extend(self.personal(set.participant, *field).map(|event| (event, field.pointer())));
+            }
+        } else if let Event::SessionCorrected(corrected) = event {
+            if let Ok(session) = self.session(corrected.session) {
+                void.extend(self.text(session, TextOf::Session).map(|event| (event, "/note")));
+                let dropped = self.dropped(session, &corrected.exchanges);
+                let comments = dropped.into_iter().filter_map(|of| self.text(session, of));
+                void.extend(comments.map(|event| (event, "/comment")));
+            }
+        } else if let Event::ExchangeRated(rated) = event {
+            let comment = self.comment(rated.session, rated.teacher, &rated.skill);
+            void.extend(comment.map(|event| (event, "/comment")));
+        } else if let Event::RatingRevised(revised) = event {
+            let comment = self.comment(revised.session, revised.teacher, &revised.skill);
+            void.extend(comment.map(|event| (event, "/comment")));
+        }
+        void
+    }
+
+    /// The event by which the comment on an exchange was sealed that is in force.
+    pub(super) fn comment(
+        &self,
+        session: SessionId,
+        teacher: ParticipantId,
+        skill: &Slug,
+    ) -> Option<EventId> {
+        let session = self.session(session).ok()?;
+        let teacher_is_a = self.teacher_is_a(self.sessions[session].pair, teacher).ok()?;
+        self.text(session, TextOf::Exchange { teacher_is_a, skill: self.words.find(skill)? })
+    }
+
+    fn text(&self, session: u32, of: TextOf) -> Option<EventId> {
+        self.texts[self.texts.find(of.key(session))?].event
+    }
+
+    /// The exchanges of a session that are not among these.
+    fn dropped(&self, session: u32, kept: &[Exchange]) -> Vec<TextOf> {
+        let row = &self.sessions[session];
+        let is_kept = |exchange: &&ExchangeRow| {
+            kept.iter().any(|kept| {
+                self.teacher_is_a(row.pair, kept.teacher) == Ok(exchange.teacher_is_a)
+                    && self.words.find(&kept.skill) == Some(exchange.skill)
+            })
+        };
+        let dropped = row.exchanges.as_slice().iter().filter(|exchange| !is_kept(exchange));
+        dropped.map(|row| TextOf::Exchange { teacher_is_a: row.teacher_is_a, skill: row.skill }).collect()
+    }
+
+    /// Notes by which event a text is sealed from here on.
+    fn set_text(&mut self, session: u32, of: TextOf, event: Option<EventId>) {
+        match (self.texts.find(of.key(session)), event) {
+            (Some(row), _) => self.texts[row].event = event,
+            (None, Some(_)) => {
+                self.texts.add(TextRow { session, of, event });
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Everybody who ever took part, in the order they came, and whether they were erased.
+    pub fn everybody(&self) -> impl Iterator<Item = (ParticipantId, bool)> + '_ {
+        self.participants.iter().map(|row| (row.id, row.erased))
     }
 
     /// Whether a participant was erased; `None`: there is no such participant.
@@ -835,10 +951,12 @@ impl State {
                 self.no_shows.add(row).ok_or(BadReference::Twice(Subject::NoShow(no_show.no_show)))?;
             }
             Event::ExchangeRated(rated) => {
-                self.rate(rated.session, rated.teacher, &rated.skill, rated.rating, seq)?;
+                let comment = sealed_at(entry, "/comment");
+                self.rate((rated.session, rated.teacher, &rated.skill), rated.rating, comment, seq)?;
             }
             Event::RatingRevised(revised) => {
-                self.rate(revised.session, revised.teacher, &revised.skill, revised.rating, seq)?;
+                let comment = sealed_at(entry, "/comment");
+                self.rate((revised.session, revised.teacher, &revised.skill), revised.rating, comment, seq)?;
             }
         }
         Ok(())
@@ -903,6 +1021,7 @@ impl State {
         let added = self.sessions.add(row);
         let session = added.ok_or(BadReference::Twice(Subject::Session(logged.session)))?;
         self.list_session(session);
+        self.set_text(session, TextOf::Session, sealed_at(entry, "/note"));
         // An imported pair begins with its earliest row.
         if logged.origin.is_some() {
             let row = &mut self.pairs[pair];
@@ -924,6 +1043,10 @@ impl State {
         let pair = self.sessions[session].pair;
         let exchanges = self.exchanges(pair, corrected.session, &corrected.exchanges, Some(session))?;
         let logger = self.side_of_actor(pair, entry);
+        for dropped in self.dropped(session, &corrected.exchanges) {
+            self.set_text(session, dropped, None);
+        }
+        self.set_text(session, TextOf::Session, sealed_at(entry, "/note"));
         self.unlist_session(session);
         let row = &mut self.sessions[session];
         row.occurred_at = corrected.occurred_at;
@@ -998,10 +1121,9 @@ impl State {
 
     fn rate(
         &mut self,
-        id: SessionId,
-        teacher: ParticipantId,
-        skill: &Slug,
+        (id, teacher, skill): (SessionId, ParticipantId, &Slug),
         rating: u8,
+        comment: Option<EventId>,
         seq: u32,
     ) -> Result<(), BadReference> {
         let session = self.session(id)?;
@@ -1016,6 +1138,7 @@ impl State {
             .find(|exchange| exchange.teacher_is_a == teacher_is_a && exchange.skill == skill)
             .ok_or(BadReference::MissingExchange(id))?;
         exchange.rating = rating;
+        self.set_text(session, TextOf::Exchange { teacher_is_a, skill }, comment);
         Ok(())
     }
 
@@ -1164,6 +1287,11 @@ impl State {
     fn round(&self, id: RoundId) -> Result<(), BadReference> {
         self.rounds.find(id.as_u128()).map(|_| ()).ok_or(BadReference::Missing(Subject::Round(id)))
     }
+}
+
+/// The entry's own event, if it commits to something at this place.
+fn sealed_at(entry: &Entry<Event>, at: &str) -> Option<EventId> {
+    entry.sealed.iter().any(|commitment| commitment.at == at).then_some(entry.id)
 }
 
 /// Makes sure that nobody lets a row of the big table grow without noticing.

@@ -285,11 +285,6 @@ impl Decider {
             records.push(entry.seal().map_err(|too_long| Refusal::EntryTooLong { bytes: too_long.0 })?);
             entries.push(entry);
         }
-        if let (Command::SetPersonal(_), [Entry { event: Event::PersonalSet(set), .. }]) =
-            (&submission.command, &entries[..])
-        {
-            void = superseded(&ledger.state, program.into(), set);
-        }
         let first = ledger.size;
         let root = {
             let mut tree = lock(&ledger.program.auditable.tree);
@@ -299,6 +294,7 @@ impl Decider {
             with_root.then(|| tree.root())
         };
         for entry in &entries {
+            void.extend(superseded(&ledger.state, program.into(), &entry.event));
             // The rules decided it on this very state: if it does not fit, neither can be trusted.
             ledger.state.apply(entry).expect("what the rules decide fits the state they decided on");
         }

@@ -305,8 +305,9 @@ impl Decider {
         Ok(())
     }
 
-    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows: by the
-    /// ids the registry has of erasures, and by what the ledgers say of participants.
+    /// Takes up every erasure that was under way at the last stop, and forgets whoever an older keyring still knows, and
+    /// whoever is not known to be erased here although the registry says it: by the ids the registry has of erasures, and
+    /// by what the ledgers say of participants.
     ///
     /// Of a ledger that is only read, nothing is appended: the people store knows who is erased.
     pub(super) fn resume_erasures(&mut self, people: &People) -> Result<(), PeopleError> {
@@ -328,21 +329,28 @@ impl Decider {
             }
         }
         self.hand_over();
-        let known: Vec<Erasure> = people
-            .held()
-            .into_iter()
-            .filter_map(|held| {
-                let named = self.published.erasures.erasure(held.program, held.participant);
-                let id = [held.id, named].into_iter().find(|id| announced.contains(id));
-                let id = id.or_else(|| self.is_erased(held.program, held.participant).then_some(named))?;
-                Some(Erasure { id, ..held })
-            })
-            .collect();
+        let held = people.held().into_iter().filter_map(|held| {
+            let named = self.published.erasures.erasure(held.program, held.participant);
+            let id = [held.id, named].into_iter().find(|id| announced.contains(id));
+            let id = id.or_else(|| self.is_erased(held.program, held.participant).then_some(named))?;
+            Some(Erasure { id, ..held })
+        });
+        let mut known: Vec<Erasure> = held.collect();
         if !known.is_empty() {
             tracing::info!(
                 people = known.len(),
                 "keys of people who were erased are here again, and are forgotten"
             );
+        }
+        let untold = self.erased_without_a_trace(people, &announced);
+        if !untold.is_empty() {
+            tracing::info!(people = untold.len(), "people were erased of whom nothing is sealed here");
+        }
+        known.extend(untold);
+        // Whoever's key is known by the random id of their slot may be found twice.
+        known.sort_by_key(|erasure| (erasure.program, erasure.participant));
+        known.dedup_by_key(|erasure| (erasure.program, erasure.participant));
+        if !known.is_empty() {
             people.forget(&known)?;
         }
         if !read_only && let Err(refusal) = self.finish_erasures(|_| true) {
@@ -350,6 +358,26 @@ impl Decider {
         }
         self.hand_over();
         Ok(())
+    }
+
+    /// Participants of the ledgers whose erasure the registry announced and of whom the people store knows nothing: its
+    /// rows are older than the registry, or were lost.
+    fn erased_without_a_trace(&self, people: &People, announced: &BTreeSet<ErasureId>) -> Vec<Erasure> {
+        let known: BTreeSet<ErasureId> = people.erasures().into_iter().map(|erasure| erasure.id).collect();
+        // Most starts end here: an id is made for everybody only where one is not accounted for.
+        if announced.is_subset(&known) {
+            return Vec::new();
+        }
+        let mut erased = Vec::new();
+        for (program, ledger) in &self.ledgers {
+            for (participant, _) in ledger.state.everybody() {
+                let id = self.published.erasures.erasure(*program, participant);
+                if announced.contains(&id) && !known.contains(&id) {
+                    erased.push(Erasure { id, program: *program, participant });
+                }
+            }
+        }
+        erased
     }
 
     /// Whether a ledger says that a participant is erased.

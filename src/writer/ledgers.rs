@@ -5,7 +5,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use mentorlog_events::entry::{CommandStamp, Entry, Envelope};
-use mentorlog_events::event::{Event, PersonalSet};
+use mentorlog_events::event::Event;
 use mentorlog_events::id::{LedgerId, ProgramId};
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
@@ -123,21 +123,15 @@ fn collect_live(live: &mut HashSet<RowId>, state: &State, ledger: LedgerId, entr
     for commitment in &entry.sealed {
         live.insert(RowId { ledger, event: entry.id, at: commitment.at.clone() });
     }
-    if let Event::PersonalSet(set) = &entry.event {
-        for row in superseded(state, ledger, set) {
-            live.remove(&row);
-        }
+    for row in superseded(state, ledger, &entry.event) {
+        live.remove(&row);
     }
 }
 
-/// What was sealed of a participant before and is made void by this, decided on the state before it.
-pub(super) fn superseded(state: &State, ledger: LedgerId, set: &PersonalSet) -> Vec<RowId> {
-    let fields = set.fields.iter().chain(&set.removed);
-    let rows = fields.filter_map(|field| {
-        let event = state.personal(set.participant, *field)?;
-        Some(RowId { ledger, event, at: field.pointer().to_owned() })
-    });
-    rows.collect()
+/// The rows of what was sealed before and is made void by this event, decided on the state before it.
+pub(super) fn superseded(state: &State, ledger: LedgerId, event: &Event) -> impl Iterator<Item = RowId> {
+    let void = state.made_void(event).into_iter();
+    void.map(move |(event, at)| RowId { ledger, event, at: at.to_owned() })
 }
 
 pub(super) fn seen(

@@ -29,14 +29,23 @@ const pages = {
   "retention-people": `${p}/retention?subject=participants&by=generation`,
   pairs: `${p}/pairs`, pair: await first(`${p}/pairs?order=sessions`, /href="(\/p\/[^"]*\/pairs\/[0-9a-f-]+[^"]*)"/),
   participants: `${p}/participants`, participant: await first(`${p}/participants?order=quiet`, /href="(\/p\/[^"]*\/participants\/[0-9a-f-]+[^"]*)"/),
+  "retention-arms": `${p}/retention?subject=participants&by=arm`, "retention-activity": `${p}/retention?basis=activity&by=cohort`,
+  sessions: `${p}/sessions`, disputed: `${p}/sessions?waiting=disputed`, unpaired: `${p}/participants?unpaired=true`,
+  archived: "/p/pilot", "archived-retention": "/p/pilot/retention",
+  docs: "/docs", problems: "/problems", problem: "/problems/malformed-parameter", refused: `${p}/pairs?state=active&known_at=yesterday`,
+  "numerator": `${p}/history?behind=two-way-pair-share&part=numerator`, "audit-past": `${p}/audit?known_at=1000`,
+  "suggestions-past": `${p}/suggestions?known_at=3000`, "lists-of-a-day": `${p}/pairs?as_of=${new Date(Date.now() - 200 * 86_400_000).toISOString().slice(0, 10)}`,
   published: `${p}/published`, login: "/login", suggestions: `${p}/suggestions`, history: `${p}/history`, behind: `${p}/history?behind=reciprocity`, audit: `${p}/audit`,
   past: `${p}?known_at=1000`, "past-day": `${p}/reciprocity?as_of=${new Date(Date.now() - 200 * 86_400_000).toISOString().slice(0, 10)}`,
   nothing: "/p/there-is-none",
 };
+/** What is answered otherwise than with 200. */
+const statuses = { nothing: 404, refused: 400 };
 const windows = [
   { name: "light", width: 1280, height: 900, colorScheme: "light" },
   { name: "dark", width: 1280, height: 900, colorScheme: "dark" },
   { name: "narrow", width: 400, height: 800, colorScheme: "light" },
+  { name: "tablet", width: 794, height: 1000, colorScheme: "light" },
 ];
 if (shots) mkdirSync(shots, { recursive: true });
 
@@ -47,7 +56,7 @@ for (const { name: look, width, height, colorScheme } of windows) {
     if (!path) { found(where, "there is no such page to look at"); continue; }
     const page = await context.newPage();
     page.on("console", (message) => {
-      const expected = name === "nothing" && message.text().includes("404");
+      const expected = statuses[name] && message.text().includes(String(statuses[name]));
       if (["error", "warning"].includes(message.type()) && !expected) found(where, `console: ${message.text()}`);
     });
     page.on("pageerror", (error) => found(where, `error: ${error.message}`));
@@ -59,12 +68,19 @@ for (const { name: look, width, height, colorScheme } of windows) {
       addEventListener("securitypolicyviolation", (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI}`));
     });
     const answer = await page.goto(base + path, { waitUntil: "load" });
-    const expected = name === "nothing" ? 404 : 200;
+    const expected = statuses[name] ?? 200;
+    if (name === "docs") await page.waitForSelector(".opblock-tag");
     if (answer.status() !== expected) found(where, `answered ${answer.status()}`);
     const weight = (await answer.body()).length;
     if (weight > WEIGHT) found(where, `weighs ${weight}`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) found(where, `is ${wide} px wider than the window`);
+    // What cannot be seen without scrolling sideways and is no table: nothing says that there is more.
+    const hidden = await page.evaluate(() => [...document.querySelectorAll("main *, header *")].filter((one) => {
+      const scrolls = ["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX) && one.scrollWidth > one.clientWidth + 1;
+      return scrolls && one.clientWidth > 2 && !one.matches("pre, .scroll, input, #docs *");
+    }).map((one) => one.outerHTML.slice(0, 80)));
+    if (hidden.length) found(where, `hidden sideways: ${hidden.slice(0, 3).join(" | ")}`);
     // Text of a drawing that is not on the drawing was cut off, or lies over what is beside it.
     const cut = await page.evaluate(() => [...document.querySelectorAll("figure svg text")].filter((text) => {
       const [box, sheet] = [text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()];
@@ -89,11 +105,12 @@ for (const { name: look, width, height, colorScheme } of windows) {
   await context.close();
 }
 
-// On paper: nothing is cut off, every table is open, and what only a screen can use is gone.
+// On paper: nothing is cut off, every table is open, what only a screen can use is gone, and no small print is larger
+// than what it belongs to.
 {
   const page = await browser.newPage({ viewport: { width: 794, height: 1123 } });
-  for (const name of ["overview", "reciprocity", "retention", "pair", "audit"]) {
-    await page.goto(base + pages[name]);
+  for (const [name, path] of Object.entries(pages).filter(([name]) => !["docs", "login"].includes(name))) {
+    await page.goto(base + path);
     await page.emulateMedia({ media: "print" });
     await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
     const closed = await page.evaluate(() => document.querySelectorAll("details.data:not([open])").length);
@@ -102,6 +119,16 @@ for (const { name: look, width, height, colorScheme } of windows) {
     if (seen) found(`${name} (print)`, `${seen} controls are printed`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) found(`${name} (print)`, `is ${wide} px wider than the paper`);
+    // Paper does not scroll: what is wider than its own box is cut off.
+    const cut = await page.evaluate(() => [...document.querySelectorAll("main *")].filter((one) =>
+      !one.closest("svg") && one.getClientRects().length && one.clientWidth > 2 && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline")
+      .map((one) => `${one.outerHTML.slice(0, 60)} (${one.scrollWidth} in ${one.clientWidth})`));
+    if (cut.length) found(`${name} (print)`, `cut off: ${cut.slice(0, 3).join(" | ")}`);
+    const uneven = await page.evaluate(() => [...document.querySelectorAll("table")].filter((table) => {
+      const sizes = [...table.querySelectorAll("caption, th, td, small")].map((one) => parseFloat(getComputedStyle(one).fontSize));
+      return Math.max(...sizes) > Math.min(...sizes) + 0.5;
+    }).map((table) => table.caption?.textContent));
+    if (uneven.length) found(`${name} (print)`, `letters of several sizes in ${uneven.join(" | ")}`);
     if (shots) {
       await page.screenshot({ path: `${shots}/print-${name}.png`, fullPage: true });
       await page.pdf({ path: `${shots}/print-${name}.pdf`, format: "A4", printBackground: false });
@@ -173,7 +200,18 @@ for (const { name: look, width, height, colorScheme } of windows) {
   await page.waitForFunction(() => document.querySelector(".live.lost"), null, { timeout: 20_000 }).catch(() => found("live", "nobody was told that it is not connected"));
   await page.context().setOffline(false);
   await page.waitForFunction(() => document.querySelector(".live:not(.lost)"), null, { timeout: 30_000 }).catch(() => found("live", "it did not connect again"));
-  for (const error of errors.filter((text) => !text.includes("ERR_INTERNET_DISCONNECTED"))) found("live", `console: ${error}`);
+  for (const error of errors.filter((text) => !text.includes("ERR_INTERNET_DISCONNECTED") && !text.includes("503"))) found("live", `console: ${error}`);
+  // One answer that was refused is no lost connection: the next one says so.
+  let refusals = 1;
+  await page.route((url) => url.pathname === `${p}/history`, (route) =>
+    route.request().resourceType() === "fetch" && refusals-- > 0 ? route.fulfill({ status: 503, body: "" }) : route.fallback());
+  const unrefused = await size();
+  await enrol();
+  await page.waitForFunction(() => document.querySelector(".live.lost"), null, { timeout: 20_000 }).catch(() => found("live", "a refusal was not said"));
+  await page.waitForFunction((before) => Number(document.querySelector("main").dataset.size) > before, unrefused, { timeout: 30_000 })
+    .catch(() => found("live", "the page did not follow after a refusal"));
+  if (await page.evaluate(() => document.querySelector(".live.lost"))) found("live", "it says that it is not connected, and is");
+  await page.unroute((url) => url.pathname === `${p}/history`).catch(() => {});
   // A page of the past stays what it is.
   await page.goto(`${base}${p}?known_at=1000`);
   if (await page.evaluate(() => document.querySelector("main").dataset.program)) found("live", "a page of the past follows the present");

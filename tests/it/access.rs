@@ -203,6 +203,7 @@ fn allowed_page(path: &str) -> Option<&'static [&'static str]> {
         "/p/{program}/reciprocity"
         | "/p/{program}/retention"
         | "/p/{program}/pairs"
+        | "/p/{program}/sessions"
         | "/p/{program}/participants"
         | "/p/{program}/history"
         | "/p/{program}/audit" => &["manager", "auditor", "auditor-all"],

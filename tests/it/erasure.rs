@@ -40,6 +40,9 @@ const ANN: &str = "00000000-0000-4000-8000-00000000000a";
 pub const BOB: &str = "00000000-0000-4000-8000-00000000000b";
 /// Ann again, in the other program.
 const ANNA: &str = "00000000-0000-4000-8000-0000000000aa";
+/// Of whom nothing is sealed at first.
+const CYD: &str = "00000000-0000-4000-8000-00000000000c";
+const OF_CYD: &str = "Cyd Quixote-Whipple";
 const PAIR: &str = "00000000-0000-4000-8000-0000000000f1";
 const SESSION: &str = "00000000-0000-4000-8000-0000000000e1";
 
@@ -584,7 +587,8 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     for (n, registry) in ["data", "data/mirror/log/registry", "late"].into_iter().enumerate() {
         let name = format!("again-{n}");
         let said = town.restore(0, "early", Some("early"), &name, &["--registry", &town.at(registry)]);
-        assert!(said.contains("1 sealed rows; 2 participants were erased since and are forgotten"), "{said}");
+        assert!(said.contains("people: 1 sealed rows\n"), "{said}");
+        assert!(said.contains("2 participants were erased since and are forgotten"), "{said}");
         assert!(said.contains("not proven: that the registry in") && said.contains("READ-ONLY"), "{said}");
         assert!(said.contains("would be written a second time"), "{said}");
         none_of(&town.path(&name), &destroyed(&old), "restored");
@@ -642,7 +646,9 @@ fn an_older_backup_comes_up_erased_beside_a_current_registry_and_without_one_not
     none_of(&town.path("proven"), &destroyed(&old), "proven");
 
     // Without the keyring everything comes back but what was sealed.
-    let said = town.restore(0, "late", None, "bare", &pins);
+    let said = town.restore(0, "late", None, "untold", &pins);
+    assert!(said.contains("READ-ONLY: nothing says who was erased after the backup"), "{said}");
+    let said = town.restore(0, "late", None, "bare", &on_my_word);
     assert!(said.contains("people: left out; the backup has 1 sealed rows"), "{said}");
     assert!(!town.path("bare/people").exists());
     let process = town.serve("bare");
@@ -673,7 +679,7 @@ fn a_keyring_that_is_found_again_gives_back_nobody_who_was_erased_without_it() {
     let pins = pins(&town, "early");
     let pins: Vec<&str> = pins.iter().map(String::as_str).collect();
     // The disaster: back without the keyring, and Ann erased when there was no key of hers.
-    town.restore(0, "early", None, "now", &pins);
+    town.restore(0, "early", None, "now", &[&pins[..], &["--registry-is-current"]].concat());
     let process = town.serve("now");
     assert_eq!(personal(&mut process.client(), ANN).json()["unreadable"]["name"], "lost");
     ok(&erase(&mut process.client()));
@@ -685,6 +691,59 @@ fn a_keyring_that_is_found_again_gives_back_nobody_who_was_erased_without_it() {
     let process = town.serve("later");
     assert_eq!(personal(&mut process.client(), ANN).status, 410);
     assert!(process.terminate().success());
+}
+
+#[test]
+fn whoever_had_nothing_sealed_when_the_backup_was_made_comes_up_erased_too() {
+    let town = Town::new();
+    let process = town.serve("data");
+    let mut client = process.client();
+    live(&mut client, now);
+    command(&mut client, "autumn", "enrol", &json!({ "participant": CYD }));
+    assert!(process.terminate().success());
+    town.backup("data", "early");
+    let process = town.serve("data");
+    let mut client = process.client();
+    command(&mut client, "autumn", "set-personal", &json!({ "participant": CYD, "name": OF_CYD }));
+    command(&mut client, "autumn", "erase-person", &json!({ "participant": CYD }));
+    assert!(process.terminate().success());
+
+    // Without a word on it, nothing is written to.
+    let pins = pins(&town, "early");
+    let pins: Vec<&str> = pins.iter().map(String::as_str).collect();
+    let said = town.restore(0, "early", None, "untold", &pins);
+    assert!(said.contains("READ-ONLY: nothing says who was erased after the backup"), "{said}");
+    let lost = [&pins[..], &["--newer-is-lost"]].concat();
+    let (early, read_only, erased) =
+        (Some("early"), (503, "read-only"), (410, "participant-erased".to_owned()));
+    for (name, ring, more, set_again) in [
+        ("reading", early, &[][..], read_only),
+        ("writing", early, &lost, (410, "participant-erased")),
+        // Nothing of what was sealed is back, and who was erased is not to be sealed for anew.
+        ("reading-without", None, &[], read_only),
+        ("writing-without", None, &lost, (410, "participant-erased")),
+    ] {
+        let registry = town.at("data");
+        let more = [more, &["--registry", &registry]].concat();
+        let said = town.restore(0, "early", ring, name, &more);
+        assert!(said.contains("1 participants were erased since and are forgotten"), "{said}");
+        let doctor = run(&["doctor", "--data", &town.at(name)], 0);
+        assert!(text(&doctor.stdout).contains("; 1 erasures."), "{}", text(&doctor.stdout));
+        // Twice: what the first start does has to be left alone by the second.
+        for _ in 0..2 {
+            let process = town.serve(name);
+            let mut client = process.client();
+            for what in ["personal", "subject-access"] {
+                let read = client.get(&format!("/v1/programs/autumn/participants/{CYD}/{what}"));
+                assert_eq!(code(&read), erased, "{name}");
+            }
+            let set = json!({ "participant": CYD, "name": OF_CYD });
+            let set = client.post("/v1/programs/autumn/commands/set-personal", &set);
+            assert_eq!(code(&set), (set_again.0, set_again.1.to_owned()), "{name}");
+            assert!(process.terminate().success());
+        }
+        none_of(&town.path(name), &[("the name", OF_CYD.as_bytes().to_vec())], name);
+    }
 }
 
 #[test]
@@ -731,7 +790,7 @@ fn a_restore_that_is_cut_short_is_not_served_and_leaves_no_keyring_behind() {
         others.push(town.path(&name));
     }
     let said = text(&run(&arguments, 0).stdout).to_owned();
-    assert!(said.contains("people: 7 sealed rows; 0 participants were erased"), "{said}");
+    assert!(said.contains("people: 7 sealed rows\npeople: 0 participants were erased"), "{said}");
     assert!(!town.path("again/INCOMPLETE").exists() && !half.exists());
     // So it is with a backup's.
     let half = town.path("late-ring.partial");
@@ -787,6 +846,57 @@ fn a_name_that_was_corrected_or_removed_is_in_no_file_after_a_stop_or_a_start() 
         assert_eq!(holding(&town.path("late"), sealed), Vec::<String>::new(), "{at}, in a backup");
     }
     assert!(process.terminate().success());
+}
+
+#[test]
+fn a_note_or_a_comment_that_was_corrected_is_in_no_file_after_a_stop_and_an_opening_of_it_is_said_to_be_old()
+{
+    let town = Town::new();
+    let data = town.path("data");
+    let met_at = std::cell::OnceCell::new();
+    let process = town.serve("data");
+    let mut client = process.client();
+    live(&mut client, || met_at.get_or_init(now).clone());
+    let openings = client.post("/v1/programs/spring/openings", &json!({ "subject": SESSION }));
+    fs::write(town.path("openings"), &openings.body).unwrap();
+    assert!(process.terminate().success());
+    let about_two = || -> BTreeMap<(String, Vec<u8>), Vec<u8>> {
+        let two = rows(&data).into_iter().filter(|(_, value)| value[0] == 2);
+        let place = |key: &[u8]| (String::from_utf8(key[32..].to_vec()).unwrap(), key[16..32].to_vec());
+        two.map(|(key, value)| (place(&key), value[33..].to_vec())).collect()
+    };
+    let first = about_two();
+    assert_eq!(first.keys().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), ["/comment", "/note"]);
+    let process = town.serve("data");
+    let mut client = process.client();
+    let correct = json!({ "actor": format!("participant:{ANN}"), "session": SESSION, "occurred_at": met_at.get(),
+        "minutes": 4, "mode": "video", "note": "another note", "exchanges": [
+            { "teacher": ANN, "skill": "cobol", "minutes": 2 }, { "teacher": BOB, "skill": "rust", "minutes": 2 }] });
+    let corrected = command(&mut client, "spring", "correct-session", &correct);
+    let revise = json!({ "actor": format!("participant:{BOB}"), "session": SESSION, "teacher": ANN,
+        "skill": "cobol", "rating": 4, "comment": "another comment" });
+    let revised = command(&mut client, "spring", "revise-rating", &revise);
+    assert!(
+        first.values().any(|sealed| !holding(&data, sealed).is_empty()),
+        "the search finds what free pages hold"
+    );
+    published(&mut client, "spring", &revised["size"]);
+    let server = format!("http://{}", process.address);
+    let vkey = vkey_of_registry(&mut client);
+    let path = town.at("openings");
+    let verify = ["verify", &server, "--vkey", &vkey, "--format", "json", "--openings", &path];
+    let found = text(&run(&verify, 0).stdout).to_owned();
+    for done in [&corrected, &revised] {
+        let said = format!("and since superseded at seq {}", done["events"][0]["seq"]);
+        assert_eq!(found.matches(&said).count(), 1, "{said}: {found}");
+    }
+    assert!(process.terminate().success());
+    for (place, sealed) in &first {
+        assert_eq!(holding(&data, sealed), Vec::<String>::new(), "{place:?}, after an orderly stop");
+    }
+    let second = about_two();
+    assert_eq!(second.len(), 2);
+    assert!(second.keys().all(|place| !first.contains_key(place)));
 }
 
 /// A moment of the erasing protocol, seen from outside.

@@ -257,6 +257,98 @@ fn what_is_sealed_is_read_corrected_and_removed_and_each_read_is_recorded_before
 }
 
 #[test]
+fn a_note_and_a_comment_that_are_corrected_are_gone_and_said_to_be_superseded() {
+    let mut town = Town::lived_in();
+    let rows = |town: &Town| town.people().status().unwrap().rows;
+    let before = rows(&town);
+    let correct = |note: Option<&str>, skills: &[&str]| {
+        let exchange = |skill: &&str| json!({ "teacher": ANN, "skill": skill, "minutes": 5 });
+        let mut body = json!({ "actor": by(ANN), "session": SESSION, "occurred_at": "2026-09-21T14:40:00Z",
+            "minutes": 30, "mode": "video", "exchanges": skills.iter().map(exchange).collect::<Vec<_>>() });
+        if let Some(note) = note {
+            body["note"] = json!(note);
+        }
+        body
+    };
+    let rate = |skill: &str, rating: u32, comment: Option<&str>| {
+        let mut body = json!({ "actor": by(BOB), "session": SESSION, "teacher": ANN, "skill": skill,
+            "rating": rating });
+        if let Some(comment) = comment {
+            body["comment"] = json!(comment);
+        }
+        body
+    };
+    // What each text is, and the position of the entry that took its place.
+    let texts = |answer: &Value| -> Vec<(Value, Value, Value)> {
+        let texts = answer["texts"].as_array().unwrap().iter();
+        texts.map(|text| (text["field"].clone(), text["text"].clone(), text["superseded"].clone())).collect()
+    };
+    let of_session = |town: &mut Town| texts(&ok(&town.get(&format!("sessions/{SESSION}/sealed"))));
+    let row = |field: &str, text: Option<&str>, by: Option<u64>| (json!(field), json!(text), json!(by));
+
+    // Each says everything anew: what stood there before is neither here nor on the disk.
+    let first = town.done("correct-session", &correct(Some("a bug"), &["cobol", "rust"]))["events"].clone();
+    let second = town.done("revise-rating", &rate("cobol", 4, Some("seconds")))["events"].clone();
+    let seq = |events: &Value| events[0]["seq"].as_u64();
+    let expected = [
+        row("note", None, seq(&first)),
+        row("comment", None, seq(&second)),
+        row("reason", Some(SECRETS[5]), None),
+        row("note", Some("a bug"), None),
+        row("comment", Some("seconds"), None),
+    ];
+    assert_eq!(of_session(&mut town), expected);
+    assert_eq!(rows(&town), before, "two came and two went");
+    for who in [ANN, BOB] {
+        let access = ok(&town.get(&format!("participants/{who}/subject-access")));
+        let of_sessions = texts(&access).into_iter().filter(|(field, ..)| field != "goal-text");
+        assert_eq!(of_sessions.collect::<Vec<_>>(), expected, "{who}");
+    }
+    for (subject, superseded) in [(SESSION, "2"), (PAIR, "2"), (ANN, "2"), (BOB, "2")] {
+        let path = "/v1/programs/spring/openings";
+        let answer = town.client.post(path, &json!({ "subject": subject, "fields": ["note", "comment"] }));
+        let header = |name| answer.header(name).map(str::to_owned);
+        assert_eq!(header("mentorlog-superseded").as_deref(), Some(superseded), "{subject}");
+        assert_eq!(header("mentorlog-unreadable").as_deref(), Some("0"), "{subject}");
+        assert_eq!(answer.text().lines().count(), 2, "{subject}");
+        assert!(!answer.text().contains(SECRETS[3]) && !answer.text().contains(SECRETS[4]));
+    }
+    // A start finds the same, and sweeps nothing that is in force.
+    let mut town = town.restart();
+    assert_eq!((of_session(&mut town), rows(&town)), (expected.to_vec(), before));
+
+    // Without a text there is none any more; once there is none, there is nothing to take away.
+    town.done("revise-rating", &rate("cobol", 4, None));
+    let again = command(&mut town.client, "spring", "revise-rating", &rate("cobol", 4, None));
+    assert_eq!(code(&again), (409, "nothing-changes".to_owned()));
+    town.done("rate-exchange", &rate("rust", 2, Some("rusty")));
+    assert_eq!(rows(&town), before);
+    // Whose exchange is no longer told of, the comment on it goes with the rating.
+    town.done("correct-session", &correct(None, &["cobol"]));
+    let in_force: Vec<_> = of_session(&mut town).into_iter().filter(|(.., by)| by.is_null()).collect();
+    assert_eq!(in_force, [row("reason", Some(SECRETS[5]), None)]);
+    assert_eq!(rows(&town), before - 2, "neither note nor comment");
+
+    // A batch that is taken back takes nothing's place.
+    town.done("correct-session", &correct(Some("moths"), &["cobol"]));
+    let batch = json!([{ "command": "correct-session", "data": correct(Some("flies"), &["cobol"]) },
+        { "command": "revise-rating", "data": rate("cobol", 9, None) }]);
+    let mut batch = batch;
+    for item in batch.as_array_mut().unwrap() {
+        let actor = item["data"].as_object_mut().unwrap().remove("actor").unwrap();
+        item["actor"] = actor;
+    }
+    let answer = town.client.post("/v1/programs/spring/commands?atomic=true", &batch);
+    assert_eq!(code(&answer), (422, "out-of-range".to_owned()), "{}", answer.text());
+    town.done("correct-session", &correct(Some("mosquitoes"), &["cobol"]));
+    assert_eq!(rows(&town), before - 1);
+    let mut town = town.restart();
+    assert_eq!(rows(&town), before - 1);
+    let notes = of_session(&mut town).into_iter().filter(|(_, text, _)| !text.is_null());
+    assert_eq!(notes.map(|(_, text, _)| text).collect::<Vec<_>>(), [json!(SECRETS[5]), json!("mosquitoes")]);
+}
+
+#[test]
 fn the_texts_of_a_session_and_of_a_pair_are_read_where_they_belong() {
     let mut town = Town::lived_in();
     let answer = ok(&town.get(&format!("sessions/{SESSION}/sealed")));
@@ -466,6 +558,7 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
 
     let mut town = town.restart();
     for path in [
+        format!("participants/{ANN}"),
         format!("participants/{ANN}/personal"),
         format!("participants/{ANN}/subject-access"),
         format!("sessions/{SESSION}/sealed"),
@@ -832,6 +925,51 @@ fn an_older_keyring_beside_ledgers_that_know_of_an_erasure_without_a_key_comes_u
     let set = json!({ "participant": ANN, "name": "Ann is back" });
     let answer = command(&mut service.client(), "spring", "set-personal", &set);
     assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+}
+
+#[test]
+fn rows_from_before_somebody_was_known_beside_a_registry_that_has_their_erasure_come_up_erased() {
+    const DAN: &str = "00000000-0000-4000-8000-00000000000d";
+    let mut town = Town::lived_in();
+    town.done("enrol", &json!({ "participant": DAN }));
+    let Town { service, data, log, machine, .. } = town;
+    service.stop();
+    let older = tempfile::tempdir().unwrap();
+    copy(&data.path().join("people"), &older.path().join("people"));
+    let service = Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
+    let set = json!({ "participant": DAN, "name": "Dan" });
+    ok(&command(&mut service.client(), "spring", "set-personal", &set));
+    ok(&command(&mut service.client(), "spring", "erase-person", &json!({ "participant": DAN })));
+    service.stop();
+    // It is announced, the ledger does not say it yet, and the rows and keys are those of before.
+    let cut = MemoryLog::new();
+    for (ledger, tree) in log.heads() {
+        let kept = if ledger.to_string() == SPRING {
+            let erased = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+            history(&*log, SPRING).iter().position(erased).unwrap()
+        } else if ledger == LedgerId::REGISTRY {
+            // What came after says how long the ledger was.
+            let asked =
+                |entry: &Entry<RegistryEvent>| matches!(entry.event, RegistryEvent::ErasureRequested(_));
+            registry(&*log).iter().position(asked).unwrap() + 1
+        } else {
+            usize::try_from(tree.size()).unwrap()
+        };
+        let records = log.read(ledger, 0, kept).unwrap();
+        cut.append(&[Append { ledger, expected_size: 0, records, root: [0; 32] }]);
+    }
+    fs::remove_dir_all(data.path().join("people")).unwrap();
+    copy(&older.path().join("people"), &data.path().join("people"));
+    let cut = Arc::new(cut);
+    let service = Service::sealing(cut.clone(), cut.heads(), data.path(), machine, None).unwrap();
+    let mut client = service.client();
+    let answer = client.get(&format!("/v1/programs/spring/participants/{DAN}/personal"));
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    let answer = command(&mut client, "spring", "set-personal", &set);
+    assert_eq!(code(&answer), (410, "participant-erased".to_owned()));
+    let erased = |entry: &Entry<Event>| matches!(entry.event, Event::PersonErased(_));
+    assert_eq!(history(&*cut, SPRING).iter().filter(|entry| erased(entry)).count(), 1);
+    assert_eq!(service.published.people().unwrap().status().unwrap().erasures, 1);
 }
 
 // ----------------------------------------------------------------------------------------------- what goes wrong

@@ -13,7 +13,7 @@ use crate::counting::Side;
 use crate::exchanges::{ExchangeView, LoggedBy, Session, SessionState, SessionView, Teller};
 use crate::goals::{Goal, GoalView, RoundView};
 use crate::pairs::{EachWay, Pair, PairState, PairView};
-use crate::participants::{Flow, Participant, ParticipantView};
+use crate::participants::{Flow, Participant, ParticipantCounts, ParticipantView};
 use crate::program::{
     GenerationCount, MeasuresFrom, PairsSummary, ParticipantsSummary, PolicyView, ProgramView, SkillCounts,
 };
@@ -127,6 +127,12 @@ impl ReadModels {
     /// The civil day of an instant in the program's zone; `None` before the first entry.
     pub fn day(&self, instant: Timestamp) -> Option<Day> {
         Some(self.program.as_ref()?.zone.day(instant))
+    }
+
+    /// The people of the program arm by where they stand: those whom the program is for. Those of the comparison arm are
+    /// only observed, and in no pair.
+    pub fn taking_part(&self) -> ParticipantCounts {
+        self.totals.taking_part
     }
 
     /// The first instant of a civil day in the program's zone; `None` before the first entry.

@@ -176,7 +176,8 @@ pub const FILES: &[File] = &[
             ),
             sealed(
                 "free pages",
-                "Rows that were corrected or removed, until the file is written anew: at the next orderly stop or start.",
+                "Rows that were corrected or removed - notes and comments too -, until the file is written anew: at the next \
+                 orderly stop or start.",
                 Subject::Pair,
                 Audience::Operator,
             ),

@@ -137,9 +137,10 @@ async fn figures(connection: &mut Connection, program: &str) -> Result<(String, 
         (
             "people",
             format!(
-                "{} enrolled, {} on a break, {} left, {} departed",
-                whole.count("/participants/enrolled"),
-                whole.count("/participants/on_break"),
+                "{} take part, {} on a break; {} are only observed; {} left, {} departed",
+                health.count("/participants/enrolled"),
+                health.count("/participants/on_break"),
+                whole.count("/participants/enrolled") - health.count("/participants/enrolled"),
                 whole.count("/participants/left"),
                 whole.count("/participants/departed"),
             ),

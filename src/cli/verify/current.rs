@@ -27,6 +27,8 @@ pub struct Current {
     pub recorded_at: Option<Timestamp>,
     /// Every erasure that was requested.
     pub erasures: BTreeSet<ErasureId>,
+    /// Whether a token was ever issued.
+    pub has_tokens: bool,
 }
 
 /// Takes the erasures of a registry's entry.
@@ -81,9 +83,10 @@ pub fn current(place: &Place, known: &Told, head: &Checkpoint) -> Result<Current
             None => unreadable(&"there is no registry"),
         });
     };
-    let (mut told, mut erasures) = (Told::default(), BTreeSet::new());
+    let (mut told, mut erasures, mut has_tokens) = (Told::default(), BTreeSet::new(), false);
     let fold = |entry: &Entry<RegistryEvent>| {
         erasures.extend(erasure_in(&entry.event));
+        has_tokens |= matches!(entry.event, RegistryEvent::TokenIssued(_));
         told.take(entry)
     };
     let pass = examine::entries::<RegistryEvent>(&place, &fetched, LedgerId::REGISTRY, fold, &mut verified);
@@ -119,5 +122,5 @@ pub fn current(place: &Place, known: &Told, head: &Checkpoint) -> Result<Current
             ),
         ));
     }
-    Ok(Current { size, recorded_at: pass.recorded_at.last().copied(), erasures })
+    Ok(Current { size, recorded_at: pass.recorded_at.last().copied(), erasures, has_tokens })
 }

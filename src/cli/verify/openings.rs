@@ -42,7 +42,7 @@ pub struct Committed {
     pub total: u64,
     /// Whom what was found is about, by event.
     about: HashMap<EventId, Vec<ParticipantId>>,
-    /// The entry that made an own field of somebody void: by the event that had set it, and pointer.
+    /// The entry that made a text void, by which it was corrected or removed: by the event that had sealed it, and pointer.
     superseded: HashMap<(EventId, &'static str), u64>,
     /// The entry that says that somebody was erased.
     erased: HashMap<ParticipantId, u64>,
@@ -51,13 +51,9 @@ pub struct Committed {
 impl Committed {
     /// Takes into account what an entry makes of what was sealed before it; `state` is that before the entry.
     pub fn follow(&mut self, state: &State, entry: &Entry<Event>) {
-        if let Event::PersonalSet(set) = &entry.event {
-            for field in set.fields.iter().chain(&set.removed) {
-                if let Some(event) = state.personal(set.participant, *field) {
-                    self.superseded.insert((event, field.pointer()), entry.seq);
-                }
-            }
-        } else if let Event::PersonErased(erased) = &entry.event {
+        let void = state.made_void(&entry.event).into_iter();
+        self.superseded.extend(void.map(|(event, at)| ((event, at), entry.seq)));
+        if let Event::PersonErased(erased) = &entry.event {
             self.erased.insert(erased.participant, entry.seq);
         }
     }
