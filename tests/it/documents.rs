@@ -65,7 +65,7 @@ fn the_interface_can_be_read_and_tried_with_what_the_service_itself_serves() {
             }
             files += 1;
         }
-        assert_eq!(files, 6);
+        assert_eq!(files, 9);
         // Other files of Swagger UI come with it, and lead to examples elsewhere.
         for other in ["index.html", "swagger-initializer.js", "oauth2-redirect.html", "..%2fopenapi.json"] {
             assert_eq!(client.get(&format!("/docs/{other}")).status, 404, "{other}");
