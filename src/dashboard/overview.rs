@@ -92,9 +92,7 @@ fn acts(here: &Here, standing: &Standing, state: ProgramState) -> Markup {
                 (pair_link(here, one.pair), html! { "idle for " (of(u64::from(one.days), "day", "days")) })
             }))
             (act(("proposal waits", "proposals wait"), &health.proposals.unanswered, "Nobody owes an answer.", (&pairs(&[("state", "proposed")]), "All of them"), |one| {
-                let waits = of(one.waits_for.len() as u64, "answer", "answers");
                 (html! { (pair_link(here, one.pair)) }, html! {
-                    (waits) ", "
                     @if one.overdue { span.tag.warn { "ran out on " (day(one.expires_day)) } }
                     @else { "runs out on " (day(one.expires_day)) }
                 })
@@ -125,8 +123,8 @@ fn to_confirm(here: &Here, standing: &Standing) -> Markup {
                 @else if recent.count < all { p { (count(recent.count)) " of them in the last " (of(days, "day", "days")) ", of these the oldest:" } }
                 ul { @for one in &recent.items {
                     li {
-                        div { a href=(here.link("/history", &[("about", &one.session.to_string())])) { "Session of " (day(one.day)) } }
-                        span { (pair_link(here, one.pair)) ", " @if one.days == 0 { "today" } @else { (of(u64::from(one.days), "day", "days")) " ago" } }
+                        div { a href=(here.link("/history", &[("about", &one.session.to_string())])) { (day(one.day)) } ", " (pair_link(here, one.pair)) }
+                        span { @if one.days == 0 { "today" } @else { (of(u64::from(one.days), "day", "days")) " ago" } }
                     }
                 } }
                 p { a href=(here.link("/sessions", &[("waiting", "unconfirmed")])) { "All of them" } }

@@ -33,10 +33,9 @@ struct Way {
 pub enum Kind {
     /// Programs: answers are data, and problems are problem documents.
     Api,
-    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too, and a problem is a
-    /// page for a browser that goes there.
+    /// Programs, and people whom a page has led there or whose page asks: a session is taken, too.
     Linked,
-    /// Everybody, with a browser or without: a problem is a page for a browser.
+    /// What anybody reads about the service: a problem is a page for a browser that goes there.
     Read,
     /// People with a browser: answers are pages, and problems are pages, too.
     Page,
@@ -190,11 +189,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
             let asked = guard::Asked::new(&app, path, needs);
             let mut guarded = handler.route_layer(middleware::from_fn_with_state(asked, guard::guard));
             guarded = match kind {
-                Kind::Page => guarded.route_layer(middleware::from_fn(pages::dressed)),
-                Kind::Linked | Kind::Read => {
-                    guarded.route_layer(middleware::from_fn(pages::dressed_for_browsers))
+                Kind::Page => {
+                    guarded.route_layer(middleware::from_fn_with_state(app.clone(), pages::dressed))
                 }
-                Kind::Api => guarded,
+                Kind::Read => guarded.route_layer(middleware::from_fn(pages::dressed_for_browsers)),
+                Kind::Linked | Kind::Api => guarded,
             };
             route = route.merge(guarded);
             let head = (method == Method::GET).then_some(Method::HEAD);
@@ -205,12 +204,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
             .route(path, route.fallback(move |method: Method| async move { wrong_method(&method, methods) }));
     }
     router
-        .fallback_service(
-            MethodRouter::new()
-                .fallback(nothing_here)
-                .layer(middleware::from_fn(pages::dressed_for_browsers))
-                .with_state(app.clone()),
-        )
+        .fallback(nothing_here.layer(middleware::from_fn(pages::dressed_for_browsers)))
         .layer(middleware::from_fn_with_state(app.clone(), edge::limit))
         .layer(middleware::from_fn_with_state(app.clone(), guard::identify))
         .layer(middleware::from_fn_with_state(app.clone(), edge::observe))

@@ -78,7 +78,8 @@ for (const { name: look, width, height, colorScheme } of windows) {
     // What cannot be seen without scrolling sideways and is no table: nothing says that there is more.
     const hidden = await page.evaluate(() => [...document.querySelectorAll("main *, header *")].filter((one) => {
       const scrolls = ["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX) && one.scrollWidth > one.clientWidth + 1;
-      return scrolls && one.clientWidth > 2 && !one.matches("pre, .scroll, input, #docs *");
+      const spills = one.matches(".acts *, .stat *") && getComputedStyle(one).display !== "inline" && one.clientWidth > 2 && one.scrollWidth > one.clientWidth + 1;
+      return spills || scrolls && one.clientWidth > 2 && !one.matches("pre, .scroll, input, #docs *");
     }).map((one) => one.outerHTML.slice(0, 80)));
     if (hidden.length) found(where, `hidden sideways: ${hidden.slice(0, 3).join(" | ")}`);
     // Text of a drawing that is not on the drawing was cut off, or lies over what is beside it.

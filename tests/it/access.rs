@@ -1405,7 +1405,9 @@ fn walk(hall: &mut Hall, header: (&str, &str)) -> BTreeMap<String, String> {
         let text = if is_page { answer.text().to_owned() } else { String::new() };
         for link in text.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             let link = link.split('#').next().unwrap_or_default().replace("&amp;", "&");
-            if link.starts_with('/') {
+            // What is about the service itself is everybody's, and much.
+            let is_open = link.starts_with("/docs") || link.starts_with("/problems");
+            if link.starts_with('/') && !is_open {
                 waiting.push(link);
             }
         }
