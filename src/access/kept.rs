@@ -206,7 +206,8 @@ fn private(path: &Path, metadata: &fs::Metadata) -> Result<(), KeptError> {
 
 /// Whether a file is this account's or root's, and nobody else may read or write it.
 const fn is_private(mode: u32, uid: u32, own: u32) -> bool {
-    mode & 0o077 == 0 && (uid == own || uid == 0)
+    let of_others = mode & 0o077;
+    of_others == 0 && (uid == own || uid == 0)
 }
 
 fn encode(rows: &HashMap<TokenId, Row>) -> String {

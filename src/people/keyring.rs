@@ -208,7 +208,8 @@ impl Kek {
 /// Whether a file is this account's or root's, and nobody else may read or write it. What systemd hands over
 /// (`LoadCredential=`) is root's and readable by the service through an access list, which shows as the group's bits.
 const fn is_private(mode: u32, uid: u32, own: u32) -> bool {
-    if uid == own { mode & 0o077 == 0 } else { uid == 0 && mode & 0o037 == 0 }
+    let of_others = if uid == own { 0o077 } else { 0o037 };
+    (uid == own || uid == 0) && mode & of_others == 0
 }
 
 /// Refuses a file inside the data directory, by whatever way it is named.

@@ -496,7 +496,8 @@ fn what_is_sealed_is_answered_to_those_it_is_for_and_stands_in_nobody_elses_answ
     let openings = json!({ "subject": SESSION }).to_string().into_bytes();
     let everything = [OF_ANN, OF_BOB, BOB_ON_ANN, ANN_ON_BOB, GOAL];
     // What is asked for, what a manager finds there, and what Ann does; whoever is not named finds nothing.
-    let ways: [(&str, String, &[u8], &[&str], Option<&[&str]>); 8] = [
+    type Way<'a> = (&'a str, String, &'a [u8], &'a [&'a str], Option<&'a [&'a str]>);
+    let ways: [Way<'_>; 8] = [
         ("GET", of(&format!("participants/{ANN}/personal")), b"", &[OF_ANN], Some(&[OF_ANN])),
         ("GET", of(&format!("participants/{BOB}/personal")), b"", &[OF_BOB], None),
         (

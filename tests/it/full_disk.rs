@@ -257,6 +257,115 @@ fn on_a_full_disk_nothing_is_acknowledged_that_is_not_there_and_a_restart_with_r
     );
 }
 
+/// What was asked for of somebody's name.
+#[derive(Default)]
+struct Told {
+    /// Acknowledged last.
+    name: Option<String>,
+    /// Asked for since, and not acknowledged: it may be there or not.
+    perhaps: Option<String>,
+    erasing: bool,
+    erased: bool,
+}
+
+#[test]
+fn on_a_full_disk_no_sealed_name_is_lost_and_nobody_who_was_erased_is_back() {
+    let (points, asked) = points();
+    let Some(disk) = Disk::mount() else { return not_tried("a full disk", asked) };
+    let beside = tempfile::tempdir().unwrap();
+    let (log, kek) = (beside.path().join("stderr"), beside.path().join("kek"));
+    crate::cli::run(&["keyring", "init", "--out", kek.to_str().unwrap()], 0);
+    let (mut data, mut people) = (PathBuf::new(), Vec::<Told>::new());
+    let (mut names, mut erasures) = (0, 0);
+    let start = |data: &Path| {
+        let mut command = serve(data, &log);
+        command.arg("--personal-key-file").arg(&kek);
+        Process::started(command, &log)
+    };
+    let check = |client: &mut Client, people: &mut [Told]| {
+        for (n, told) in (0..).zip(people) {
+            let answer =
+                client.get(&format!("/v1/programs/spring/participants/{}/personal", id(1, 7 << 40 | n)));
+            if told.erased || (told.erasing && answer.status == 410) {
+                assert_eq!(answer.status, 410, "{n} was erased: {}", answer.text());
+                (told.erasing, told.erased) = (false, true);
+                continue;
+            }
+            if answer.status == 404 {
+                assert!(told.name.is_none(), "{n} is not there");
+                continue;
+            }
+            let found = answer.json()["personal"]["name"].as_str().map(str::to_owned);
+            assert!(
+                found == told.name || (found.is_some() && found == told.perhaps),
+                "{n} is {found:?}: {}",
+                answer.text()
+            );
+            (told.name, told.perhaps, told.erasing) = (found, None, false);
+        }
+    };
+    for point in 0..points {
+        if point.is_multiple_of(POINTS_PER_HISTORY) {
+            let _ = fs::remove_dir_all(&data);
+            data = disk.path().join(format!("data-{point}"));
+            people = Vec::new();
+        }
+        let process = start(&data);
+        let mut client = process.client();
+        open(&mut client);
+        check(&mut client, &mut people);
+        disk.fill((point * 37 % points) * ROOM_STEP);
+        let mut stopped = false;
+        for step in 0..4000_u64 {
+            let n = people.len() as u64;
+            let who = id(1, 7 << 40 | n);
+            let mut done = |command: &str, body: &Value| {
+                let answer = client.post(&format!("{COMMANDS}/{command}"), body);
+                if answer.status == 503 {
+                    assert!(
+                        matches!(code(&answer.json()), "read-only" | "outcome-unknown"),
+                        "{}",
+                        answer.text()
+                    );
+                    stopped = true;
+                } else {
+                    assert!((200..300).contains(&answer.status), "{command}: {}", answer.text());
+                }
+                answer.status != 503
+            };
+            people.push(Told::default());
+            let told = people.last_mut().unwrap();
+            if done("enrol", &json!({ "participant": who })) {
+                for name in [format!("{who} of {}", "x".repeat(150)), format!("{who} corrected in {step}")] {
+                    told.perhaps = Some(name.clone());
+                    if !done("set-personal", &json!({ "participant": who, "name": name })) {
+                        break;
+                    }
+                    (told.name, told.perhaps) = (told.perhaps.take(), None);
+                    names += 1;
+                }
+                if step % 8 == 7 && told.perhaps.is_none() {
+                    told.erasing = true;
+                    told.erased = done("erase-person", &json!({ "participant": who }));
+                    erasures += u64::from(told.erased);
+                }
+            }
+            if stopped {
+                break;
+            }
+        }
+        assert!(stopped, "it was not full");
+        disk.make_room();
+        end(process, point);
+    }
+    let process = start(&data);
+    let mut client = process.client();
+    open(&mut client);
+    check(&mut client, &mut people);
+    assert!(process.terminate().success(), "{}", log_of(beside.path()));
+    println!("{points} full disks, {names} names and {erasures} erasures acknowledged");
+}
+
 /// A process whose system calls can be made to fail, by libfiu's preloaded library.
 struct Failing {
     process: Process,

@@ -1190,6 +1190,34 @@ fn a_row_that_is_gone_is_told_as_lost_and_reading_is_not_answered_where_it_canno
 }
 
 #[test]
+fn a_read_of_what_is_lost_is_recorded_a_few_times_at_most_whatever_is_written_meanwhile() {
+    const READS: usize = 10;
+    let mut town = Town::lived_in();
+    let rows = town.people().rows_about(SPRING.parse().unwrap(), ANN.parse().unwrap()).unwrap();
+    let missing: Vec<_> = rows.into_iter().filter(|row| row.at == "/name").collect();
+    town.people().put(&[], &missing).unwrap();
+    let (stop, mut other) = (Arc::new(AtomicBool::new(false)), town.service.client());
+    let (stopped, size) = (stop.clone(), town.service.published.program("spring").unwrap());
+    let writing = std::thread::spawn(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            ok(&command(&mut other, "spring", "enrol", &json!({})));
+        }
+    });
+    let (before, first, mut reads) = (town.reads().len(), size.size(), 0);
+    let mut parts = ["personal", "subject-access"].into_iter().cycle();
+    while reads < READS || size.size() < first + READS as u64 {
+        let what = parts.next().unwrap();
+        let answer = ok(&town.get(&format!("participants/{ANN}/{what}")));
+        assert_eq!(answer["unreadable"], json!({ "name": "lost" }), "{what}");
+        reads += 1;
+    }
+    stop.store(true, Ordering::Relaxed);
+    writing.join().unwrap();
+    let recorded = town.reads().len() - before;
+    assert!((reads..=2 * reads).contains(&recorded), "{recorded} records of {reads} reads");
+}
+
+#[test]
 fn an_older_keyring_beside_a_current_registry_comes_up_erased() {
     let town = Town::lived_in();
     let Town { service, data, log, machine, .. } = town;
