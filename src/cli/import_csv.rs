@@ -16,8 +16,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,12 +38,16 @@ use tokio::task::JoinSet;
 mod exported;
 mod members;
 mod people;
+mod program;
+mod rehearsal;
 
 use self::exported::Sessions;
 use self::members::Members;
+use self::rehearsal::{Asked, Rehearsal, TwoPeople};
 use super::Failure;
 use super::client::{ClientError, Connection, Server};
 use super::embedded::Embedded;
+use super::measure::rows;
 use super::progress::Progress;
 use super::source::{ProgramName, Source, Where};
 
@@ -61,6 +65,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Longest wait between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Longest first line that is looked at for what stands between its columns.
+const HEADER_BYTES: u64 = 64 * 1024;
 
 /// Longest label the service takes, in bytes.
 const LABEL_MAX: usize = 256;
@@ -95,16 +102,11 @@ impl Arguments {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let begun = Instant::now();
-    let unreadable = |error: &dyn std::fmt::Display| {
-        Failure::new(format_args!("{} cannot be read: {error}", arguments.file.display()))
-    };
-    let file = File::open(&arguments.file).map_err(|error| unreadable(&error))?;
-    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
-    if !metadata.is_file() {
-        return Err(unreadable(&"it is read twice, so it has to be a file"));
+    let table = Table::open(&arguments.file)?;
+    if table.delimiter != b',' {
+        let between = if table.delimiter == b';' { "semicolons" } else { "tabs" };
+        eprintln!("mentorlog: the header has {between} between its columns, and so has every row");
     }
-    // The second pass reads what the first one read, also of a file that is still growing.
-    let table = Table { path: arguments.file.clone(), bytes: metadata.len() };
     let header = table.header()?;
     if people::are_in(&header) {
         let summary = at(&arguments.place, |runtime, server| {
@@ -119,15 +121,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     if !columns.passed_over.is_empty() {
         eprintln!("mentorlog: passed over: {}", columns.passed_over.join(", "));
     }
-    let table = SessionTable { sessions: Sessions::find(&table, &columns)?, table, columns };
-    let met = meet(&table)?;
-    if met.left_out() > 0 {
-        let (disputed, voided) = (met.disputed, met.voided);
-        eprintln!(
-            "mentorlog: left out: {disputed} rows of disputed sessions, {voided} of voided ones: they do not count"
-        );
-    }
-    let summary = at(&arguments.place, |runtime, server| import(runtime, server, arguments, &table, &met))?;
+    let (met, summary) =
+        at(&arguments.place, |runtime, server| import(runtime, server, arguments, &table, &columns))?;
     let Summary { participants, pairs, sessions } = summary;
     let rejected = met.rejected + sessions.rows_rejected;
     let mut lines = vec![
@@ -136,7 +131,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
         format!("already there {:>9}", sessions.rows_there),
         format!("rejected      {rejected:>9}"),
     ];
-    if table.columns.state.is_some() {
+    if columns.state.is_some() {
         lines.insert(3, format!("left out      {:>9}", met.left_out()));
     }
     for (name, tally) in [("participants", participants), ("pairs", pairs), ("sessions", sessions)] {
@@ -183,10 +178,14 @@ fn at<T>(place: &Where, run: impl FnOnce(&Runtime, Server) -> Result<T, Failure>
 
 // ---------------------------------------------------------------------------------------------- the table
 
-/// The file, as long as it was at the beginning.
+/// The file, as long as it was at the beginning: a second pass reads what the first one read, also of a file that is
+/// still growing.
+#[derive(Debug, Clone)]
 struct Table {
     path: PathBuf,
     bytes: u64,
+    /// What stands between two cells.
+    delimiter: u8,
 }
 
 /// Where a row stands.
@@ -194,14 +193,6 @@ struct Table {
 struct Place {
     line: u64,
     byte: u64,
-}
-
-/// A table of sessions.
-struct SessionTable {
-    table: Table,
-    columns: Columns,
-    /// Those whose rows are told apart by a column `session`.
-    sessions: Sessions,
 }
 
 /// A row that can be read.
@@ -356,7 +347,7 @@ impl Columns {
         };
         let occurred_at = field(self.occurred_at)?;
         let occurred_at = occurred_at.parse().map_err(|_| {
-            format!("occurred_at `{occurred_at}` is not an RFC 3339 instant, e.g. 2026-11-21T09:30:00+01:00")
+            format!("occurred_at `{occurred_at}` is not an RFC 3339 instant from 1900 on, e.g. 2026-11-21T09:30:00+01:00")
         })?;
         let (teacher, learner) = (name("teacher", self.teacher)?, name("learner", self.learner)?);
         if teacher == learner {
@@ -430,6 +421,28 @@ fn names_of(header: &csv::ByteRecord) -> Vec<String> {
 }
 
 impl Table {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let unreadable = |error: &dyn std::fmt::Display| {
+            Failure::new(format_args!("{} cannot be read: {error}", path.display()))
+        };
+        let metadata = std::fs::metadata(path).map_err(|error| unreadable(&error))?;
+        if !metadata.is_file() {
+            return Err(unreadable(&"it is read more than once, so it has to be a file"));
+        }
+        Self::of(path, metadata.len())
+    }
+
+    /// The first `bytes` of a file.
+    fn of(path: &Path, bytes: u64) -> Result<Self, Failure> {
+        let mut table = Self { path: path.to_owned(), bytes, delimiter: b',' };
+        let mut first = Vec::new();
+        let file = File::open(path).map_err(|error| table.failed(&error))?;
+        let mut file = BufReader::new(file.take(bytes.min(HEADER_BYTES)));
+        file.read_until(b'\n', &mut first).map_err(|error| table.failed(&error))?;
+        table.delimiter = rows::delimiter(&first).map_err(|why| table.failed(&why))?;
+        Ok(table)
+    }
+
     fn failed(&self, error: &dyn std::fmt::Display) -> Failure {
         Failure::new(format_args!("{} cannot be read: {error}", self.path.display()))
     }
@@ -440,6 +453,7 @@ impl Table {
             .buffer_capacity(1 << 18)
             // A row of another length is a bad row, not the end.
             .flexible(true)
+            .delimiter(self.delimiter)
             .from_reader(file.take(self.bytes)))
     }
 
@@ -479,7 +493,7 @@ impl Table {
         let between = || -> std::io::Result<u64> {
             let mut file = File::open(&self.path)?;
             file.seek(SeekFrom::Start(place.byte))?;
-            let ends = std::io::BufReader::new(file).bytes().map_while(Result::ok);
+            let ends = BufReader::new(file).bytes().map_while(Result::ok);
             Ok(ends.take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| *byte == b'\n').count()
                 as u64)
         };
@@ -516,10 +530,9 @@ struct MetPair {
     place: Place,
 }
 
-/// The first pass: rejects what cannot be read, leaves out what does not count, and finds the people and the earliest
-/// session of each pair.
-fn meet(of: &SessionTable) -> Result<Met, Failure> {
-    let SessionTable { table, columns, sessions } = of;
+/// The first pass: rejects what cannot be read or cannot be, leaves out what does not count, and finds the people and
+/// the earliest session of each pair: nobody is enrolled for the sake of a row that is rejected here.
+fn meet(table: &Table, columns: &Columns, sessions: &Sessions, rules: &TwoPeople) -> Result<Met, Failure> {
     let mut met = Met::default();
     let mut numbers: HashMap<Rc<str>, u32> = HashMap::new();
     let mut pairs: HashMap<(u32, u32), usize> = HashMap::new();
@@ -531,6 +544,7 @@ fn meet(of: &SessionTable) -> Result<Met, Failure> {
         seen = place.byte;
         let row = row.map_err(|wrong| wrong.why).and_then(|row| match sessions.fault_of(&row) {
             Some(why) => Err(why),
+            None if row.of.is_none() && row.standing == Standing::Live => row.ask(rules).map(|()| row),
             None => Ok(row),
         });
         let row = match row {
@@ -662,6 +676,12 @@ impl<'a> Row<'a> {
         }
     }
 
+    /// What the rules have against it, whoever the two are.
+    fn ask(&self, rules: &TwoPeople) -> Result<(), String> {
+        let Row { skill, minutes, rating, .. } = *self;
+        rules.ask(self.occurred_at, minutes, std::iter::once(Asked { first: true, skill, minutes, rating }))
+    }
+
     /// A hash over every field; the ordinal among rows that say the same is still to be added.
     fn content(&self) -> Sha256 {
         let mut text = [0; 27];
@@ -748,27 +768,41 @@ fn import(
     runtime: &Runtime,
     server: Server,
     arguments: &Arguments,
-    of: &SessionTable,
-    met: &Met,
-) -> Result<Summary, Failure> {
+    table: &Table,
+    columns: &Columns,
+) -> Result<(Met, Summary), Failure> {
+    let mut connection = Connection::new(server.clone());
+    let found = program::find(runtime, &mut connection, arguments)?;
+    let listed = program::listed(runtime, &mut connection, arguments, found.as_ref())?;
+    let rules = TwoPeople::pair_up(Rehearsal::new(found.as_ref(), listed));
+    let mut sessions = Sessions::find(table, columns)?;
+    let there = if columns.session.is_some() && found.is_some() {
+        exported::there(runtime, &mut connection, &arguments.program)?
+    } else {
+        exported::There::default()
+    };
+    sessions.refuse(table, columns, &there, &rules)?;
+    let met = meet(table, columns, &sessions, &rules)?;
+    if met.left_out() > 0 {
+        let (disputed, voided) = (met.disputed, met.voided);
+        eprintln!(
+            "mentorlog: left out: {disputed} rows of disputed sessions, {voided} of voided ones: they do not count"
+        );
+    }
     let mut summary =
         Summary { participants: Tally::default(), pairs: Tally::default(), sessions: Tally::default() };
     if met.people.is_empty() {
-        return Ok(summary);
+        return Ok((met, summary));
     }
-    let zone = runtime.block_on(open_program(&server, &arguments.program, arguments.time_zone))?;
-    let mut connection = Connection::new(server.clone());
+    let zone = match found {
+        Some(found) => found.time_zone,
+        None => program::open(runtime, &mut connection, arguments)?,
+    };
     let program = arguments.program.to_string();
     let mut names = met.people.iter().map(|(name, _)| &**name);
     let members = Members::find(runtime, &mut connection, &program, &mut names)?;
     let members = members.with_pairs(runtime, &mut connection, &program)?;
-    // Whoever has none of the program's people in the table has none of its sessions in it either.
-    let there = if of.columns.session.is_some() && !members.is_empty() {
-        exported::there(runtime, &mut connection, &program)?
-    } else {
-        exported::There::default()
-    };
-    let sending = Sending { runtime, server, program, table: &of.table };
+    let sending = Sending { runtime, server, program, table };
     let mut found = Tally::default();
     summary.participants =
         sending.phase("enrolling", met.people.len() as u64, Kind::Participant, |outbox| {
@@ -802,14 +836,15 @@ fn import(
     let rows = met.rows - met.rejected - met.left_out();
     let (mut otherwise, mut other_days) = (0_u64, 0_u64);
     summary.sessions = sending.phase("importing", rows, Kind::Session, |outbox| {
-        if of.columns.session.is_some() {
-            return exported::each(of, |session| {
+        if columns.session.is_some() {
+            return exported::each(table, columns, &sessions, |session| {
                 if session.standing != Standing::Live {
                     return Ok(());
                 }
                 if let Some(content) = there.content(session.of.session) {
                     found.found(session.rows());
-                    otherwise += u64::from(content != session.content());
+                    // What people are called elsewhere says nothing here.
+                    otherwise += u64::from(session.is_of(&members) && content != session.content());
                     return Ok(());
                 }
                 other_days +=
@@ -819,10 +854,10 @@ fn import(
             });
         }
         let mut ordinals = Ordinals::default();
-        of.table.each(&of.columns, |place, row| {
-            // What cannot be read was rejected in the first pass.
+        table.each(columns, |place, row| {
+            // What cannot be read or cannot be was rejected in the first pass.
             let Ok(row) = row else { return Ok(()) };
-            if row.standing != Standing::Live {
+            if row.standing != Standing::Live || row.ask(&rules).is_err() {
                 return Ok(());
             }
             let key = ordinals.key(&row);
@@ -844,51 +879,7 @@ fn import(
             zone.name()
         );
     }
-    Ok(summary)
-}
-
-/// Makes sure that there is the program: the zone it is in.
-async fn open_program(server: &Server, name: &ProgramName, zone: Option<Zone>) -> Result<Zone, Failure> {
-    let mut connection = Connection::new(server.clone());
-    let found = connection.get(&format!("/v1/programs/{name}")).await;
-    let slug = match (found, name) {
-        (Ok(body), _) => {
-            #[derive(Deserialize)]
-            struct Found {
-                time_zone: Zone,
-            }
-            let found: Found = serde_json::from_slice(&body).map_err(Failure::new)?;
-            return match zone {
-                Some(zone) if zone != found.time_zone => Err(Failure::new(format_args!(
-                    "the program `{name}` is in {} for ever, not in {}: leave --time-zone out",
-                    found.time_zone.name(),
-                    zone.name()
-                ))),
-                Some(_) | None => Ok(found.time_zone),
-            };
-        }
-        (Err(error), ProgramName::Slug(slug)) if error.code() == Some("no-such-program") => slug,
-        (Err(error), _) => return Err(Failure::new(error)),
-    };
-    #[derive(Serialize)]
-    struct OpenProgram<'a> {
-        slug: &'a str,
-        name: &'a str,
-        time_zone: &'static str,
-    }
-    let zone = zone.unwrap_or(Zone::UTC);
-    let opening = OpenProgram { slug: slug.as_str(), name: slug.as_str(), time_zone: zone.name() };
-    let body = serde_json::to_vec(&opening).map_err(Failure::new)?;
-    let opened = connection.send(Method::POST, "/v1/programs", "application/json", body.into()).await;
-    match opened {
-        Ok(_) => {
-            eprintln!("mentorlog: opened the program `{slug}` in {}", zone.name());
-            Ok(zone)
-        }
-        // Somebody else opened it meanwhile.
-        Err(error) if error.code() == Some("slug-taken") => Ok(zone),
-        Err(error) => Err(Failure::new(error)),
-    }
+    Ok((met, summary))
 }
 
 /// What the items of a phase make.
@@ -986,7 +977,7 @@ impl Sending<'_> {
                 connection: Connection::new(self.server.clone()),
                 path: format!("/v1/programs/{}/commands", self.program),
                 kind,
-                table: Table { path: self.table.path.clone(), bytes: self.table.bytes },
+                table: self.table.clone(),
                 progress: progress.clone(),
             };
             lanes.spawn_on(lane.run(receiver.clone()), self.runtime.handle());
@@ -1136,7 +1127,7 @@ mod tests {
     fn read(text: &str) -> Vec<(u64, Result<String, String>)> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let table = Table::of(file.path(), text.len() as u64).map_err(|failure| failure.text).unwrap();
         let columns = Columns::find(&table.header().map_err(|failure| failure.text).unwrap(), &[]).unwrap();
         let mut rows = Vec::new();
         let all = table.each(&columns, |place, row| {

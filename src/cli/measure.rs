@@ -14,7 +14,7 @@ use super::progress::Progress;
 use curves::Horizons;
 use page::Page;
 
-mod rows;
+pub(super) mod rows;
 
 mod sessions;
 

@@ -77,7 +77,7 @@ enum Command {
     Serve(serve::Arguments),
     /// Ask the server on this machine whether it is ready; exit code 0 if it is.
     Healthcheck(healthcheck::Arguments),
-    /// Import sessions from a table; running it again adds only what is new.
+    /// Import sessions, or participants, from a table; running it again adds only what is new.
     ImportCsv(import_csv::Arguments),
     /// Publish the signed report of a week, or fetch it again.
     Report(report::Arguments),

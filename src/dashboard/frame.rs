@@ -1,6 +1,8 @@
 //! What every page has: landmarks, navigation, the two axes of time, and how a figure is shown.
 //! Never holds what only one page shows.
 
+use std::sync::LazyLock;
+
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use mentorlog_events::id::ParticipantId;
 use mentorlog_events::time::Day;
@@ -230,6 +232,16 @@ pub fn plain(title: &str, reader: Option<&Reader>, main: &Markup) -> Markup {
     whole(title, None, reader, main)
 }
 
+/// How every page begins, so that it can be sent before anything is known of the rest.
+pub fn beginning() -> &'static str {
+    static BEGINNING: LazyLock<String> = LazyLock::new(|| {
+        let any = plain("", None, &html! {}).into_string();
+        let end = any.find("<title>").expect("every page has a title");
+        any[..end].to_owned()
+    });
+    &BEGINNING
+}
+
 /// The head and foot around the main part of a page.
 fn whole(title: &str, here: Option<&Here>, reader: Option<&Reader>, main: &Markup) -> Markup {
     let live = here.filter(|here| here.is_live());
@@ -240,10 +252,11 @@ fn whole(title: &str, here: Option<&Here>, reader: Option<&Reader>, main: &Marku
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (title) " · mentorlog" }
                 link rel="icon" href="data:,";
                 link rel="stylesheet" href=(assets::STYLE.path());
                 script type="module" src=(assets::LIVE.path()) {}
+                // From here on no two pages are alike: see `beginning`.
+                title { (title) " · mentorlog" }
             }
             body {
                 a.skip href="#main" { "Skip to the content" }

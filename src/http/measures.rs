@@ -24,7 +24,7 @@ use mentorlog_projections::read_models::ReadModels;
 use mentorlog_projections::reciprocity::{self, Explained, Grades};
 use mentorlog_projections::retention::{self, Basis, Subject};
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::App;
 use super::guard::InProgram;
@@ -430,6 +430,17 @@ async fn answer<T: Serialize>(
     Ok(json_bytes(written(app, program, when, asked, write).await?))
 }
 
+tokio::task_local! {
+    /// Whom to tell that a question is right and its answer takes its time.
+    pub(super) static COMPUTING: Arc<Notify>;
+}
+
+/// Tells whoever wants to know that the question is right, and that its answer takes its time.
+pub(super) fn computing() {
+    // Mostly nobody does.
+    let _ = COMPUTING.try_with(|told| told.notify_one());
+}
+
 /// Writes what was measured when it is its turn, or gives what was written before. `asked` names everything but the
 /// program and the moment that the bytes depend on.
 pub(super) async fn written(
@@ -440,24 +451,28 @@ pub(super) async fn written(
     write: impl FnOnce(&ReadModels, Known) -> Result<Bytes, Problem> + Send + 'static,
 ) -> Result<Bytes, Problem> {
     at_least(app, &program, when.min_size).await?;
-    if when.known_at.is_none() {
+    let failed = || Problem::new(Code::Internal, "computing the figures failed");
+    let meant = if when.known_at.is_none() {
         // Needs no log: what everybody asks is answered at once while nothing has changed.
-        let Moment { as_of, .. } = moment(app, &program, &when)?;
-        if let Some(body) = app.measures.answered(&AnswerKey::new(&program, program.size(), as_of, &asked)) {
+        let meant = moment(app, &program, &when)?;
+        let key = AnswerKey::new(&program, program.size(), meant.as_of, &asked);
+        if let Some(body) = app.measures.answered(&key) {
             return Ok(body);
         }
-    }
+        meant
+    } else {
+        let (app, program) = (app.clone(), program.clone());
+        let meant = tokio::task::spawn_blocking(move || moment(&app, &program, &when));
+        meant.await.map_err(|_| failed())??
+    };
+    computing();
     let turn = app.measures.turn().await?;
     let app = app.clone();
     let computed = tokio::task::spawn_blocking(move || {
         let _turn = turn;
         let desk = app.clone();
-        desk.measures.desk.run(move || {
-            let moment = moment(&app, &program, &when)?;
-            compute(&app, &program, moment, &asked, write)
-        })
+        desk.measures.desk.run(move || compute(&app, &program, meant, &asked, write))
     });
-    let failed = || Problem::new(Code::Internal, "computing the figures failed");
     computed.await.ok().flatten().ok_or_else(failed)?
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
@@ -23,14 +24,16 @@ use mentorlog_projections::read_models::ReadModels;
 use mentorlog_projections::reciprocity::{self, Explained};
 use mentorlog_projections::retention::{self, Basis, By, Subject};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::edge::answers::Shared;
 use super::guard::{Identity, InProgram};
-use super::measures::{Known, Moment, When, at, axes, written};
+use super::measures::{COMPUTING, Known, Moment, When, at, axes, written};
 use super::outsiders::{OfWeek, of_week};
 use super::pairing::{SuggestionsPage, suggestions_of, suggestions_then};
 use super::problem::{Code, Problem, ProblemCode};
+use super::reads::Lines;
 use super::request::Parameters;
 use super::{App, login};
 use crate::access::grant::{Denied, Grant};
@@ -67,6 +70,9 @@ const BLOCK: u64 = 1024;
 /// What browsers may do with a page: what comes from here, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Longest page that begins before it is there.
+const LATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A page, or what is wrong with the question.
 pub(super) type Shell = Result<Response, Problem>;
@@ -133,8 +139,41 @@ pub(super) fn sent(body: Bytes) -> Response {
 }
 
 /// Around every page: a problem becomes a page, too, which says what the API says, with the way back.
-pub(super) async fn dressed(request: Request, next: Next) -> Response {
-    dress(request, next, true).await
+///
+/// A page that takes its time, because it is of a moment that has to be computed first, begins before it is there: what
+/// all pages begin with is sent when the question is known to be right. Whatever fails after that is a page, too; its
+/// status has gone out.
+pub(super) async fn dressed(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let is_get = request.method() == Method::GET;
+    let computing = Arc::new(Notify::new());
+    let mut answer = Box::pin(COMPUTING.scope(computing.clone(), dress(request, next, true)));
+    let late = async {
+        computing.notified().await;
+        let patience = app.edge.limits.times.first_byte;
+        if !patience.is_zero() {
+            tokio::time::sleep(patience).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        response = &mut answer => return response,
+        () = late, if is_get => {}
+    }
+    let (sender, receiver) = mpsc::channel(2);
+    tokio::spawn(async move {
+        let beginning = frame::beginning().as_bytes();
+        // Whoever has gone meanwhile takes the rest with them.
+        let _ = sender.send(Ok(Bytes::from_static(beginning))).await;
+        let response = answer.await;
+        if let Some(ProblemCode(code)) = response.extensions().get() {
+            tracing::warn!(code, "a page that had begun could not be made");
+        }
+        let whole = axum::body::to_bytes(response.into_body(), LATE_BYTES_MAX).await;
+        let rest = whole.ok().filter(|whole| whole.starts_with(beginning));
+        let rest = rest.map(|whole| whole.slice(beginning.len()..));
+        let _ = sender.send(rest.ok_or_else(|| std::io::Error::other("the page could not be made"))).await;
+    });
+    with_headers(Body::new(Lines::endless(receiver)).into_response(), HTML)
 }
 
 /// Around what programs ask for and people come upon: a problem becomes a page for a browser that looks for one.

@@ -189,7 +189,9 @@ pub(super) fn router(app: Arc<App>) -> Router {
             let asked = guard::Asked::new(&app, path, needs);
             let mut guarded = handler.route_layer(middleware::from_fn_with_state(asked, guard::guard));
             guarded = match kind {
-                Kind::Page => guarded.route_layer(middleware::from_fn(pages::dressed)),
+                Kind::Page => {
+                    guarded.route_layer(middleware::from_fn_with_state(app.clone(), pages::dressed))
+                }
                 Kind::Read => guarded.route_layer(middleware::from_fn(pages::dressed_for_browsers)),
                 Kind::Linked | Kind::Api => guarded,
             };

@@ -210,6 +210,7 @@ const SHORT: Times = Times {
     body_grace: Duration::from_millis(100),
     body: Duration::from_millis(400),
     drain: Duration::from_millis(400),
+    first_byte: Duration::from_millis(50),
 };
 
 fn few(n: u32) -> NonZeroU32 {

@@ -136,9 +136,7 @@ fn every_command_has_its_recipe_and_every_recipe_does_what_it_says() {
     let blocks = blocks(&document);
     let named: Vec<&str> = document.lines().filter_map(|line| line.strip_prefix("### ")).collect();
     let known: BTreeSet<&str> = command::Command::NAMES.iter().copied().collect();
-    assert_eq!(named.len(), known.len(), "each command has one heading");
-    assert_eq!(named.iter().copied().collect::<BTreeSet<_>>(), known);
-    for name in &named {
+    for name in &known {
         let path =
             if *name == "open-program" { "$B/v1/programs\n".to_owned() } else { format!("$C/{name}\n") };
         let posted = |block: &Block| block.heading == *name && block.typed.ends_with(&path);
@@ -153,6 +151,22 @@ fn every_command_has_its_recipe_and_every_recipe_does_what_it_says() {
     std::fs::write(dir.path().join(".curlrc"), "silent\nshow-error\nwrite-out = \"\\n%{http_code}\\n\"\n")
         .unwrap();
     let server = format!("http://{}", process.address);
+    let others = changing(&process.client().get("/openapi.json").json());
+    for (name, method, path) in &others {
+        let is_asked = |block: &Block| {
+            block.heading == *name
+                && block.typed.lines().any(|line| {
+                    let asked = line.rsplit_once("$B").map_or("", |(_, asked)| asked);
+                    let asked =
+                        asked.split(" <<").next().unwrap_or_default().split(" | ").next().unwrap_or_default();
+                    line.contains("-X DELETE") == (method == "delete") && is_of(asked, path)
+                })
+        };
+        assert!(blocks.iter().any(is_asked), "{method} {path} is not under the heading `{name}`");
+    }
+    let wanted = others.iter().map(|(name, ..)| name.as_str()).chain(known.iter().copied());
+    assert_eq!(named.iter().copied().collect::<BTreeSet<_>>(), wanted.collect());
+    assert_eq!(named.len(), known.len() + others.len(), "each has one heading");
     let home = dir.path().to_str().unwrap();
     let answers = typed(&blocks, dir.path(), &[("MENTORLOG_SERVER", &server), ("CURL_HOME", home)]);
     let mut posted = 0;
@@ -177,9 +191,10 @@ fn every_command_has_its_recipe_and_every_recipe_does_what_it_says() {
                     let events =
                         document["events"].as_array().or_else(|| document["size"].as_u64().map(|_| &EMPTY));
                     assert!(status.starts_with('2'), "line {}: {status} {answer}", block.line);
-                    let appended =
-                        events.is_some_and(|events| !events.is_empty()) || block.heading == "open-program";
-                    assert!(appended, "line {}: nothing was appended: {answer}", block.line);
+                    let appended = events.is_some_and(|events| !events.is_empty());
+                    let is_command =
+                        known.contains(block.heading.as_str()) && block.heading != "open-program";
+                    assert!(appended || !is_command, "line {}: nothing was appended: {answer}", block.line);
                 }
             }
         }
@@ -188,6 +203,33 @@ fn every_command_has_its_recipe_and_every_recipe_does_what_it_says() {
 }
 
 static EMPTY: Vec<Value> = Vec::new();
+
+/// What the document of the interface has beside the commands that is not a mere question: name, method, path.
+fn changing(document: &Value) -> Vec<(String, String, String)> {
+    let mut changing = Vec::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let name = operation["operationId"].as_str().unwrap_or_default();
+            let is_question = ["get", "head", "options", "parameters"].contains(&method.as_str());
+            if !is_question && !command::Command::NAMES.contains(&name) {
+                changing.push((name.to_owned(), method.clone(), path.clone()));
+            }
+        }
+    }
+    assert!(changing.iter().any(|(_, method, _)| method == "delete"), "{changing:?}");
+    changing
+}
+
+/// Whether a path is of this form, in which `{...}` stands for anything without a slash, what the shell makes of it too.
+fn is_of(path: &str, form: &str) -> bool {
+    let (mut path, mut form) = (path, form);
+    while let Some((before, rest)) = form.split_once('{') {
+        let Some(left) = path.strip_prefix(before) else { return false };
+        form = rest.split_once('}').map_or("", |(_, after)| after);
+        path = if left.starts_with("$(") { "" } else { &left[left.find('/').unwrap_or(left.len())..] };
+    }
+    path == form
+}
 
 // -------------------------------------------------------------------------------------------- completions
 

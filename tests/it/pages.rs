@@ -1,11 +1,15 @@
 //! The pages as a browser gets them: their markup, their headers, their links, and the numbers on them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
 
+use mentorlog::http::edge::{Limits, Times};
+use mentorlog::ledger::memory::MemoryLog;
 use serde_json::{Value, json};
 
 use crate::cli::run;
-use crate::harness::{Answer, until};
+use crate::harness::{Answer, Service, until};
 use crate::http::Town;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -1322,4 +1326,30 @@ fn the_history_is_paged_and_filtered_without_losing_a_line() {
             api["explain"]["seqs"].as_array().unwrap().iter().map(|seq| seq.as_u64().unwrap()).collect();
         assert_eq!(behind, wanted, "{figure}");
     }
+}
+
+#[test]
+fn a_page_that_takes_its_time_begins_before_it_is_there_and_is_the_same_page() {
+    let data = tempfile::tempdir().unwrap();
+    let times = Times { first_byte: Duration::ZERO, ..Times::default() };
+    let limits = Limits { strangers: None, times, ..Limits::default() };
+    let service = Service::within(limits, Arc::new(MemoryLog::new()), data.path());
+    let mut client = service.client();
+    let body = json!({ "slug": "spring", "name": "Spring", "time_zone": ZONE });
+    assert_eq!(client.post("/v1/programs", &body).status, 201);
+    let enrol = json!({ "participant": id(0xa), "generation": "gen-z" });
+    assert_eq!(client.post("/v1/programs/spring/commands/enrol", &enrol).status, 201);
+    for path in ["/p/spring", "/p/spring?known_at=1", "/p/spring/retention", "/p/spring/pairs?known_at=1"] {
+        let (late, whole) = (client.get(path), client.get(path));
+        assert_eq!((late.status, late.header("content-length")), (200, None), "{path}");
+        assert_eq!((whole.status, whole.header("content-length").is_some()), (200, true), "{path}");
+        assert_eq!(late.header("content-security-policy"), Some(POLICY));
+        assert_eq!(late.text(), whole.text());
+    }
+    // A wrong question has its status, and what fails after the beginning is a whole page all the same.
+    assert_eq!(client.get("/p/spring?known_at=99").status, 400);
+    let nobody = client.get(&format!("/p/spring/pairs/{}?known_at=1", id(1)));
+    assert_eq!(nobody.status, 200);
+    assert!(nobody.text().starts_with("<!DOCTYPE html>") && nobody.text().ends_with("</html>"));
+    assert!(nobody.text().contains("there is no pair"), "{}", nobody.text());
 }

@@ -265,7 +265,16 @@ fn the_sessions_of_a_table_measure_as_the_service_measures_them() {
         }
     }
     // And into another program, where the same names are other people with the same figures.
-    run(&["import-csv", &exported, "--program", "copy", "--server", &server.url], 0);
+    let copy = ["import-csv", &exported, "--program", "copy", "--server", &server.url];
+    // Where there are programs already, a new one may be a slip of the pen.
+    let refused = run(&copy, 1);
+    assert!(
+        text(&refused.stderr)
+            .contains("there is no program `copy`, there is: spring; to open it, say in which"),
+        "{}",
+        text(&refused.stderr)
+    );
+    run(&[&copy[..], &["--time-zone", "UTC"]].concat(), 0);
     let copied = server.json("/v1/programs/copy/reciprocity?as_of=2025-06-30");
     for part in ["numerator", "denominator"] {
         let name = "weighted_reciprocity";
@@ -390,6 +399,9 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     tell("import-pair", json!({ "pair": pair(3), "a": ada, "b": cyd, "started_at": "2024-05-01T09:00:00Z" }));
     log(7, 3, "2024-05-02T09:00:00Z", 15, json!([taught(&ada, "rust", 15)]));
     tell("end-pair", json!({ "pair": pair(3), "reason": "goals-met" }));
+    // She is only observed from now on, and what was taught is not on the list any more.
+    tell("change-arm", json!({ "participant": cyd, "arm": "comparison" }));
+    tell("change-policy", json!({ "rules": { "skills": "listed" } }));
 
     let export = |program: &str, what: &str| {
         let table = server.get(&format!("/v1/programs/{program}/{what}.csv"), "text/csv");
@@ -399,13 +411,15 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     let counts = |printed: &[u8]| {
         text(printed).lines().filter(|line| !line.starts_with("seconds")).collect::<Vec<_>>().join("\n")
     };
-    let import = |table: &str, program: &str, zone: &str| {
+    let import_with = |table: &str, program: &str, zone: &str, code| {
         let output = run(
             &["import-csv", table, "--program", program, "--server", &server.url, "--time-zone", zone],
-            0,
+            code,
         );
         (counts(&output.stdout), text(&output.stderr).to_owned())
     };
+    let import = |table: &str, program: &str, zone: &str| import_with(table, program, zone, 0);
+
     // Where they are: not an entry more, though their pair has ended.
     let of_spring = size(&server);
     let (said, told) = import(&sessions, "spring", "Europe/Berlin");
@@ -413,9 +427,9 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     insta::assert_snapshot!(format!("{said}\n{told}"));
 
     // Elsewhere: the same sessions and figures, once.
-    import(&people, "copy", "Europe/Berlin");
     let (said, told) = import(&sessions, "copy", "Europe/Berlin");
     insta::assert_snapshot!(format!("{said}\n{told}"));
+    import(&people, "copy", "Europe/Berlin");
     assert_eq!(told_sessions(&server, "copy"), told_sessions(&server, "spring"));
     assert_eq!(headline(&server, "copy"), headline(&server, "spring"));
     let of_copy = || server.json("/v1/programs/copy")["size"].as_u64().unwrap();
@@ -425,9 +439,17 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     assert_eq!(of_copy(), before);
 
     // Where days are others, that is told.
-    import(&people, "utc", "UTC");
     let (_, told) = import(&sessions, "utc", "UTC");
     assert!(told.contains("1 sessions lie on another civil day in UTC"), "{told}");
+
+    // The people first: whoever is only observed by now cannot be paired any more, which is told of each row.
+    import(&people, "people-first", "Europe/Berlin");
+    let (said, told) = import_with(&sessions, "people-first", "Europe/Berlin", 3);
+    assert!(
+        said.contains("imported              5\n") && said.contains("rejected              3\n"),
+        "{said}"
+    );
+    assert!(told.contains("is in the comparison arm, which is never paired: change the arm first"), "{told}");
 
     // What differs is told and stays; what is new is taken, of the people the ids stand for.
     let more = "2024-06-01T09:00:00.000000Z";
@@ -437,6 +459,7 @@ fn sessions_that_were_exported_add_nothing_where_they_are_and_the_same_figures_e
     let (_, told) = import(&file(dir.path(), "edited.csv", &edited), "spring", "Europe/Berlin");
     assert!(told.contains("1 sessions are there otherwise than the table has them"), "{told}");
     assert_eq!(size(&server), of_spring);
+    tell("change-policy", json!({ "rules": { "skills": "open" } }));
     let plain = format!("occurred_at,teacher,learner,minutes\n{more},{ada},{bob},5\n{more},dee,{bob},5\n");
     let (said, _) = import(&file(dir.path(), "plain.csv", &plain), "spring", "Europe/Berlin");
     insta::assert_snapshot!(said);
@@ -496,4 +519,40 @@ fn a_session_is_taken_whole_or_not_at_all_and_what_is_not_ours_is_refused_by_nam
     let bare = format!("occurred_at,teacher,learner,minutes,skill\n{at},ada,bob,20,rust\n");
     let again = import(&bare, &[], 0);
     assert!(again.contains("already there         1"), "{again}");
+}
+
+#[test]
+fn rows_that_cannot_be_leave_nothing_behind_and_a_spreadsheets_semicolons_are_read() {
+    let dir = TempDir::new().unwrap();
+    let server = Server::start(&dir.path().join("data"));
+    let import = |content: &str, code| {
+        let table = file(dir.path(), "table.csv", content);
+        let output = run(&["import-csv", &table, "--program", "spring", "--server", &server.url], code);
+        let lines = text(&output.stdout).lines().filter(|line| !line.starts_with("seconds"));
+        let said: Vec<&str> = lines.chain(text(&output.stderr).lines()).collect();
+        said.join("\n").replace(&table, "table.csv")
+    };
+    // Neither readable nor possible, of whomever: nobody is enrolled for it, and no program opened.
+    let impossible = "occurred_at,teacher,learner,minutes,skill\n\
+                      1800-10-01T10:00:00Z,ada,bob,30,\n\
+                      2999-10-01T10:00:00Z,ada,bob,30,\n\
+                      2024-10-01T10:00:00Z,ada,bob,481,\n";
+    insta::assert_snapshot!(import(impossible, 3));
+    assert_eq!(server.json("/v1/programs")["programs"], json!([]));
+    let session = "10000000-0000-4000-8000-00000000000b";
+    let impossible = format!(
+        "occurred_at,teacher,learner,minutes,session,session_minutes\n\
+         2024-10-01T10:00:00Z,ada,bob,30,{session},50\n2024-10-01T10:00:00Z,bob,ada,30,{session},50\n"
+    );
+    insta::assert_snapshot!(import(&impossible, 3));
+    assert_eq!(server.json("/v1/programs")["programs"], json!([]));
+
+    // As a spreadsheet writes it where the comma is the decimal sign.
+    let people = "participant;generation;offered\r\nada;boomer;\"rust;music\"\r\nbob;gen-z;\r\n";
+    insta::assert_snapshot!(import(people, 0));
+    let listed = server.json("/v1/programs/spring/participants");
+    assert_eq!(listed["items"][0]["offered"], json!(["music", "rust"]));
+    import("occurred_at\tteacher\tlearner\tminutes\n2024-10-01T10:00:00Z\tada\tbob\t30\n", 0);
+    assert_eq!(server.json("/v1/programs/spring")["sessions"]["logged"], 1);
+    assert!(import("\u{ff}", 1).contains("the header has no `occurred_at`"));
 }

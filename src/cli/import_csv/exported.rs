@@ -14,11 +14,11 @@ use sha2::{Digest, Sha256};
 use tokio::runtime::Runtime;
 
 use super::members::Members;
-use super::{
-    Columns, Exchange, ImportSession, Of, Place, Row, Sent, SessionTable, Standing, Table, key, parts,
-};
+use super::rehearsal::{Asked, TwoPeople};
+use super::{Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, Who, key, parts};
 use crate::cli::Failure;
 use crate::cli::client::Connection;
+use crate::cli::source::ProgramName;
 
 /// Every session a table has rows of. Empty where it has no column `session`.
 #[derive(Debug, Default)]
@@ -38,7 +38,8 @@ struct Seen {
 
 #[derive(Debug, Clone)]
 struct Fault {
-    line: u64,
+    /// The row it is of; `None`: the session as a whole.
+    line: Option<u64>,
     why: String,
 }
 
@@ -58,7 +59,7 @@ impl Sessions {
                 Err(wrong) => {
                     if let Some(session) = wrong.session {
                         let why = "it cannot be read".to_owned();
-                        faults.entry(session).or_insert_with(|| Fault { line: line(), why });
+                        faults.entry(session).or_insert_with(|| Fault { line: Some(line()), why });
                     }
                 }
             }
@@ -100,18 +101,54 @@ impl Sessions {
             && seen.fault.is_none()
         {
             let why = format!("its {what} is not that of the rows before it");
-            seen.fault = Some(Fault { line: line(), why });
+            seen.fault = Some(Fault { line: Some(line()), why });
         }
+    }
+
+    /// Refuses what the rules refuse of any two people. What is there was possible once, and is not told again.
+    pub(super) fn refuse(
+        &mut self,
+        table: &Table,
+        columns: &Columns,
+        there: &There,
+        rules: &TwoPeople,
+    ) -> Result<(), Failure> {
+        let mut refused = Vec::new();
+        each(table, columns, self, |session| {
+            if session.standing == Standing::Live && there.content(session.of.session).is_none() {
+                let asked = session.exchanges.iter().map(|taught| Asked {
+                    first: taught.teacher == session.exchanges[0].teacher,
+                    skill: taught.skill.as_deref(),
+                    minutes: taught.minutes,
+                    rating: taught.rating,
+                });
+                if let Err(why) = rules.ask(session.occurred_at, session.minutes(), asked) {
+                    refused.push((session.of.session, why));
+                }
+            }
+            Ok(())
+        })?;
+        for (session, why) in refused {
+            if let Some(seen) = self.0.get_mut(&session) {
+                seen.fault = Some(Fault { line: None, why });
+            }
+        }
+        Ok(())
     }
 
     /// Why the session of a row is not taken, if it is not: then none of its rows is.
     pub(super) fn fault_of(&self, row: &Row<'_>) -> Option<String> {
         let session = row.of?.session;
         let fault = self.0.get(&session)?.fault.as_ref()?;
-        Some(format!(
-            "the session {session} is taken whole or not at all, and of line {}: {}",
-            fault.line, fault.why
-        ))
+        Some(match fault.line {
+            Some(line) => {
+                format!(
+                    "the session {session} is taken whole or not at all, and of line {line}: {}",
+                    fault.why
+                )
+            }
+            None => format!("the session {session}: {}", fault.why),
+        })
     }
 }
 
@@ -150,6 +187,12 @@ impl Session {
     fn minutes(&self) -> u32 {
         let sum = || self.exchanges.iter().fold(0_u32, |sum, taught| sum.saturating_add(taught.minutes));
         self.of.minutes.unwrap_or_else(sum)
+    }
+
+    /// Whether the table calls those who met by their ids in the program.
+    pub(super) fn is_of(&self, members: &Members) -> bool {
+        let two = [&self.exchanges[0].teacher, &self.exchanges[0].learner];
+        two.into_iter().all(|name| matches!(members.who(name), Who::Member(_)))
     }
 
     /// A hash over everything it says, in whatever order its rows stand.
@@ -204,14 +247,16 @@ impl Session {
 
 /// Hands on every session that can be taken, when its last row was read.
 pub(super) fn each(
-    table: &SessionTable,
+    table: &Table,
+    columns: &Columns,
+    sessions: &Sessions,
     mut take: impl FnMut(&Session) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut begun: HashMap<SessionId, Vec<Taught>> = HashMap::new();
-    table.table.each(&table.columns, |_, row| {
+    table.each(columns, |_, row| {
         let Ok(row) = row else { return Ok(()) };
         let Some(of) = row.of else { return Ok(()) };
-        let Some(seen) = table.sessions.0.get(&of.session).filter(|seen| seen.fault.is_none()) else {
+        let Some(seen) = sessions.0.get(&of.session).filter(|seen| seen.fault.is_none()) else {
             return Ok(());
         };
         let exchanges = begun.entry(of.session).or_default();
@@ -243,7 +288,11 @@ impl There {
 }
 
 /// Asks the service which sessions it has.
-pub(super) fn there(runtime: &Runtime, connection: &mut Connection, program: &str) -> Result<There, Failure> {
+pub(super) fn there(
+    runtime: &Runtime,
+    connection: &mut Connection,
+    program: &ProgramName,
+) -> Result<There, Failure> {
     // A million sessions are some 400 MB: in a file they are nobody's memory.
     let mut file = tempfile::NamedTempFile::new().map_err(Failure::new)?;
     let mut bytes = 0;
@@ -257,11 +306,11 @@ pub(super) fn there(runtime: &Runtime, connection: &mut Connection, program: &st
         }
         Ok::<(), Failure>(())
     })?;
-    let table = Table { path: file.path().to_owned(), bytes };
+    let table = Table::of(file.path(), bytes)?;
     let columns = Columns::find(&table.header()?, &[]).map_err(Failure::new)?;
-    let table = SessionTable { sessions: Sessions::find(&table, &columns)?, table, columns };
+    let sessions = Sessions::find(&table, &columns)?;
     let mut there = There::default();
-    each(&table, |session| {
+    each(&table, &columns, &sessions, |session| {
         there.0.insert(session.of.session, session.content());
         Ok(())
     })?;
@@ -280,11 +329,11 @@ mod tests {
             "occurred_at,teacher,learner,minutes,skill,rating,session,pair,session_minutes,mode,state,day";
         let text = format!("{head}\n{}\n", rows.join("\n"));
         file.write_all(text.as_bytes()).unwrap();
-        let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let table = Table::of(file.path(), text.len() as u64).map_err(|failure| failure.text).unwrap();
         let columns = Columns::find(&table.header().map_err(|failure| failure.text).unwrap(), &[]).unwrap();
         let sessions = Sessions::find(&table, &columns).map_err(|failure| failure.text).unwrap();
         let mut all = Vec::new();
-        let each = each(&SessionTable { table, columns, sessions }, |session| {
+        let each = each(&table, &columns, &sessions, |session| {
             let body = serde_json::to_string(&session.command(&Members::default())).unwrap();
             all.push(format!("{}\n{body}", session.key()));
             Ok(())

@@ -80,7 +80,7 @@ impl Members {
     }
 
     /// Whether nobody of the table is in the program by their id.
-    pub(super) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.participants.is_empty()
     }
 

@@ -12,27 +12,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write as _;
 
-use bytes::Bytes;
 use hyper::Method;
-use mentorlog_events::entry::{Actor, CommandStamp, Entry};
-use mentorlog_events::event::{Event, MeasurePolicy, ProgramOpened, RulePolicy, SkillDefined, Skills};
-use mentorlog_events::id::{CommandId, EventId, ParticipantId, ProgramId, Slug};
-use mentorlog_events::time::{Timestamp, Zone};
+use mentorlog_events::id::{ParticipantId, Slug};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::runtime::Runtime;
-use uuid::Uuid;
 
 use super::members::{self, Members};
-use super::{Answers, Arguments, LABEL_MAX, Table, Who, deliver, key, open_program, parts};
+use super::rehearsal::Rehearsal;
+use super::{Answers, Arguments, LABEL_MAX, Table, Who, deliver, key, parts, program};
 use crate::cli::Failure;
-use crate::cli::client::{ClientError, Connection, Server};
+use crate::cli::client::{Connection, Server};
 use crate::cli::progress::Progress;
-use crate::clock::{Clock, Machine};
 use crate::http::tables::PARTICIPANTS;
-use crate::rules::command::{Command, CommandError};
-use crate::rules::state::State;
-use crate::rules::{Context, Ids, Sealing, decide};
 
 /// Items of a batch.
 const BATCH_ITEMS: usize = 1000;
@@ -214,114 +206,6 @@ fn value(column: &str, text: &str) -> Result<Value, String> {
     }
 }
 
-// ---------------------------------------------------------------------------------------------- the rules
-
-/// The program that is there, as far as it matters here.
-#[derive(Deserialize)]
-struct Found {
-    state: String,
-    policy: Policy,
-}
-
-#[derive(Deserialize)]
-struct Policy {
-    rules: RulePolicy,
-    measures: MeasurePolicy,
-}
-
-/// A program of the same policy that nobody sees.
-struct Rehearsal {
-    state: State,
-    now: Timestamp,
-    taken: u128,
-}
-
-impl Rehearsal {
-    fn new(rules: RulePolicy, measures: MeasurePolicy, listed: Vec<Slug>) -> Self {
-        let now = Clock::start(Machine::default()).now();
-        let mut rehearsal = Self { state: State::new(), now, taken: 1 };
-        let opened = ProgramOpened {
-            program: ProgramId(rehearsal.id()),
-            origin: "rehearsal".to_owned(),
-            envelope: 1,
-            slug: "rehearsal".parse().expect("a slug"),
-            name: "Rehearsal".to_owned(),
-            time_zone: Zone::UTC,
-            rules,
-            measures,
-        };
-        rehearsal.happened(opened.into());
-        for skill in listed {
-            rehearsal.happened(SkillDefined { skill }.into());
-        }
-        rehearsal
-    }
-
-    fn id(&mut self) -> Uuid {
-        self.taken += 1;
-        Ids::new(self.taken).next()
-    }
-
-    fn happened(&mut self, event: Event) {
-        let entry = Entry {
-            seq: self.state.size(),
-            id: EventId(self.id()),
-            recorded_at: self.now,
-            day: Zone::UTC.day(self.now),
-            actor: Actor::Manager,
-            on_behalf_of: None,
-            principal: "local".parse().expect("a principal"),
-            command: CommandStamp { id: CommandId(self.id()), key: None, fp: None },
-            correlation: None,
-            causation: None,
-            event,
-            sealed: Vec::new(),
-        };
-        self.state.apply(&entry).expect("what the rules decided refers to what is there");
-    }
-
-    /// What the rules have against a command; what they let through has happened.
-    fn ask(&mut self, name: &str, body: &Value) -> Result<(), String> {
-        let bytes = serde_json::to_vec(body).expect("strings and numbers");
-        let command = Command::read(name, &bytes).map_err(|error| match error {
-            CommandError::UnknownCommand => "no such command".to_owned(),
-            CommandError::Malformed(error) => error.to_string(),
-        })?;
-        let context = Context {
-            now: self.now,
-            actor: Actor::Manager,
-            on_behalf_of: None,
-            expected_version: None,
-            sealing: Sealing::On,
-            ids: Ids::new(u128::from(self.state.size()) << 64),
-        };
-        let decision = decide(&self.state, &command, &context);
-        let decision = decision.map_err(|rejection| format!("{rejection} ({})", rejection.code()))?;
-        for decided in decision.events {
-            self.happened(decided.event);
-        }
-        Ok(())
-    }
-
-    /// What the rules have against a person.
-    fn person(&mut self, person: &Person) -> Vec<String> {
-        let id = self.id();
-        let with = |fields: &Map<String, Value>| {
-            let mut body = fields.clone();
-            body.insert(PARTICIPANT.to_owned(), json!(id));
-            Value::Object(body)
-        };
-        let enrolled = self.ask("import-participant", &with(&person.open));
-        if let Err(why) = enrolled {
-            return vec![why];
-        }
-        if person.personal.is_empty() {
-            return Vec::new();
-        }
-        self.ask("set-personal", &with(&person.personal)).err().into_iter().collect()
-    }
-}
-
 // ------------------------------------------------------------------------------------------------ sending
 
 /// What became of people.
@@ -355,29 +239,23 @@ pub(super) fn import(
         runtime,
         table,
     };
-    let found = sending.found()?;
+    let found = program::find(runtime, &mut sending.connection, arguments)?;
     if found.as_ref().is_some_and(|found| found.state != "open") {
         return Err(unreadable(&format_args!(
             "the program `{}` is closed: nobody can be enrolled in it any more; nothing was imported",
             arguments.program
         )));
     }
-    let listed = match &found {
-        Some(found) if found.policy.rules.skills == Skills::Listed => sending.listed()?,
-        Some(_) | None => Vec::new(),
-    };
-    let exists = found.is_some();
-    let (rules, measures) =
-        found.map(|found| (found.policy.rules, found.policy.measures)).unwrap_or_default();
-    let mut rehearsal = Rehearsal::new(rules, measures, listed);
+    let listed = program::listed(runtime, &mut sending.connection, arguments, found.as_ref())?;
+    let mut rehearsal = Rehearsal::new(found.as_ref(), listed);
     for person in &read.rows {
-        read.wrong.extend(rehearsal.person(person).into_iter().map(|why| (person.line, why)));
+        read.wrong.extend(against(&mut rehearsal, person).into_iter().map(|why| (person.line, why)));
     }
     if !read.wrong.is_empty() {
         return Err(refused(table, read.wrong));
     }
-    if !exists && !read.rows.is_empty() {
-        runtime.block_on(open_program(server, &arguments.program, arguments.time_zone))?;
+    if found.is_none() && !read.rows.is_empty() {
+        program::open(runtime, &mut sending.connection, arguments)?;
     }
     if !read.personal.is_empty() && !sending.seals()? {
         let columns = read.personal.iter().map(|column| format!("`{column}`")).collect::<Vec<_>>();
@@ -413,6 +291,24 @@ pub(super) fn import(
         ));
     }
     Ok(summary)
+}
+
+/// What the rules have against a person.
+fn against(rehearsal: &mut Rehearsal, person: &Person) -> Vec<String> {
+    let id = rehearsal.id();
+    let with = |fields: &Map<String, Value>| {
+        let mut body = fields.clone();
+        body.insert(PARTICIPANT.to_owned(), json!(id));
+        Value::Object(body)
+    };
+    let enrolled = rehearsal.tell("import-participant", &with(&person.open));
+    if let Err(why) = enrolled {
+        return vec![why];
+    }
+    if person.personal.is_empty() {
+        return Vec::new();
+    }
+    rehearsal.tell("set-personal", &with(&person.personal)).err().into_iter().collect()
 }
 
 /// Says of each line what is wrong with it.
@@ -456,53 +352,6 @@ struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    #[allow(clippy::result_large_err, reason = "a few requests")]
-    fn get(&mut self, path: &str) -> Result<Bytes, ClientError> {
-        self.runtime.block_on(self.connection.get(&format!("/v1/programs/{}{path}", self.program)))
-    }
-
-    /// The program; `None` if there is none yet.
-    fn found(&mut self) -> Result<Option<Found>, Failure> {
-        match self.get("") {
-            Ok(body) => serde_json::from_slice(&body).map(Some).map_err(Failure::new),
-            Err(error) if error.code() == Some("no-such-program") => Ok(None),
-            Err(error) => Err(Failure::new(error)),
-        }
-    }
-
-    /// The skills of the program's list.
-    fn listed(&mut self) -> Result<Vec<Slug>, Failure> {
-        #[derive(Deserialize)]
-        struct Told {
-            seq: u64,
-            data: SkillDefined,
-        }
-        let mut told: BTreeMap<u64, (bool, Slug)> = BTreeMap::new();
-        for (kind, defined) in [("skill-defined", true), ("skill-retired", false)] {
-            let path = format!("/v1/programs/{}/events?type={kind}", self.program);
-            let body = self.runtime.block_on(async {
-                let response =
-                    self.connection.send(Method::GET, &path, "application/x-ndjson", Bytes::new()).await?;
-                self.connection.whole(response).await
-            });
-            for line in
-                body.map_err(Failure::new)?.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
-            {
-                // Both facts are a skill and nothing else.
-                let Told { seq, data } = serde_json::from_slice(line).map_err(Failure::new)?;
-                told.insert(seq, (defined, data.skill));
-            }
-        }
-        let mut listed = Vec::new();
-        for (defined, skill) in told.into_values() {
-            listed.retain(|known| *known != skill);
-            if defined {
-                listed.push(skill);
-            }
-        }
-        Ok(listed)
-    }
-
     /// Whether personal data can be sealed: asked of somebody who does not exist, so that nothing comes of it.
     fn seals(&mut self) -> Result<bool, Failure> {
         let nobody = uuid::Builder::from_random_bytes(random()?).into_uuid();
@@ -742,17 +591,19 @@ fn differences(id: ParticipantId, wanted: &Map<String, Value>, seen: &Map<String
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn read_text(text: &str) -> Result<People, String> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let table = Table { path: file.path().to_owned(), bytes: text.len() as u64 };
+        let table = Table::of(file.path(), text.len() as u64).map_err(|failure| failure.text)?;
         let columns = Columns::find(&table.header().map_err(|failure| failure.text)?, &[])?;
         let mut people = read(&table, &columns).map_err(|failure| failure.text)?;
-        let mut rehearsal = Rehearsal::new(RulePolicy::default(), MeasurePolicy::default(), Vec::new());
+        let mut rehearsal = Rehearsal::new(None, Vec::new());
         for person in &people.rows {
-            people.wrong.extend(rehearsal.person(person).into_iter().map(|why| (person.line, why)));
+            people.wrong.extend(against(&mut rehearsal, person).into_iter().map(|why| (person.line, why)));
         }
         Ok(people)
     }

@@ -28,6 +28,16 @@ pub struct Tally {
     pub after_as_of: Option<u64>,
 }
 
+/// What stands between the cells of a table with this first line: commas, or the semicolons or tabs that spreadsheets
+/// write where the comma is the decimal sign.
+pub fn delimiter(first: &[u8]) -> Result<u8, String> {
+    if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
+        return Err("the table is UTF-16: save it as \"CSV UTF-8\"".into());
+    }
+    let others = [b';', b'\t'].into_iter();
+    Ok(others.filter(|_| !first.contains(&b',')).find(|other| first.contains(other)).unwrap_or(b','))
+}
+
 /// A table with a header.
 pub struct Table {
     reader: csv::Reader<Box<dyn BufRead>>,
@@ -54,15 +64,9 @@ impl Table {
         let mut input = BufReader::with_capacity(1 << 18, input);
         let mut first = Vec::new();
         input.read_until(b'\n', &mut first)?;
-        if first.starts_with(b"\xff\xfe") || first.starts_with(b"\xfe\xff") {
-            return Err(Unreadable::Header("the table is UTF-16: save it as \"CSV UTF-8\"".into()));
-        }
+        let delimiter = delimiter(&first).map_err(Unreadable::Header)?;
         // csv counts its lines from here on just the same: the header is one of them.
         let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&first).to_vec();
-        let delimiter = [b';', b'\t']
-            .into_iter()
-            .find(|other| first.contains(other) && !first.contains(&b','))
-            .unwrap_or(b',');
         let input: Box<dyn BufRead> = Box::new(std::io::Cursor::new(first).chain(input).chain(&b"\n"[..]));
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)

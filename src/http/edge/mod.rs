@@ -67,6 +67,8 @@ pub struct Times {
     pub body: Duration,
     /// How long open requests may go on after the service was told to stop.
     pub drain: Duration,
+    /// How long a page may be computed before it begins with what all pages begin with.
+    pub first_byte: Duration,
 }
 
 impl Default for Times {
@@ -76,6 +78,7 @@ impl Default for Times {
             body_grace: Duration::from_secs(5),
             body: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            first_byte: Duration::from_millis(50),
         }
     }
 }
