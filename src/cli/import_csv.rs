@@ -189,7 +189,7 @@ struct Table {
 }
 
 /// Where a row stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Place {
     line: u64,
     byte: u64,

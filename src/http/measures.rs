@@ -436,9 +436,11 @@ tokio::task_local! {
 }
 
 /// Tells whoever wants to know that the question is right, and that its answer takes its time.
-pub(super) fn computing() {
-    // Mostly nobody does.
-    let _ = COMPUTING.try_with(|told| told.notify_one());
+async fn computing() {
+    // Mostly nobody does; whoever does gets the chance to.
+    if COMPUTING.try_with(|told| told.notify_one()).is_ok() {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Writes what was measured when it is its turn, or gives what was written before. `asked` names everything but the
@@ -453,19 +455,19 @@ pub(super) async fn written(
     at_least(app, &program, when.min_size).await?;
     let failed = || Problem::new(Code::Internal, "computing the figures failed");
     let meant = if when.known_at.is_none() {
-        // Needs no log: what everybody asks is answered at once while nothing has changed.
-        let meant = moment(app, &program, &when)?;
-        let key = AnswerKey::new(&program, program.size(), meant.as_of, &asked);
-        if let Some(body) = app.measures.answered(&key) {
-            return Ok(body);
-        }
-        meant
+        // Needs no log.
+        moment(app, &program, &when)?
     } else {
         let (app, program) = (app.clone(), program.clone());
         let meant = tokio::task::spawn_blocking(move || moment(&app, &program, &when));
         meant.await.map_err(|_| failed())??
     };
-    computing();
+    // What everybody asks is answered at once while nothing has changed.
+    let size = meant.size.unwrap_or_else(|| program.size());
+    if let Some(body) = app.measures.answered(&AnswerKey::new(&program, size, meant.as_of, &asked)) {
+        return Ok(body);
+    }
+    computing().await;
     let turn = app.measures.turn().await?;
     let app = app.clone();
     let computed = tokio::task::spawn_blocking(move || {

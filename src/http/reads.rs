@@ -741,7 +741,7 @@ pub async fn read_models(
         TURN.acquire().await.map_err(|error| Problem::new(Code::Internal, error))?
     };
     let stream = stream_turn(&grant)?;
-    let spool = move || -> std::io::Result<(std::fs::File, u64, Hash)> {
+    let spool = move || -> std::io::Result<(std::fs::File, u64, u64, Hash)> {
         let _turn = turn;
         // Writing takes seconds: publishing, and every read behind it, would wait.
         let View { models, size, root } = program.moment();
@@ -752,10 +752,11 @@ pub async fn read_models(
         drop(models);
         let mut file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         std::io::Seek::rewind(&mut file)?;
-        Ok((file, size, root))
+        let length = file.metadata()?.len();
+        Ok((file, length, size, root))
     };
     let spooled = tokio::task::spawn_blocking(spool).await;
-    let (mut file, size, root) = spooled
+    let (mut file, length, size, root) = spooled
         .map_err(|_| Problem::new(Code::Internal, "writing the read models failed"))?
         .map_err(|error| {
             let folder = std::env::temp_dir();
@@ -770,7 +771,15 @@ pub async fn read_models(
             Err(error) => Some(Err(error)),
         }
     });
-    Ok(streamed(receiver, "application/json", size, root))
+    let mut response = streamed(receiver, "application/json", size, root);
+    announce(&mut response, length);
+    Ok(response)
+}
+
+/// Says how long a streamed answer will be. What breaks off is then seen to be by HTTP/1.0 too, which proxies speak and
+/// which knows no chunks. The body itself does not say it: it is nobody's memory, as what has a length is.
+pub(super) fn announce(response: &mut Response, length: u64) {
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
 }
 
 /// An answer whose body comes from a blocking thread.

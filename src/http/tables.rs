@@ -21,7 +21,9 @@ use tokio::sync::Semaphore;
 use super::App;
 use super::guard::InProgram;
 use super::problem::{Code, Problem};
-use super::reads::{PIECE, as_shown, at_least, parameters, send_blocks, stream_turn, streamed, today};
+use super::reads::{
+    PIECE, announce, as_shown, at_least, parameters, send_blocks, stream_turn, streamed, today,
+};
 use crate::access::grant::{Denied, Grant};
 use crate::writer::published::{Program, View};
 
@@ -461,10 +463,12 @@ async fn spooled(
         let of = view.models.slug().map_or_else(|| program.id.to_string(), ToString::to_string);
         let (size, root) = (view.size, view.root);
         drop(view);
-        Ok::<_, csv::Error>((table.into_file()?, of, size, root))
+        let file = table.into_file()?;
+        let length = file.metadata()?.len();
+        Ok::<_, csv::Error>((file, length, of, size, root))
     };
     let spooled = tokio::task::spawn_blocking(spool).await;
-    let (mut file, of, size, root) =
+    let (mut file, length, of, size, root) =
         spooled.map_err(|_| Problem::new(Code::Internal, "writing the table failed"))?.map_err(|error| {
             let folder = std::env::temp_dir();
             let detail = format!("the table is written to {} first: {error}", folder.display());
@@ -479,6 +483,7 @@ async fn spooled(
         }
     });
     let mut response = streamed(receiver, "text/csv; charset=utf-8; header=present", size, root);
+    announce(&mut response, length);
     if let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{of}-{name}.csv\"")) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }

@@ -108,6 +108,7 @@ fn the_service_keeps_one_arena_of_malloc_unless_somebody_has_decided_otherwise()
         command.env_remove("MALLOC_ARENA_MAX").env_remove("GLIBC_TUNABLES").envs(set.iter().copied());
         // The process a manager started is the one that serves.
         let process = Process::started(command, &log);
+        assert_eq!(process.client().get("/readyz").status, 200);
         let of = |what: &str| std::fs::read(format!("/proc/{}/{what}", process.id())).unwrap();
         let environment = of("environ");
         let mut said: Vec<String> = environment

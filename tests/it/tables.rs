@@ -205,6 +205,8 @@ fn personal_data_of_a_table_is_sealed_once_and_nowhere_else() {
     assert_eq!(personal["personal"]["name"], "Ada Lovelace");
     let table = client.get("/v1/programs/spring/participants.csv");
     assert!(!table.text().contains("Lovelace"));
+    // Whoever does not know chunks sees a table that broke off all the same.
+    assert_eq!(table.header("content-length"), Some(table.body.len().to_string().as_str()));
     let wrong = import(&NAMED.replace("ada@example.org", "nowhere"), 3);
     assert!(text(&wrong.stderr).contains(":2: /email is not an e-mail address"), "{}", text(&wrong.stderr));
 }

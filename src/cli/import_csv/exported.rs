@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::Write as _;
+use std::io::Read;
 
 use bytes::Bytes;
-use hyper::Method;
+use hyper::body::Incoming;
+use hyper::{Method, Response};
 use mentorlog_events::id::SessionId;
 use mentorlog_events::time::Timestamp;
 use sha2::{Digest, Sha256};
@@ -15,7 +16,9 @@ use tokio::runtime::Runtime;
 
 use super::members::Members;
 use super::rehearsal::{Asked, TwoPeople};
-use super::{Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, Who, key, parts};
+use super::{
+    Columns, Exchange, ImportSession, Of, Place, Row, Sent, Standing, Table, Who, key, names_of, parts,
+};
 use crate::cli::Failure;
 use crate::cli::client::Connection;
 use crate::cli::source::ProgramName;
@@ -162,6 +165,18 @@ struct Taught {
     rating: Option<u8>,
 }
 
+impl Taught {
+    fn of(row: &Row<'_>) -> Self {
+        Self {
+            teacher: row.teacher.to_owned(),
+            learner: row.learner.to_owned(),
+            skill: row.skill.map(str::to_owned),
+            minutes: row.minutes,
+            rating: row.rating,
+        }
+    }
+}
+
 /// A session all of whose rows are there.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -260,13 +275,7 @@ pub(super) fn each(
             return Ok(());
         };
         let exchanges = begun.entry(of.session).or_default();
-        exchanges.push(Taught {
-            teacher: row.teacher.to_owned(),
-            learner: row.learner.to_owned(),
-            skill: row.skill.map(str::to_owned),
-            minutes: row.minutes,
-            rating: row.rating,
-        });
+        exchanges.push(Taught::of(&row));
         if exchanges.len() < seen.rows as usize {
             return Ok(());
         }
@@ -285,36 +294,66 @@ impl There {
     pub(super) fn content(&self, session: SessionId) -> Option<[u8; 32]> {
         self.0.get(&session).copied()
     }
+
+    fn take(&mut self, session: Option<Session>) {
+        self.0.extend(session.map(|session| (session.of.session, session.content())));
+    }
 }
 
-/// Asks the service which sessions it has.
+/// Asks the service which sessions it has. It tells the rows of one together.
 pub(super) fn there(
     runtime: &Runtime,
     connection: &mut Connection,
     program: &ProgramName,
 ) -> Result<There, Failure> {
-    // A million sessions are some 400 MB: in a file they are nobody's memory.
-    let mut file = tempfile::NamedTempFile::new().map_err(Failure::new)?;
-    let mut bytes = 0;
-    runtime.block_on(async {
-        let path = format!("/v1/programs/{program}/sessions.csv");
-        let sent = connection.send(Method::GET, &path, "text/csv", Bytes::new()).await;
-        let mut response = sent.map_err(Failure::new)?;
-        while let Some(piece) = connection.piece(&mut response).await.map_err(Failure::new)? {
-            file.write_all(&piece).map_err(Failure::new)?;
-            bytes += piece.len() as u64;
-        }
-        Ok::<(), Failure>(())
-    })?;
-    let table = Table::of(file.path(), bytes)?;
-    let columns = Columns::find(&table.header()?, &[]).map_err(Failure::new)?;
-    let sessions = Sessions::find(&table, &columns)?;
+    let path = format!("/v1/programs/{program}/sessions.csv");
+    let sent = runtime.block_on(connection.send(Method::GET, &path, "text/csv", Bytes::new()));
+    let pieces = Pieces { runtime, connection, response: sent.map_err(Failure::new)?, rest: Bytes::new() };
+    let mut reader = csv::ReaderBuilder::new().from_reader(pieces);
+    let columns = Columns::find(&names_of(reader.byte_headers().map_err(Failure::new)?), &[]);
+    let columns = columns.map_err(Failure::new)?;
     let mut there = There::default();
-    each(&table, &columns, &sessions, |session| {
-        there.0.insert(session.of.session, session.content());
-        Ok(())
-    })?;
+    let mut last: Option<Session> = None;
+    let mut record = csv::ByteRecord::new();
+    while reader.read_byte_record(&mut record).map_err(Failure::new)? {
+        let row = columns.row(&record).map_err(|wrong| Failure::new(wrong.why))?;
+        let of = row.of.ok_or_else(|| Failure::new("the service names no sessions: is it mentorlog?"))?;
+        let mut session = match last.take() {
+            Some(last) if last.of.session == of.session => last,
+            done => {
+                there.take(done);
+                let (occurred_at, standing) = (row.occurred_at, row.standing);
+                Session { of, occurred_at, standing, first: Place::default(), exchanges: Vec::new() }
+            }
+        };
+        session.exchanges.push(Taught::of(&row));
+        last = Some(session);
+    }
+    there.take(last);
     Ok(there)
+}
+
+/// The body of an answer, as it comes.
+struct Pieces<'a> {
+    runtime: &'a Runtime,
+    connection: &'a mut Connection,
+    response: Response<Incoming>,
+    rest: Bytes,
+}
+
+impl Read for Pieces<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.rest.is_empty() {
+            let piece = self.runtime.block_on(self.connection.piece(&mut self.response));
+            match piece.map_err(std::io::Error::other)? {
+                Some(piece) => self.rest = piece,
+                None => return Ok(0),
+            }
+        }
+        let count = buffer.len().min(self.rest.len());
+        buffer[..count].copy_from_slice(&self.rest.split_to(count));
+        Ok(count)
+    }
 }
 
 #[cfg(test)]
