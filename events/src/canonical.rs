@@ -7,8 +7,8 @@ use crate::event::{
     PersonalField, Role, RulePolicy, SealedField,
 };
 use crate::id::{
-    B64, ErasureId, GoalId, InstallationId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
-    RoundId, SessionId, Slug, TokenId, parse_uuid,
+    B64, ErasureId, GoalId, InstallationId, LinkId, NoShowId, PairId, ParticipantId, ProgramId, ReadId,
+    ReportId, RoundId, SessionId, Slug, TokenId, parse_uuid,
 };
 use crate::time::{Day, Timestamp, Zone};
 
@@ -150,7 +150,7 @@ macro_rules! ids {
 }
 
 ids! {
-    ErasureId GoalId InstallationId NoShowId PairId ParticipantId ProgramId ReadId ReportId RoundId SessionId
+    ErasureId GoalId InstallationId LinkId NoShowId PairId ParticipantId ProgramId ReadId ReportId RoundId SessionId
     TokenId
 }
 

@@ -7,8 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    B64, ErasureId, GoalId, InstallationId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
-    RoundId, SessionId, Slug, TokenId,
+    B64, ErasureId, GoalId, InstallationId, LinkId, NoShowId, PairId, ParticipantId, ProgramId, ReadId,
+    ReportId, RoundId, SessionId, Slug, TokenId,
 };
 use crate::processing::kept::{
     CONTACT, ERASED, LASTING, LEAVING, LEDGER, MATCHING, PAIR, PERSON, PROGRAM, RATING, ROUND,
@@ -1039,10 +1039,11 @@ facts! {
 /// The facts of the registry, the installation's own ledger. It never names a person.
 pub mod registry {
     use super::{
-        B64, Deserialize, ErasureId, InstallationId, ProgramId, ReadId, ReportId, Role, Serialize, Slug,
+        B64, Deserialize, ErasureId, InstallationId, LinkId, ProgramId, ReadId, ReportId, Role, Serialize,
+        Slug,
     };
     use super::{SealedField, Timestamp, TokenId};
-    use crate::processing::kept::{ACCESS, ERASURE, READ, REGISTER};
+    use crate::processing::kept::{ACCESS, ERASURE, LINK, READ, REGISTER};
 
     facts! {
         /// A fact of the registry.
@@ -1160,6 +1161,18 @@ pub mod registry {
             program: ProgramId => READ,
             /// Which fields, each once, in ascending order.
             fields: Vec<SealedField> => READ,
+        }
+
+        /// Somebody says that two participants are one human being: erasing one erases the other. Which is not said here.
+        PeopleJoined = "people-joined" v 1 {
+            /// The statement. Which participants it is of is sealed in the people store, as long as none is erased.
+            link: LinkId => LINK,
+        }
+
+        /// Somebody says that a participant is a human being of their own. Which is not said here.
+        PeopleParted = "people-parted" v 1 {
+            /// The statement. Which participant it is of is sealed in the people store, as long as they are not erased.
+            link: LinkId => LINK,
         }
 
         /// A person is about to be erased. Who is not said here.

@@ -140,6 +140,8 @@ ids! {
     TokenId;
     /// One read of personal data.
     ReadId;
+    /// One statement that participants are the same human being, or are not. Random: it names nobody.
+    LinkId;
     /// A published report.
     ReportId;
 }

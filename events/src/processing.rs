@@ -72,6 +72,8 @@ sentences! {
         None = "none", "says nothing of a person";
         /// It is about a person who is only named by a random id.
         Pseudonymous = "pseudonymous", "about a person named by a random id only (Art. 4(5) GDPR)";
+        /// It leads to a person for whoever knows where they come from.
+        Address = "address", "an address somebody comes from, which may lead to a person (recital 30 GDPR)";
         /// It is about an identified person: encrypted under a key that can be destroyed.
         Sealed = "personal-sealed", "about an identified person; encrypted, the ledger holds a salted commitment";
     }
@@ -102,6 +104,10 @@ sentences! {
         UntilNextStart = "until-next-start", "until the next start has shown that the copies agree";
         /// Until somebody deletes it.
         UntilDeleted = "until-deleted", "until the operator deletes it";
+        /// Until a browser's session ends.
+        Session = "session", "until the session ends, after 12 hours at the latest";
+        /// Until it is answered.
+        Answer = "answer", "until the request is answered, or the command done";
         /// While the process runs.
         WhileRunning = "while-running", "while the service runs";
     }
@@ -123,6 +129,8 @@ sentences! {
         Conduct = "conduct", "managers of the program only; each read is recorded first";
         /// Everybody who reaches the service.
         Public = "public", "everybody who reaches the service";
+        /// Whoever it was given to.
+        Holder = "holder", "whoever holds it";
         /// The operator of the machine.
         Operator = "operator", "nobody over HTTP; the operator of the machine";
     }
@@ -275,6 +283,8 @@ pub mod kept {
     pub const ACCESS: Kept = of_nobody(Purpose::Access, Audience::Registry);
     /// What the registry says of reads of personal data; not whose.
     pub const READ: Kept = of_nobody(Purpose::Accountability, Audience::Registry);
+    /// What the registry says of who is the same human being; not who.
+    pub const LINK: Kept = of_nobody(Purpose::Accountability, Audience::Registry);
     /// What the registry says of erasures; not whose.
     pub const ERASURE: Kept = of_nobody(Purpose::Erasure, Audience::Registry);
 

@@ -9,8 +9,8 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::entry::Actor;
 use crate::id::{
-    B64, CommandId, ErasureId, EventId, GoalId, NoShowId, PairId, ParticipantId, ProgramId, ReadId, ReportId,
-    RoundId, SessionId, Slug, TokenId,
+    B64, CommandId, ErasureId, EventId, GoalId, LinkId, NoShowId, PairId, ParticipantId, ProgramId, ReadId,
+    ReportId, RoundId, SessionId, Slug, TokenId,
 };
 use crate::time::{Day, Timestamp, Zone};
 
@@ -61,6 +61,7 @@ texts! {
     TokenId => "TokenId": uuid("a token");
     ErasureId => "ErasureId": uuid("an erasure");
     ReadId => "ReadId": uuid("a read of personal data");
+    LinkId => "LinkId": uuid("a statement on who is the same human being");
     Slug => "Slug": text()
         .pattern(Some("^[a-z0-9]+(-[a-z0-9]+)*$"))
         .min_length(Some(1))

@@ -42,16 +42,18 @@ pub enum KeptError {
         /// What it said.
         error: io::Error,
     },
-    /// Others than its owner may read or write it.
+    /// Others than its owner may read or write it, or it is somebody else's.
     #[error(
-        "{} may be read or written by others (mode {mode:03o}): whoever writes it lets themselves in; look at what \
-         is in it, then `chmod 600` it and `chmod 700` its directory", path.display()
+        "{} may be read or written by others (mode {mode:03o}, owner {uid}): whoever writes it lets themselves in; look \
+         at what is in it, make it this account's own, then `chmod 600` it and `chmod 700` its directory", path.display()
     )]
     Exposed {
         /// Which file or directory.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Whose it is.
+        uid: u32,
     },
     /// It is torn or has rotted.
     #[error(
@@ -195,12 +197,16 @@ impl KeptTokens {
 }
 
 fn private(path: &Path, metadata: &fs::Metadata) -> Result<(), KeptError> {
-    let mode = metadata.mode() & 0o777;
-    let of_others = mode & 0o077;
-    match of_others {
-        0 => Ok(()),
-        _ => Err(KeptError::Exposed { path: path.to_owned(), mode }),
+    let (mode, uid) = (metadata.mode() & 0o777, metadata.uid());
+    if is_private(mode, uid, rustix::process::geteuid().as_raw()) {
+        return Ok(());
     }
+    Err(KeptError::Exposed { path: path.to_owned(), mode, uid })
+}
+
+/// Whether a file is this account's or root's, and nobody else may read or write it.
+const fn is_private(mode: u32, uid: u32, own: u32) -> bool {
+    mode & 0o077 == 0 && (uid == own || uid == 0)
 }
 
 fn encode(rows: &HashMap<TokenId, Row>) -> String {
@@ -377,6 +383,12 @@ mod tests {
         assert!(KeptTokens::open(data.path()).is_err(), "one line more");
         fs::write(file(data.path()), &whole).unwrap();
         assert!(KeptTokens::open(data.path()).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_another_account_lets_nobody_in() {
+        assert!(is_private(0o600, 1000, 1000) && is_private(0o600, 0, 1000));
+        assert!(!is_private(0o600, 1001, 1000) && !is_private(0o600, 1000, 0) && !is_private(0o640, 0, 0));
     }
 
     #[test]

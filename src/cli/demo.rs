@@ -12,6 +12,7 @@ mod traffic;
 mod tests;
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,7 +97,7 @@ impl Place {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
-        std::fs::create_dir_all(data).map_err(failed)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(failed)?;
         Ok(Self::Given(data.clone()))
     }
 

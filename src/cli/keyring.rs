@@ -63,7 +63,8 @@ pub fn failure(error: &PeopleError) -> Failure {
         | PeopleError::BadSlot { .. }
         | PeopleError::OtherInstallation(_)
         | PeopleError::Stopped
-        | PeopleError::Erased(_) => Failure::coded(5, error),
+        | PeopleError::Erased(_)
+        | PeopleError::Alone(_) => Failure::coded(5, error),
     }
 }
 

@@ -15,6 +15,7 @@
 //! Until it has its name the directory says INCOMPLETE, and is not served.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use mentorlog_events::entry::Entry;
@@ -133,7 +134,9 @@ fn restore(arguments: &Arguments) -> Result<(), Failure> {
     let current = arguments.current_registry()?;
     let draft = partial(data);
     discard(&draft)?;
-    std::fs::create_dir(&draft)
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&draft)
         .map_err(|error| Failure::new(format_args!("{}: {error}", draft.display())))?;
     // First of all: whatever is there when this is cut short is not to be served.
     write_private(&draft.join(serve::INCOMPLETE), HALF_RESTORED.as_bytes(), 0o644)?;

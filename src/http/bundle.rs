@@ -284,6 +284,8 @@ fn told(
                 | RegistryEvent::ReportPublished(_)
                 | RegistryEvent::TokenIssued(_)
                 | RegistryEvent::TokenRevoked(_)
+                | RegistryEvent::PeopleJoined(_)
+                | RegistryEvent::PeopleParted(_)
                 | RegistryEvent::PersonalRead(_)
                 | RegistryEvent::ErasureRequested(_)
                 | RegistryEvent::ErasureCompleted(_) => continue,

@@ -269,6 +269,10 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Token>, Stranger> {
     token.map(Some).ok_or(Stranger::Unauthorized)
 }
 
+/// What the names of headers begin with that proxies and their makers add.
+const OF_PROXIES: [&str; 8] =
+    ["x-forwarded", "x-original-", "x-envoy-", "x-amzn-", "x-azure-", "x-cluster-client", "cf-", "fastly-"];
+
 /// Whoever is on this machine. A web page that rebinds a name of its own to 127.0.0.1 says that name.
 fn local(request: &Request) -> Identity {
     let headers = request.headers();
@@ -284,13 +288,22 @@ fn local(request: &Request) -> Identity {
         return Err(Stranger::OtherHost);
     }
     let is_of_proxies = |name: &str| {
-        matches!(name, "forwarded" | "via") || name.starts_with("x-forwarded-") || name.ends_with("-ip")
+        matches!(name, "forwarded" | "via")
+            || name.ends_with("-ip")
+            || OF_PROXIES.iter().any(|of_proxies| name.starts_with(of_proxies))
     };
     // A page of another site that has this machine's browser ask here (Fetch Metadata). A link may lead here.
     let said = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     let follows_link = request.method().is_safe() && said("sec-fetch-mode") == Some(b"navigate");
     let is_foreign =
         !matches!(said("sec-fetch-site"), None | Some(b"same-origin" | b"none")) && !follows_link;
+    // What an older browser says of it: a page asks by the name it has. `null` is nobody's.
+    let is_asked = |origin: &HeaderValue| {
+        let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(target);
+        let from = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+        asked.is_some_and(|asked| from.is_some_and(|from| from.eq_ignore_ascii_case(asked)))
+    };
+    let is_foreign = is_foreign || !headers.get_all(header::ORIGIN).iter().all(is_asked);
     if is_foreign || headers.keys().any(|name| is_of_proxies(name.as_str())) {
         return Err(Stranger::Forwarded);
     }
@@ -566,8 +579,17 @@ mod tests {
             ("x-real-ip", "10.0.0.1"),
             ("x-client-ip", "10.0.0.1"),
             ("cf-connecting-ip", "10.0.0.1"),
+            ("x-forwarded", "for=10.0.0.1"),
+            ("x-original-host", "log.example"),
+            ("x-envoy-external-address", "10.0.0.1"),
+            ("x-amzn-trace-id", "Root=1-2-3"),
+            ("cf-ray", "8a1b"),
+            ("x-azure-ref", "0a"),
             ("sec-fetch-site", "cross-site"),
             ("sec-fetch-site", "same-site"),
+            ("origin", "https://evil.example"),
+            ("origin", "http://localhost:3000"),
+            ("origin", "null"),
         ] {
             assert_eq!(with(name, value), Err(Stranger::Forwarded), "{name}: {value}");
         }
@@ -575,6 +597,7 @@ mod tests {
             assert_eq!(with("sec-fetch-site", value), Ok(Grant::local()));
         }
         assert_eq!(with("accept", "*/*"), Ok(Grant::local()));
+        assert_eq!(with("origin", "http://localhost"), Ok(Grant::local()), "a page of ours");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use mentorlog_events::event::{Role, SealedField};
 use mentorlog_events::id::{
-    B64, CommandId, EventId, PairId, ParticipantId, ProgramId, ReportId, SessionId, TokenId,
+    B64, CommandId, EventId, LinkId, PairId, ParticipantId, ProgramId, ReportId, SessionId, TokenId,
 };
 use mentorlog_events::time::{Day, Timestamp};
 use mentorlog_projections::exchanges::SessionView;
@@ -625,7 +625,7 @@ fn tokens(paths: &mut Paths, schemas: &mut Schemas) {
 /// What is sealed, opened for whoever may see it. Each read is in the registry before it is answered.
 fn personal(paths: &mut Paths, schemas: &mut Schemas) {
     let ground = reference("Ground");
-    let field = schemas.of::<SealedField>();
+    let (field, link) = (schemas.of::<SealedField>(), schemas.of::<LinkId>());
     let read = json!({ "properties": { "read": { "anyOf": [text(), { "type": "null" }] } } });
     let fields =
         object(&[("participant", reference("ParticipantId")), ("personal", json!({ "type": "object" }))]);
@@ -635,6 +635,7 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
         fields,
         texts.clone(),
         object(&[("entries", list(json!({ "type": "object" })))]),
+        object(&[("links", list(json!({ "type": "object" })))]),
         json!({ "properties": { "left_out": integer(0, INTEGER_MAX), "withheld": text() } }),
         ground.clone(),
         read.clone(),
@@ -687,8 +688,27 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
     );
     let mut somebody = object(&[("program", text()), ("participant", reference("ParticipantId"))]);
     somebody["additionalProperties"] = false.into();
-    let mut same = object(&[("a", somebody.clone()), ("b", somebody)]);
+    let mut same = object(&[("a", somebody.clone()), ("b", somebody.clone())]);
     same["additionalProperties"] = false.into();
+    let said = and(vec![
+        object(&[("participants", integer(0, INTEGER_MAX))]),
+        json!({ "properties": { "link": { "anyOf": [link, { "type": "null" }] } } }),
+    ]);
+    paths.add(
+        Operation::post(
+            "/v1/people/apart",
+            "apart",
+            "personal",
+            "A participant is a human being of their own: takes back what was said.",
+            json_body(somebody),
+        )
+        .answers(
+            200,
+            JSON,
+            said.clone(),
+            "They are: erasing them erases nobody else. Of those they were held to be the same as there are so many.",
+        ),
+    );
     paths.add(
         Operation::post(
             "/v1/people/same",
@@ -700,8 +720,9 @@ fn personal(paths: &mut Paths, schemas: &mut Schemas) {
         .answers(
             200,
             JSON,
-            object(&[("participants", integer(0, INTEGER_MAX))]),
-            "They are: erasing one erases all of so many participants.",
+            said,
+            "They are: erasing one erases all of so many participants. `link` is what the registry calls it; null: it was \
+             known already.",
         ),
     );
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use mentorlog_events::entry::{Actor, Entry};
 use mentorlog_events::event::registry::PersonalRead;
 use mentorlog_events::event::{EndReason, Event, PersonalField, SealedField};
-use mentorlog_events::id::{B64, EventId, PairId, ParticipantId, ProgramId, ReadId, SessionId, Slug};
+use mentorlog_events::id::{B64, EventId, LinkId, PairId, ParticipantId, ProgramId, ReadId, SessionId, Slug};
 use mentorlog_events::record::Hash;
 use mentorlog_events::time::Timestamp;
 use mentorlog_projections::read_models::ReadModels;
@@ -29,11 +29,11 @@ use super::problem::{Code, Problem};
 use super::reads::{at_least, id, json_bytes, not_found, parameters};
 use super::request::{COMMAND_BYTES_MAX, Media, Parameters, caller, correlation, media, read_body};
 use crate::access::grant::{Denied, Grant};
-use crate::people::{About, OpenError, Opening, People};
+use crate::people::{About, Link, OpenError, Opening, People};
 use crate::rules::command::Common;
 use crate::rules::rejection::Rejection;
 use crate::writer::Caller;
-use crate::writer::erasing::SameRefusal;
+use crate::writer::erasing::{Said, SameRefusal};
 use crate::writer::published::Program;
 
 type Answer = Result<Response, Problem>;
@@ -631,6 +631,8 @@ pub async fn subject_access(
         #[serde(flatten)]
         personal: Map<String, Value>,
         texts: Vec<Revealed>,
+        /// What was said on which participants are the same human being; who said so, and when, is in the registry.
+        links: Vec<Linked>,
         entries: Vec<Box<RawValue>>,
         /// Entries that concern the participant and are for others to know; not told to a participant.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -642,12 +644,16 @@ pub async fn subject_access(
         size: u64,
         root: B64<32>,
     }
+    let unreadable = |_| Problem::new(Code::Internal, "the sealed rows cannot be read");
+    let links = people.links(program.id, participant).map_err(unreadable)?;
+    let links = links.into_iter().map(|link| Linked::shown(&link, &grant)).collect();
     let personal = own_fields(&reading.texts);
     let texts = reading.texts.into_iter().filter(|text| text.about.len() > 1).collect();
     let body = Body {
         participant,
         personal,
         texts,
+        links,
         entries: reading.entries,
         left_out: reading.left_out,
         withheld: (asking.viewer != Viewer::Manager).then_some(WITHHELD),
@@ -656,6 +662,27 @@ pub async fn subject_access(
         root: B64(reading.ground.root),
     };
     Ok(json_bytes(serde_json::to_vec(&body).expect("plain data").into()))
+}
+
+/// A statement on who is the same human being as a participant.
+#[derive(Serialize)]
+struct Linked {
+    link: LinkId,
+    /// `false`: that they are a human being of their own.
+    same: bool,
+    /// The other one, where whoever asks may know of the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<ProgramId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participant: Option<ParticipantId>,
+}
+
+impl Linked {
+    fn shown(link: &Link, grant: &Grant) -> Self {
+        let with = link.with.filter(|(program, _)| grant.programs.covers(*program));
+        let (program, participant) = with.unzip();
+        Self { link: link.id, same: link.with.is_some(), program, participant }
+    }
 }
 
 /// What a participant is told instead of how much of it there is, which would tell whether there is any.
@@ -836,6 +863,29 @@ struct Same {
     b: Somebody,
 }
 
+impl Somebody {
+    /// Who it is, if they are there and not erased.
+    fn find(&self, app: &App, grant: &Grant, people: &People) -> Result<(ProgramId, ParticipantId), Problem> {
+        let program = guard::find(app, grant, &self.program)?;
+        let view = program.view();
+        let known = view.models.is_erased(self.participant);
+        known.ok_or_else(|| not_found("participant", self.participant))?;
+        not_erased(people, &program, &view.models, &[self.participant])?;
+        Ok((program.id, self.participant))
+    }
+}
+
+fn said(said: Result<Said, SameRefusal>) -> Answer {
+    let Said { link, participants } = said.map_err(|refusal| match refusal {
+        SameRefusal::Off(rejection) => rejection.into(),
+        SameRefusal::Unrecorded(refusal) => refusal.into(),
+        SameRefusal::Alone(_) => Problem::new(Code::NotJoined, &refusal),
+        SameRefusal::Stopped(_) => Problem::new(Code::ReadOnly, &refusal),
+    })?;
+    let body = json!({ "participants": participants, "link": link });
+    Ok(json_bytes(serde_json::to_vec(&body).expect("plain data").into()))
+}
+
 /// `POST /v1/people/same`
 pub async fn same(
     State(app): State<Arc<App>>,
@@ -846,32 +896,42 @@ pub async fn same(
 ) -> Answer {
     Parameters::read(uri.query())?.finish()?;
     media(&headers, &[Media::Json])?;
+    let caller = caller(&grant, &Common::default(), correlation(&headers)?)?;
     let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
     let same: Same = object(&body.bytes)?;
-    // The writer does not order this among its commands, so it is asked here.
+    // Something is looked up before the writer orders it among its commands.
     if !guard::is_still_honoured(&app, &grant) {
         return Err(guard::Stranger::Unauthorized.into());
     }
     let people = people(&app)?;
-    let mut both = Vec::with_capacity(2);
-    for somebody in [&same.a, &same.b] {
-        let program = guard::find(&app, &grant, &somebody.program)?;
-        let view = program.view();
-        view.models
-            .is_erased(somebody.participant)
-            .ok_or_else(|| not_found("participant", somebody.participant))?;
-        not_erased(&people, &program, &view.models, &[somebody.participant])?;
-        both.push((program.id, somebody.participant));
-    }
-    if both[0] == both[1] {
+    let (a, b) = (same.a.find(&app, &grant, &people)?, same.b.find(&app, &grant, &people)?);
+    if a == b {
         return Err(
             Problem::new(Code::ImpossibleSame, "a and b are one participant already").with("pointer", "/b")
         );
     }
-    let count = app.writer.same_person(both[0], both[1]).await.map_err(|refusal| match refusal {
-        SameRefusal::Off(rejection) => rejection.into(),
-        SameRefusal::Stopped(_) => Problem::new(Code::ReadOnly, &refusal),
-    })?;
     // Erasing any of them erases so many.
-    Ok(json_bytes(serde_json::to_vec(&json!({ "participants": count })).expect("plain data").into()))
+    said(app.writer.same_person(a, b, caller).await)
+}
+
+/// `POST /v1/people/apart`
+pub async fn apart(
+    State(app): State<Arc<App>>,
+    grant: Grant,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    Parameters::read(uri.query())?.finish()?;
+    media(&headers, &[Media::Json])?;
+    let caller = caller(&grant, &Common::default(), correlation(&headers)?)?;
+    let body = read_body(&app.edge, &headers, body, COMMAND_BYTES_MAX).await?;
+    let apart: Somebody = object(&body.bytes)?;
+    // Something is looked up before the writer orders it among its commands.
+    if !guard::is_still_honoured(&app, &grant) {
+        return Err(guard::Stranger::Unauthorized.into());
+    }
+    let people = people(&app)?;
+    let who = apart.find(&app, &grant, &people)?;
+    said(app.writer.own_person(who, caller).await)
 }

@@ -116,6 +116,12 @@ codes! {
     /// The command cannot be one of a batch.
     NotInBatch = "not-in-batch" 422 "The command cannot be one of a batch"
         "Send the command alone, to its own path.";
+    /// Other participants are the same human being, and would be erased too.
+    ErasesOthers = "erases-others" 409 "Others would be erased too"
+        "If they are one human being, say how many there are with `participants`; if not, POST /v1/people/apart first.";
+    /// Nobody said that the participant is the same human being as another.
+    NotJoined = "not-joined" 409 "The participant is a human being of their own"
+        "Nothing is to be taken back: erasing this participant erases nobody else.";
     /// A batch has no items, or too many, or repeats a key.
     ImpossibleBatch = "impossible-batch" 422 "The batch cannot be taken"
         "Send 1 to 10,000 items, each with a key of its own or none.";
@@ -335,6 +341,9 @@ impl From<Refusal> for Problem {
             Refusal::Stopped(_) => Code::ReadOnly,
             Refusal::Unknown(_) => Code::OutcomeUnknown,
             Refusal::NotInBatch => Code::NotInBatch,
+            Refusal::ErasesOthers { participants } => {
+                return Self::new(Code::ErasesOthers, &refusal).with("participants", *participants);
+            }
             Refusal::NotDone { .. } => Code::NotDone,
             Refusal::Unreadable(_) => Code::Unreadable,
         };

@@ -104,6 +104,7 @@ fn table() -> Vec<Route> {
         ("/v1/programs/{program}/sessions/{id}/sealed", vec![get(PersonalData, personal::session)]),
         ("/v1/programs/{program}/openings", vec![post(Disclose, personal::openings)]),
         ("/v1/people/same", vec![post(Disclose, personal::same)]),
+        ("/v1/people/apart", vec![post(Disclose, personal::apart)]),
         ("/v1/programs/{program}/pairs", vec![get(Own, reads::pairs)]),
         ("/v1/programs/{program}/pairs/{id}", vec![get(Own, reads::pair)]),
         ("/v1/programs/{program}/sessions/{id}", vec![get(Own, reads::session)]),

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -666,8 +667,13 @@ impl SledLog {
     }
 }
 
+/// The data directory: nobody else's, if it is made here. One that is there keeps its mode.
 fn create_dir(dir: &Path) -> Result<PathBuf, OpenError> {
-    fs::create_dir_all(dir).map_err(OpenError::io("create", dir))?;
+    dir.parent().map_or(Ok(()), fs::create_dir_all).map_err(OpenError::io("create the parents of", dir))?;
+    match fs::DirBuilder::new().mode(0o700).create(dir) {
+        Err(_) if dir.is_dir() => {}
+        made => made.map_err(OpenError::io("create", dir))?,
+    }
     let dir = dir.canonicalize().map_err(OpenError::io("find", dir))?;
     dir.parent().map_or(Ok(()), files::sync_dir).map_err(OpenError::io("sync the parent of", &dir))?;
     Ok(dir)

@@ -19,7 +19,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -136,6 +136,19 @@ pub enum KekError {
         /// The data directory.
         data: PathBuf,
     },
+    /// Others than its owner may read it, or it is somebody else's.
+    #[error(
+        "{} may be read or written by others (mode {mode:03o}, owner {uid}): whoever reads it and the data reads what is \
+         sealed; make it this account's or root's own, then `chmod 600` it", path.display()
+    )]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// Whose it is.
+        uid: u32,
+    },
     /// There is a file already.
     #[error("{} is there already: a key that is overwritten is lost for ever; nothing was written", .0.display())]
     Exists(PathBuf),
@@ -155,13 +168,19 @@ impl Kek {
         Ok(Self(Secret::of(found)))
     }
 
-    /// Reads the key from a file that lies outside the data directory.
+    /// Reads the key from a file that lies outside the data directory and that nobody else may read.
     pub fn read(path: &Path, data: &Path) -> Result<Self, KekError> {
         let failed = |error| KekError::Io { path: path.to_owned(), error };
         outside(path, data)?;
+        let file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        let (mode, uid) = (metadata.mode() & 0o777, metadata.uid());
+        if !is_private(mode, uid, rustix::process::geteuid().as_raw()) {
+            return Err(KekError::Exposed { path: path.to_owned(), mode, uid });
+        }
         let mut text = Zeroizing::new(String::new());
         // No key is longer; a device that never ends is not read to its end.
-        File::open(path).map_err(failed)?.take(4096).read_to_string(&mut text).map_err(failed)?;
+        file.take(4096).read_to_string(&mut text).map_err(failed)?;
         Self::from_text(&text, &path.display().to_string())
     }
 
@@ -184,6 +203,12 @@ impl Kek {
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)?;
         Ok(kek)
     }
+}
+
+/// Whether a file is this account's or root's, and nobody else may read or write it. What systemd hands over
+/// (`LoadCredential=`) is root's and readable by the service through an access list, which shows as the group's bits.
+const fn is_private(mode: u32, uid: u32, own: u32) -> bool {
+    if uid == own { mode & 0o077 == 0 } else { uid == 0 && mode & 0o037 == 0 }
 }
 
 /// Refuses a file inside the data directory, by whatever way it is named.
@@ -433,4 +458,29 @@ impl KeyringFile {
 
 fn sealed_slot(key: &Secret, epoch: u64, index: u64, slot: &Slot) -> Vec<u8> {
     encrypt(key, &random_nonce(), slot.plain().as_ref(), &bound_to_slot(epoch, index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_private;
+
+    #[test]
+    fn a_key_is_ours_or_roots_and_nobody_elses() {
+        for (mode, uid, is) in [
+            (0o600, 1000, true),
+            (0o400, 1000, true),
+            (0o440, 1000, false),
+            (0o404, 1000, false),
+            // Root's, handed over by an access list.
+            (0o400, 0, true),
+            (0o440, 0, true),
+            (0o460, 0, false),
+            (0o444, 0, false),
+            // Another account's, who may give it back to anybody.
+            (0o600, 1001, false),
+        ] {
+            assert_eq!(is_private(mode, uid, 1000), is, "{mode:o} of {uid}");
+        }
+        assert!(is_private(0o600, 0, 0) && !is_private(0o640, 0, 0) && !is_private(0o600, 1000, 0));
+    }
 }

@@ -51,7 +51,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockW
 
 use hkdf::Hkdf;
 use mentorlog_events::entry::Commitment;
-use mentorlog_events::id::{B64, ErasureId, EventId, InstallationId, LedgerId, ParticipantId, ProgramId};
+use mentorlog_events::id::{
+    B64, ErasureId, EventId, InstallationId, LedgerId, LinkId, ParticipantId, ProgramId,
+};
 use rand::CryptoRng;
 use sha2::Sha256;
 use uuid::Uuid;
@@ -64,7 +66,7 @@ pub use openings::{Opening, RowId, commitment};
 
 use disk::Disk;
 use keyring::{KeyringFile, Secret, Slot};
-use rows::{Change, Rows, Stored};
+use rows::{Change, LinkKey, Rows, Stored};
 
 /// The people store could not be opened, or an operation on its files failed.
 #[derive(Debug, thiserror::Error)]
@@ -148,9 +150,12 @@ pub enum PeopleError {
     /// An operation failed before: nothing more is written until the store is opened again.
     #[error("the people store has stopped after a failed write; restart to go on")]
     Stopped,
-    /// Two participants cannot be said to be one human: one of them is erased.
+    /// Two participants cannot be said to be one human, or not to be: one of them is erased.
     #[error("participant {0} is erased")]
     Erased(ParticipantId),
+    /// Nobody said that the participant is the same human being as another.
+    #[error("participant {0} is a human being of their own already")]
+    Alone(ParticipantId),
 }
 
 /// A text could not be sealed. Nothing was kept.
@@ -234,6 +239,15 @@ pub struct Erasure {
     pub participant: ParticipantId,
 }
 
+/// What was said on who is the same human being as a participant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Its id in the registry, which says who said it and when.
+    pub id: LinkId,
+    /// The other participant that is the same human being; `None`: that this one is a human being of their own.
+    pub with: Option<(ProgramId, ParticipantId)>,
+}
+
 /// How much the store holds; no names, no ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
@@ -291,6 +305,42 @@ impl Ring {
             self.slots.values().filter_map(|held| Some((held.durable?, &held.slot))).collect();
         slots.sort_unstable_by_key(|(index, _)| *index);
         slots.into_iter().map(|(_, slot)| slot).collect()
+    }
+
+    /// How many participants are this human being.
+    fn count(&self, human: Uuid) -> usize {
+        self.slots.values().filter(|held| held.slot.human == human).count()
+    }
+
+    /// Seals what was said of `who` and another under the key of `who`. `None`: they have none.
+    fn sealed_link<R: CryptoRng + ?Sized>(
+        &self,
+        who: (ProgramId, ParticipantId),
+        link: LinkId,
+        with: (ProgramId, ParticipantId),
+        random: &mut R,
+    ) -> Option<(LinkKey, Vec<u8>)> {
+        let key = LinkKey { program: who.0, participant: who.1, link };
+        let context = key.context();
+        let mut nonce = [0; 24];
+        random.fill_bytes(&mut nonce);
+        let plain = [with.0.0.into_bytes(), with.1.0.into_bytes()].concat();
+        let slot = &self.slots.get(&who)?.slot;
+        let sealed =
+            keyring::encrypt(&row_key(slot.key.bytes(), &context), &nonce, &plain, context.as_bytes());
+        Some((key, sealed))
+    }
+
+    /// What was said, opened. `None`: whose it is has no key, or it does not open.
+    fn link(&self, key: LinkKey, sealed: &[u8]) -> Option<Link> {
+        let who = (key.program, key.participant);
+        let context = key.context();
+        let slot = &self.slots.get(&who)?.slot;
+        let plain = keyring::decrypt(&row_key(slot.key.bytes(), &context), sealed, context.as_bytes())?;
+        let (program, rest) = plain.split_first_chunk::<16>()?;
+        let participant: [u8; 16] = rest.try_into().ok()?;
+        let with = (ProgramId(Uuid::from_bytes(*program)), ParticipantId(Uuid::from_bytes(participant)));
+        Some(Link { id: key.link, with: (with != who).then_some(with) })
     }
 
     /// The participant's slot, made in memory if there is none.
@@ -671,18 +721,35 @@ impl People {
             drop(ring);
             self.change(&files.disk, &Change { erase, announced, ..Change::default() })?;
         }
-        let mut remove = BTreeSet::new();
+        let (mut remove, mut remove_links) = (BTreeSet::new(), BTreeSet::new());
         for (program, participant) in &without {
             remove.extend(self.rows().about(*program, *participant)?);
+            let (links, ring) = (self.rows().links(*program, *participant)?, self.ring());
+            for (key, sealed) in links {
+                // What is kept with the other, who may not be erased, names this one.
+                let with = ring.link(key, &sealed).and_then(|said| said.with);
+                remove_links.extend(with.map(|(program, participant)| LinkKey {
+                    program,
+                    participant,
+                    link: key.link,
+                }));
+                remove_links.insert(key);
+            }
         }
         let held = {
             let ring = self.ring();
             without.iter().any(|who| ring.slots.contains_key(who))
         };
+        if !remove_links.is_empty() {
+            // Without their key it is not known any more where else they are named.
+            let change = Change { remove_links: remove_links.into_iter().collect(), ..Change::default() };
+            self.change(&files.disk, &change)?;
+        }
         if !held && remove.is_empty() {
             return Ok(());
         }
-        self.rewrite(&mut files, &without, remove.into_iter().collect(), None)
+        let change = Change { remove: remove.into_iter().collect(), ..Change::default() };
+        self.rewrite(&mut files, &without, change, None)
     }
 
     /// Takes back an erasure that was never announced. Not there, or announced: nothing happens.
@@ -729,26 +796,41 @@ impl People {
         held
     }
 
-    /// Two participants are one human being: erasing one erases the other. Durable when it returns. It is kept in the
-    /// keyring alone, encrypted, and goes with it. Answers how many participants are this human being now.
+    /// How many participants are the same human being as this one, themself included: erasing one erases so many.
+    pub fn same_as(&self, program: ProgramId, participant: ParticipantId) -> usize {
+        let ring = self.ring();
+        let human = ring.slots.get(&(program, participant)).map(|held| held.slot.human);
+        human.map_or(1, |human| ring.count(human))
+    }
+
+    /// Whether it is known that these are one human being.
+    pub fn are_same(&self, a: (ProgramId, ParticipantId), b: (ProgramId, ParticipantId)) -> bool {
+        let ring = self.ring();
+        let human = |who| ring.slots.get(&who).map(|held| held.slot.human);
+        a == b || human(a).is_some_and(|of_a| human(b) == Some(of_a))
+    }
+
+    /// Two participants are one human being: erasing one erases the other. Durable when it returns. That they are is kept
+    /// in the keyring alone, encrypted, and goes with it; what was said, under `link`, sealed with each of them, until
+    /// either is erased. Answers how many participants are this human being now.
     pub fn same<R: CryptoRng + ?Sized>(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
+        link: LinkId,
         random: &mut R,
     ) -> Result<usize, PeopleError> {
         let mut files = self.files()?;
-        let count = {
+        let (count, put_links) = {
             let mut ring = self.ring_mut();
             if let Some((_, erased)) = [a, b].into_iter().find(|who| ring.erased.contains_key(who)) {
                 return Err(PeopleError::Erased(erased));
             }
             let human = ring.slot(a, random).slot.human;
             let other = ring.slot(b, random).slot.human;
-            if human == other
-                && [a, b].iter().all(|who| ring.slots.get(who).is_some_and(|held| held.durable.is_some()))
-            {
-                return Ok(ring.slots.values().filter(|held| held.slot.human == human).count());
+            let is_durable = |who| ring.slots.get(who).is_some_and(|held| held.durable.is_some());
+            if human == other && [a, b].iter().all(is_durable) {
+                return Ok(ring.count(human));
             }
             let next = files.keyring.slots;
             for (index, who) in (next..).zip([a, b]) {
@@ -760,24 +842,63 @@ impl People {
             for held in ring.slots.values_mut().filter(|held| held.slot.human == other) {
                 held.slot.human = human;
             }
-            ring.slots.values().filter(|held| held.slot.human == human).count()
+            let said = [(a, b), (b, a)].map(|(who, with)| ring.sealed_link(who, link, with, random));
+            (ring.count(human), said.into_iter().flatten().collect())
         };
-        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), None)?;
+        self.rewrite(&mut files, &BTreeSet::new(), Change { put_links, ..Change::default() }, None)?;
         Ok(count)
+    }
+
+    /// A participant is a human being of their own: erasing them erases nobody else, and the others that were held to be
+    /// the same stay so. Durable when it returns; what was said is kept as [`Self::same`] keeps it. Answers how many
+    /// those others are.
+    pub fn apart<R: CryptoRng + ?Sized>(
+        &self,
+        who: (ProgramId, ParticipantId),
+        link: LinkId,
+        random: &mut R,
+    ) -> Result<usize, PeopleError> {
+        let mut files = self.files()?;
+        let (others, put_links) = {
+            let mut ring = self.ring_mut();
+            if ring.erased.contains_key(&who) {
+                return Err(PeopleError::Erased(who.1));
+            }
+            let human = ring.slots.get(&who).map(|held| held.slot.human);
+            let others = human.map_or(0, |human| ring.count(human) - 1);
+            if others == 0 {
+                return Err(PeopleError::Alone(who.1));
+            }
+            let mut own = [0; 16];
+            random.fill_bytes(&mut own);
+            if let Some(held) = ring.slots.get_mut(&who) {
+                held.slot.human = uuid::Builder::from_random_bytes(own).into_uuid();
+            }
+            (others, ring.sealed_link(who, link, who, random).into_iter().collect())
+        };
+        self.rewrite(&mut files, &BTreeSet::new(), Change { put_links, ..Change::default() }, None)?;
+        Ok(others)
+    }
+
+    /// What was said on who is the same human being as a participant, in order of their ids.
+    pub fn links(&self, program: ProgramId, participant: ParticipantId) -> Result<Vec<Link>, PeopleError> {
+        let sealed = self.rows().links(program, participant)?;
+        let ring = self.ring();
+        Ok(sealed.iter().filter_map(|(key, sealed)| ring.link(*key, sealed)).collect())
     }
 
     /// Wraps the keyring with another key-encryption key, under a new epoch key: the old one opens nothing any more.
     pub fn rewrap(&self, kek: Kek) -> Result<(), PeopleError> {
         let mut files = self.files()?;
-        self.rewrite(&mut files, &BTreeSet::new(), Vec::new(), Some(kek))
+        self.rewrite(&mut files, &BTreeSet::new(), Change::default(), Some(kek))
     }
 
-    /// The keyring of a new epoch without some, their rows removed, the old keyring destroyed.
+    /// The keyring of a new epoch without some, what changes with it, the old keyring destroyed.
     fn rewrite(
         &self,
         files: &mut Files,
         without: &BTreeSet<(ProgramId, ParticipantId)>,
-        remove: Vec<RowId>,
+        change: Change<'_>,
         kek: Option<Kek>,
     ) -> Result<(), PeopleError> {
         if let Some(kek) = kek {
@@ -805,8 +926,7 @@ impl People {
             }
         }
         let old = std::mem::replace(&mut files.keyring, written);
-        let change =
-            Change { remove, keyring: Some((files.keyring.epoch, files.keyring.slots)), ..Change::default() };
+        let change = Change { keyring: Some((files.keyring.epoch, files.keyring.slots)), ..change };
         self.change(&files.disk, &change)?;
         files.disk.destroy(&old.path).map_err(|error| self.stop(&old.path, error))
     }
@@ -842,6 +962,13 @@ impl People {
     fn stopped(&self, error: PeopleError) -> PeopleError {
         self.stopped.store(true, Ordering::Release);
         error
+    }
+}
+
+impl LinkKey {
+    /// What the key and the seal of a statement are bound to.
+    fn context(&self) -> String {
+        format!("link|{}|{}|{}", self.program, self.participant, self.link)
     }
 }
 

@@ -8,6 +8,8 @@
 //! about     program(16) participant(16) event(16) pointer  ->  nothing       the rows about a participant
 //! erasures  erasure(16)  ->  program(16) participant(16)                     begun or done; they stay
 //! announced erasure(16)  ->  nothing                                         a registry knows it: never taken back
+//! links     program(16) participant(16) link(16)  ->  nonce(24) ciphertext tag(16)
+//!                                                                            who was said to be the same human being
 //! meta      "format", "installation", "epoch", "slots"  ->  bytes            rows lie under so many slots of the epoch
 //!           "leftovers"  ->  nothing                                         something was removed since
 //! ```
@@ -21,7 +23,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use mentorlog_events::id::{ErasureId, EventId, InstallationId, LedgerId, ParticipantId, ProgramId};
+use mentorlog_events::id::{ErasureId, EventId, InstallationId, LedgerId, LinkId, ParticipantId, ProgramId};
 use redb::backends::FileBackend;
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, TableDefinition,
@@ -36,6 +38,7 @@ const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const ABOUT: TableDefinition<'_, &[u8], ()> = TableDefinition::new("about");
 const ERASURES: TableDefinition<'_, &[u8; 16], &[u8; 32]> = TableDefinition::new("erasures");
 const ANNOUNCED: TableDefinition<'_, &[u8; 16], ()> = TableDefinition::new("announced");
+const LINKS: TableDefinition<'_, &[u8; 48], &[u8]> = TableDefinition::new("links");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 const FORMAT: &[u8] = b"1";
@@ -75,8 +78,30 @@ pub(super) struct Change<'a> {
     pub(super) drop_erasures: Vec<ErasureId>,
     /// These erasures are not dropped any more.
     pub(super) announced: Vec<ErasureId>,
+    /// Statements on who is the same human being, each sealed for the one it is kept with.
+    pub(super) put_links: Vec<(LinkKey, Vec<u8>)>,
+    pub(super) remove_links: Vec<LinkKey>,
     /// The keyring's epoch and how many of its slots are on the disk.
     pub(super) keyring: Option<(u64, u64)>,
+}
+
+/// The place of a statement on who is the same human being: of whom, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LinkKey {
+    pub(super) program: ProgramId,
+    pub(super) participant: ParticipantId,
+    pub(super) link: LinkId,
+}
+
+impl LinkKey {
+    fn bytes(self) -> [u8; 48] {
+        let mut key = [0; 48];
+        let ids = [self.program.0, self.participant.0, self.link.0];
+        for (at, id) in ids.into_iter().enumerate() {
+            key[16 * at..16 * (at + 1)].copy_from_slice(id.as_bytes());
+        }
+        key
+    }
 }
 
 impl Rows {
@@ -99,6 +124,7 @@ impl Rows {
                 write.open_table(ABOUT)?;
                 write.open_table(ERASURES)?;
                 write.open_table(ANNOUNCED)?;
+                write.open_table(LINKS)?;
                 let mut meta = write.open_table(META)?;
                 meta.insert("format", FORMAT)?;
                 meta.insert("installation", installation.0.as_bytes().as_slice())?;
@@ -153,6 +179,13 @@ impl Rows {
                 if let Some(table) = there(read.open_table(ANNOUNCED))? {
                     for entry in table.iter()? {
                         announced.insert(entry?.0.value(), ())?;
+                    }
+                }
+                let mut links = write.open_table(LINKS)?;
+                if let Some(table) = there(read.open_table(LINKS))? {
+                    for entry in table.iter()? {
+                        let (key, value) = entry?;
+                        links.insert(key.value(), value.value())?;
                     }
                 }
                 let mut meta = write.open_table(META)?;
@@ -267,6 +300,13 @@ impl Rows {
                 for id in &change.announced {
                     announced.insert(id.0.as_bytes(), ())?;
                 }
+                let mut links = write.open_table(LINKS)?;
+                for (key, sealed) in &change.put_links {
+                    links.insert(&key.bytes(), sealed.as_slice())?;
+                }
+                for key in &change.remove_links {
+                    leftovers |= links.remove(&key.bytes())?.is_some();
+                }
                 let mut meta = write.open_table(META)?;
                 if leftovers {
                     meta.insert(LEFTOVERS, [].as_slice())?;
@@ -328,6 +368,29 @@ impl Rows {
                 let id = row_id(LedgerId(Uuid::from_bytes(*ledger)), rest);
                 let row = id.and_then(|id| stored(id, value.value()));
                 found.extend(row.filter(|row| dead(&row.id, &row.about)).map(|row| row.id));
+            }
+            Ok(found)
+        };
+        read().map_err(|error| self.error(error))
+    }
+
+    /// The statements kept with a participant, as they are sealed, in order of their ids.
+    pub(super) fn links(
+        &self,
+        program: ProgramId,
+        participant: ParticipantId,
+    ) -> Result<Vec<(LinkKey, Vec<u8>)>, PeopleError> {
+        let bound = |link| LinkKey { program, participant, link: LinkId(link) }.bytes();
+        let read = || -> Result<_, redb::Error> {
+            let Some(table) = there(self.database.begin_read()?.open_table(LINKS))? else {
+                return Ok(Vec::new());
+            };
+            let mut found = Vec::new();
+            for entry in table.range::<&[u8; 48]>(&bound(Uuid::nil())..=&bound(Uuid::max()))? {
+                let (key, sealed) = entry?;
+                let (_, link) = key.value().split_last_chunk::<16>().unwrap_or((&[], &[0; 16]));
+                let link = LinkId(Uuid::from_bytes(*link));
+                found.push((LinkKey { program, participant, link }, sealed.value().to_vec()));
             }
             Ok(found)
         };

@@ -24,6 +24,10 @@ fn program(n: u128) -> ProgramId {
     ProgramId(Uuid::from_u128(0x9000 + n))
 }
 
+fn link(n: u128) -> LinkId {
+    LinkId(Uuid::from_u128(0x11_0000 + n))
+}
+
 fn event(n: u128) -> EventId {
     EventId(Uuid::from_u128(0xe000 + n))
 }
@@ -265,8 +269,8 @@ fn one_human_in_two_programs_is_erased_in_both_each_under_an_id_of_its_own() {
     people.put(&[row(program(1), ANN, 1), row(program(1), CLEO, 2)], &[]).unwrap();
     // One of the two has a key, the other gets one.
     let mut rng = StdRng::seed_from_u64(6);
-    assert_eq!(people.same((program(1), ANN), (program(2), BEN), &mut rng).unwrap(), 2);
-    assert_eq!(people.same((program(2), BEN), (program(1), ANN), &mut rng).unwrap(), 2);
+    assert_eq!(people.same((program(1), ANN), (program(2), BEN), link(1), &mut rng).unwrap(), 2);
+    assert_eq!(people.same((program(2), BEN), (program(1), ANN), link(2), &mut rng).unwrap(), 2);
     let status = Status { epoch: 2, slots: 3, humans: 2, rows: 2, erasures: 0 };
     assert_eq!(people.status().unwrap(), status);
     drop(people);
@@ -278,8 +282,47 @@ fn one_human_in_two_programs_is_erased_in_both_each_under_an_id_of_its_own() {
     people.forget(&begun).unwrap();
     let status = Status { epoch: 3, slots: 1, humans: 1, rows: 1, erasures: 2 };
     assert_eq!(people.status().unwrap(), status);
-    let refused = people.same((program(1), CLEO), (program(1), ANN), &mut rng).unwrap_err();
+    let refused = people.same((program(1), CLEO), (program(1), ANN), link(3), &mut rng).unwrap_err();
     assert_eq!(refused.to_string(), format!("participant {ANN} is erased"));
+}
+
+#[test]
+fn what_was_said_of_somebody_is_kept_with_them_and_gone_from_everywhere_when_they_are_erased() {
+    let place = Place::new();
+    let people = place.open();
+    let mut rng = StdRng::seed_from_u64(7);
+    let (ann, ben, cleo) = ((program(1), ANN), (program(2), BEN), (program(1), CLEO));
+    people.same(ann, ben, link(1), &mut rng).unwrap();
+    people.same(ben, cleo, link(2), &mut rng).unwrap();
+    assert_eq!(people.same_as(ann.0, ann.1), 3);
+    let alone = people.apart((program(2), ANN), link(3), &mut rng).unwrap_err();
+    assert_eq!(alone.to_string(), format!("participant {ANN} is a human being of their own already"));
+    assert_eq!(people.apart(ann, link(3), &mut rng).unwrap(), 2);
+    assert!(!people.are_same(ann, ben) && people.are_same(ben, cleo));
+    drop(people);
+    let people = place.open();
+    assert_eq!((people.same_as(ann.0, ann.1), people.same_as(ben.0, ben.1)), (1, 2));
+    let said = |people: &People, who: (ProgramId, ParticipantId)| -> Vec<_> {
+        let links = people.links(who.0, who.1).unwrap().into_iter();
+        links.map(|said| (said.id, said.with)).collect()
+    };
+    assert_eq!(said(&people, ann), [(link(1), Some(ben)), (link(3), None)]);
+    assert_eq!(said(&people, ben), [(link(1), Some(ann)), (link(2), Some(cleo))]);
+    // What was said of Ann goes with her, also where it is kept with others; the file of before goes with the tidying.
+    let begun = people.begin_erasure(ann.0, ann.1, named).unwrap();
+    assert_eq!(begun.len(), 1);
+    people.forget(&begun).unwrap();
+    assert_eq!(said(&people, ann), []);
+    assert_eq!(said(&people, ben), [(link(2), Some(cleo))]);
+    assert!(people.tidy().unwrap());
+    drop(people);
+    let of_ann = link(1).0.into_bytes();
+    for (path, bytes) in place.bytes() {
+        assert!(!bytes.windows(16).any(|window| window == of_ann), "{}", path.display());
+    }
+    let people = place.open();
+    assert_eq!(said(&people, cleo), [(link(2), Some(ben))]);
+    assert_eq!(people.begin_erasure(ben.0, ben.1, named).unwrap().len(), 2);
 }
 
 #[test]
@@ -579,6 +622,16 @@ fn a_key_inside_the_data_directory_is_refused_by_whatever_name() {
     assert!(Kek::read(&path(&elsewhere), &elsewhere.path().join("not-there-yet")).is_ok());
     let mode = fs::metadata(path(&elsewhere)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
+    for mode in [0o640, 0o604, 0o620, 0o666, 0o644] {
+        fs::set_permissions(path(&elsewhere), fs::Permissions::from_mode(mode)).unwrap();
+        let refused = Kek::read(&path(&elsewhere), data.path()).err();
+        assert!(
+            matches!(&refused, Some(KekError::Exposed { mode: found, .. }) if *found == mode),
+            "{mode:o}: {refused:?}"
+        );
+    }
+    fs::set_permissions(path(&elsewhere), fs::Permissions::from_mode(0o400)).unwrap();
+    assert!(Kek::read(&path(&elsewhere), data.path()).is_ok());
     assert!(matches!(Kek::create(&path(&elsewhere)), Err(KekError::Exists(_))));
 }
 
@@ -770,7 +823,7 @@ fn perform(people: &People, step: &Step, rng: &mut StdRng, kek_byte: u8) -> Resu
             let begun = erasures.iter().find(|erasure| (erasure.program, erasure.participant) == *who);
             begun.map_or(Ok(()), |erasure| people.drop_erasure(erasure.id))
         }
-        Step::Same(a, b) => people.same(*a, *b, rng).map(drop),
+        Step::Same(a, b) => people.same(*a, *b, link(9), rng).map(drop),
         Step::Sweep(live) => people.sweep(|id| live.contains(id), |_, _| false).map(drop),
         Step::Tidy => people.tidy().map(drop),
         Step::Rewrap => people.rewrap(kek(kek_byte)),

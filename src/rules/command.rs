@@ -323,6 +323,8 @@ commands! {
     ErasePerson = "erase-person" {
         /// The participant.
         participant: ParticipantId,
+        /// How many participants are this human being and go with it, themself included. To be said if it is more than one.
+        participants: Option<u32>,
     }
 
     /// Proposes a pair. Who proposes has said yes; of a manager's proposal both are asked.

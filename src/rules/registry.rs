@@ -372,7 +372,9 @@ impl RegistryState {
             }
             RegistryEvent::TokenIssued(_) | RegistryEvent::TokenRevoked(_) => self.tokens.apply(entry)?,
             // What it records, no rule asks for.
-            RegistryEvent::PersonalRead(_) => {}
+            RegistryEvent::PersonalRead(_)
+            | RegistryEvent::PeopleJoined(_)
+            | RegistryEvent::PeopleParted(_) => {}
         }
         self.size += 1;
         Ok(())

@@ -97,6 +97,8 @@ impl Tokens {
             | RegistryEvent::KeyRotated(_)
             | RegistryEvent::ReportPublishing(_)
             | RegistryEvent::ReportPublished(_)
+            | RegistryEvent::PeopleJoined(_)
+            | RegistryEvent::PeopleParted(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)
             | RegistryEvent::ErasureCompleted(_) => {}

@@ -135,6 +135,8 @@ pub fn check(
                 | RegistryEvent::ReportPublished(_)
                 | RegistryEvent::TokenIssued(_)
                 | RegistryEvent::TokenRevoked(_)
+                | RegistryEvent::PeopleJoined(_)
+                | RegistryEvent::PeopleParted(_)
                 | RegistryEvent::PersonalRead(_)
                 | RegistryEvent::ErasureRequested(_)
                 | RegistryEvent::ErasureCompleted(_) => {}

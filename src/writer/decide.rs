@@ -162,8 +162,8 @@ impl Decider {
                 let found = found.unwrap_or_else(|refusal| Found::Ready(Err(refusal)));
                 self.open.replies.push(Reply::One(found, since, answer));
             }
-            Message::Read(read, caller, answer) => {
-                let recorded = self.record_read(read, &caller);
+            Message::Record(fact, caller, answer) => {
+                let recorded = self.record(fact, &caller);
                 self.open.replies.push(Reply::Recorded(recorded, answer));
             }
             Message::Token(step, caller, answer) => {

@@ -16,11 +16,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mentorlog_events::entry::Actor;
-use mentorlog_events::event::registry::{ErasureCompleted, ErasureRequested, PersonalRead, RegistryEvent};
-use mentorlog_events::id::{ErasureId, ParticipantId, ProgramId};
+use mentorlog_events::event::registry::{
+    ErasureCompleted, ErasureRequested, PeopleJoined, PeopleParted, PersonalRead, RegistryEvent,
+};
+use mentorlog_events::id::{ErasureId, LinkId, ParticipantId, ProgramId};
 use tokio::sync::oneshot;
 
-use super::decide::{Decider, seeded};
+use super::decide::{Decider, RandomBytes as _, seeded};
 use super::group::Found;
 use super::receipt::Refusal;
 use super::{Answer, By, Caller, Idempotency, Message, Submission, Writer, system};
@@ -37,15 +39,30 @@ pub(super) enum Erasable {
     Before(super::receipt::Receipt),
 }
 
-/// Why two participants are not said to be one human being. Nothing was changed.
+/// Why nothing is said of who is the same human being. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SameRefusal {
-    /// Nothing is sealed here, so there is nobody to be kept together.
+    /// Nothing is sealed here, so there is nobody to be kept together; or one of them is erased.
     #[error(transparent)]
     Off(#[from] Rejection),
+    /// It could not be recorded.
+    #[error(transparent)]
+    Unrecorded(#[from] Refusal),
+    /// Nobody said that the participant is the same as another.
+    #[error("participant {0} is a human being of their own already")]
+    Alone(ParticipantId),
     /// The people store could not say so; writing has stopped.
     #[error("{0}")]
     Stopped(String),
+}
+
+/// What was said of who is the same human being.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// Under which it is recorded; `None`: it was known already, and nothing was done.
+    pub link: Option<LinkId>,
+    /// How many participants are that human being now.
+    pub participants: usize,
 }
 
 /// What the caller is told when an erasure stopped on its way.
@@ -69,7 +86,7 @@ impl Writer {
         let Some(people) = published.people().cloned() else {
             return Err(Rejection::SealingUnavailable.into());
         };
-        let Command::ErasePerson(ErasePerson { participant }) = submission.command else {
+        let Command::ErasePerson(ErasePerson { participant, participants }) = submission.command else {
             unreachable!("only this command is sent here")
         };
         let submission = Arc::new(submission);
@@ -81,6 +98,11 @@ impl Writer {
         }
         // Begun before, by a request that stopped halfway: then it is announced already, and stays so.
         let begun_before = people.is_erased(program, participant);
+        let same = people.same_as(program, participant);
+        let said = participants.map_or(1, |said| said as usize);
+        if !begun_before && (same > 1 || participants.is_some()) && said != same {
+            return Err(Refusal::ErasesOthers { participants: same });
+        }
         let secret = published.erasures.clone();
         let named = move |program, participant| secret.erasure(program, participant);
         let begin = move |people: &People| people.begin_erasure(program, participant, named);
@@ -105,20 +127,61 @@ impl Writer {
         answered.await.unwrap_or_else(|_| Err(self.published().unanswered()))
     }
 
-    /// Notes that two participants are one human being: erasing one erases the other. Kept with their keys, and in no
-    /// log. They must be there, and not erased. Answers how many participants are this human being now.
+    /// Notes that two participants are one human being: erasing one erases the other. Who said so, and when, is in the
+    /// registry when this returns; which participants is kept with their keys. They must be there, and not erased.
     pub async fn same_person(
         &self,
         a: (ProgramId, ParticipantId),
         b: (ProgramId, ParticipantId),
-    ) -> Result<usize, SameRefusal> {
+        caller: Caller,
+    ) -> Result<Said, SameRefusal> {
         let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
         let _turn = self.published().erasing.lock().await;
-        let same = move || people.same(a, b, &mut seeded());
-        let done = tokio::task::spawn_blocking(same).await;
+        if people.are_same(a, b) {
+            return Ok(Said { link: None, participants: people.same_as(a.0, a.1) });
+        }
+        let not_erased = [a, b].into_iter().find(|who| people.is_erased(who.0, who.1));
+        if let Some((_, participant)) = not_erased {
+            return Err(Rejection::ParticipantErased { participant }.into());
+        }
+        let link = new_link();
+        // Said and not done is harmless, done and not said is not.
+        self.record(PeopleJoined { link }.into(), caller).await?;
+        let same = move || people.same(a, b, link, &mut seeded());
+        Ok(Said { link: Some(link), participants: self.linked(same).await? })
+    }
+
+    /// Notes that a participant is a human being of their own: what was said before of them is taken back. Recorded as
+    /// [`Self::same_person`] records it. The count is that of those they were held to be the same as.
+    pub async fn own_person(
+        &self,
+        who: (ProgramId, ParticipantId),
+        caller: Caller,
+    ) -> Result<Said, SameRefusal> {
+        let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
+        let _turn = self.published().erasing.lock().await;
+        if people.is_erased(who.0, who.1) {
+            return Err(Rejection::ParticipantErased { participant: who.1 }.into());
+        }
+        if people.same_as(who.0, who.1) == 1 {
+            return Err(SameRefusal::Alone(who.1));
+        }
+        let link = new_link();
+        self.record(PeopleParted { link }.into(), caller).await?;
+        let apart = move || people.apart(who, link, &mut seeded());
+        Ok(Said { link: Some(link), participants: self.linked(apart).await? })
+    }
+
+    /// Has the people store say who is the same human being. When it fails writing stops, for the store has.
+    async fn linked(
+        &self,
+        work: impl FnOnce() -> Result<usize, PeopleError> + Send + 'static,
+    ) -> Result<usize, SameRefusal> {
+        let done = tokio::task::spawn_blocking(work).await;
         match done.unwrap_or(Err(PeopleError::Stopped)) {
             Ok(count) => Ok(count),
             Err(PeopleError::Erased(participant)) => Err(Rejection::ParticipantErased { participant }.into()),
+            Err(PeopleError::Alone(participant)) => Err(SameRefusal::Alone(participant)),
             Err(error) => {
                 self.published().stop(&error.to_string());
                 Err(SameRefusal::Stopped(error.to_string()))
@@ -128,7 +191,12 @@ impl Writer {
 
     /// Records that personal data is about to be read. What may be read is durable in the registry when this returns.
     pub async fn record_read(&self, read: PersonalRead, caller: Caller) -> Result<(), Refusal> {
-        self.ask(|answer| Message::Read(read, caller, answer)).await
+        self.record(read.into(), caller).await
+    }
+
+    /// Records in the registry what is about to be done. Durable when it returns.
+    async fn record(&self, fact: RegistryEvent, caller: Caller) -> Result<(), Refusal> {
+        self.ask(|answer| Message::Record(fact, caller, answer)).await
     }
 
     async fn ask<T>(
@@ -158,6 +226,10 @@ impl Writer {
             Err(_) => Err(failed(&"the people store panicked")),
         }
     }
+}
+
+fn new_link() -> LinkId {
+    LinkId(uuid::Builder::from_random_bytes(seeded().random_bytes()).into_uuid())
 }
 
 /// The same caller without the participant they speak as: the registry names nobody.
@@ -280,7 +352,7 @@ impl Decider {
             let known = self.registry.state.erasure(erasure.id).expect("it is announced");
             let (key, fp) = (known.command.key, known.command.fp);
             let submission = Submission {
-                command: ErasePerson { participant: erasure.participant }.into(),
+                command: ErasePerson { participant: erasure.participant, participants: None }.into(),
                 caller: Caller { principal: known.principal.clone(), ..system() },
                 expected_version: None,
                 idempotency: key.zip(fp).map(|(key, fp)| Idempotency { key, fp }),
@@ -386,11 +458,11 @@ impl Decider {
         ledger.and_then(|ledger| ledger.state.is_erased(participant)) == Some(true)
     }
 
-    /// Records a read of personal data.
-    pub(super) fn record_read(&mut self, read: PersonalRead, caller: &Caller) -> Result<(), Refusal> {
+    /// Records what is about to be done with personal data.
+    pub(super) fn record(&mut self, fact: RegistryEvent, caller: &Caller) -> Result<(), Refusal> {
         self.is_open_to(caller)?;
         let now = self.published.clock.to_record()?;
-        self.register(RegistryEvent::from(read), &unnamed(caller), None, now);
+        self.register(fact, &unnamed(caller), None, now);
         Ok(())
     }
 }
@@ -444,7 +516,10 @@ mod tests {
         let secret = writer.published().erasures.clone();
         let named = move |program, participant| secret.erasure(program, participant);
         let erasures = people.begin_erasure(program, ann, named).unwrap();
-        let asked = Submission { caller: manager(), ..submission(ErasePerson { participant: ann }.into()) };
+        let asked = Submission {
+            caller: manager(),
+            ..submission(ErasePerson { participant: ann, participants: None }.into())
+        };
         let (announced, asked) = (erasures.clone(), Arc::new(asked));
         writer.ask(|answer| Message::Announce(announced, asked, answer)).await.unwrap();
         people.forget(&erasures).unwrap();

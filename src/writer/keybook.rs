@@ -92,6 +92,8 @@ impl Keybook {
             | RegistryEvent::ReportPublished(_)
             | RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
+            | RegistryEvent::PeopleJoined(_)
+            | RegistryEvent::PeopleParted(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)
             | RegistryEvent::ErasureCompleted(_) => Ok(None),

@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use mentorlog_events::entry::{Actor, Principal};
-use mentorlog_events::event::registry::{PersonalRead, RegistryEvent};
+use mentorlog_events::event::registry::RegistryEvent;
 use mentorlog_events::id::{B64, InstallationId, LedgerId, ParticipantId, ProgramId, TokenId};
 use mentorlog_events::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -175,7 +175,7 @@ enum Message {
     MayErase(ProgramId, Arc<Submission>, oneshot::Sender<Result<Erasable, Refusal>>),
     Announce(Vec<Erasure>, Arc<Submission>, oneshot::Sender<Result<(), Refusal>>),
     Erase(Vec<Erasure>, Arc<Submission>, Instant, oneshot::Sender<Answer>),
-    Read(PersonalRead, Caller, oneshot::Sender<Result<(), Refusal>>),
+    Record(RegistryEvent, Caller, oneshot::Sender<Result<(), Refusal>>),
     Token(tokens::TokenStep, Caller, oneshot::Sender<tokens::TokenAnswer>),
     /// Whether anything is still done here.
     Alive(oneshot::Sender<Result<(), Refusal>>),

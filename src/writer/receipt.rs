@@ -77,6 +77,15 @@ pub enum Refusal {
     /// The command takes several steps and cannot be one of a batch.
     #[error("erasing a person takes several steps: send it by itself, not in a batch")]
     NotInBatch,
+    /// Other participants would be erased too, and whoever asked did not say so.
+    #[error(
+        "{participants} participants are known to be this human being, and all of them would be erased: say so with \
+         `participants`, or take them apart first"
+    )]
+    ErasesOthers {
+        /// How many there are, the one that was named included.
+        participants: usize,
+    },
     /// Another command of the same atomic batch was refused.
     #[error("not done, because item {index} of the atomic batch was refused")]
     NotDone {

@@ -77,6 +77,8 @@ impl Recorded {
             | RegistryEvent::KeyRotated(_)
             | RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
+            | RegistryEvent::PeopleJoined(_)
+            | RegistryEvent::PeopleParted(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)
             | RegistryEvent::ErasureCompleted(_) => {}

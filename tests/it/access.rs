@@ -270,7 +270,10 @@ fn allowed(method: &str, path: &str) -> &'static [&'static str] {
         ("GET", "/v1/programs/{program}/suggestions" | "/v1/programs/{program}/rounds")
         | (
             "POST",
-            "/v1/programs/{program}/reports" | "/v1/programs/{program}/openings" | "/v1/people/same",
+            "/v1/programs/{program}/reports"
+            | "/v1/programs/{program}/openings"
+            | "/v1/people/same"
+            | "/v1/people/apart",
         ) => &["manager"],
         (
             "GET",
@@ -311,6 +314,7 @@ fn request(method: &str, path: &str, report: &str, token: &str) -> (String, Vec<
             let somebody = |program: &str, who: &str| json!({ "program": program, "participant": who });
             ("", json!({ "a": somebody("spring", ANN), "b": somebody("autumn", DAN) }))
         }
+        ("POST", "/v1/people/apart") => ("", json!({ "program": "spring", "participant": ANN })),
         ("GET", path) if path.ends_with("/proofs/inclusion") => ("?seq=0&size=1", Value::Null),
         ("GET", path) if path.ends_with("/proofs/consistency") => ("?old=1&new=1", Value::Null),
         // Let in, it would never end.

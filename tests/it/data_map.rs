@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use redb::{ReadableDatabase as _, ReadableTable as _, TableHandle as _};
 use serde_json::{Value, json};
 
 use crate::cli::{run, text};
@@ -82,6 +84,40 @@ fn table_json_and_csv_say_the_same() {
 }
 
 #[test]
+fn every_table_of_the_sealed_rows_is_in_the_map() {
+    let town = Town::new();
+    let process = town.serve("data");
+    ok(&process.client().post("/v1/programs", &json!({ "slug": "s", "name": "S", "time_zone": "UTC" })));
+    let enrolled =
+        ok(&process.client().post("/v1/programs/s/commands/enrol", &json!({ "participant": BOB })));
+    assert_eq!(enrolled["events"].as_array().unwrap().len(), 1);
+    for name in ["Bob", "Robert"] {
+        let set = json!({ "participant": BOB, "name": name });
+        ok(&process.client().post("/v1/programs/s/commands/set-personal", &set));
+    }
+    process.kill();
+    let rows = redb::Database::open(town.path("data/people/rows.redb")).unwrap();
+    let read = rows.begin_read().unwrap();
+    let tables: BTreeSet<String> = read.list_tables().unwrap().map(|table| table.name().to_owned()).collect();
+    assert!(tables.len() >= 6, "{tables:?}");
+    let map = lines();
+    let of_rows = || map.iter().filter(|line| line["place"] == "people/rows.redb");
+    for table in &tables {
+        assert!(of_rows().any(|line| line["field"] == **table), "{table} is not in the map");
+    }
+    // What is kept under names of its own is told by these names.
+    let told = of_rows().find(|line| line["field"] == "meta").unwrap()["what"].as_str().unwrap();
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    let mut keys = 0;
+    for entry in read.open_table(meta).unwrap().iter().unwrap() {
+        let (key, _) = entry.unwrap();
+        assert!(told.contains(key.value()), "meta's {} is not in the map", key.value());
+        keys += 1;
+    }
+    assert_eq!(keys, 5, "something was removed, too");
+}
+
+#[test]
 fn every_file_of_a_data_directory_is_in_the_map() {
     let town = Town::new();
     let data = town.path("data");
@@ -117,6 +153,8 @@ fn every_file_of_a_data_directory_is_in_the_map() {
         }
         files(&data, "", &mut found);
     }
+    let mode = fs::metadata(&data).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "the data directory is nobody else's");
     for there in ["people/rows.redb", "people/keyring/", "access/tokens", "reports/"] {
         assert!(found.iter().any(|file| file.starts_with(there)), "{there} is not among {found:?}");
     }

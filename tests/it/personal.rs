@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -544,12 +545,13 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
     let mut town = Town::lived_in();
     let same = json!({ "a": { "program": "spring", "participant": ANN },
         "b": { "program": AUTUMN, "participant": ANNA } });
-    assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
+    assert_eq!(town.client.post("/v1/people/same", &same).json()["participants"], 2);
     assert_eq!(town.people().status().unwrap().humans, 2, "Ann, who is Anna, and Bob");
     let before = totals(&mut town.client);
     let proof = ok(&town.client.get("/v1/programs/spring/proofs/inclusion?seq=6&size=9"));
     let erase = "/v1/programs/spring/commands/erase-person";
-    let answer = town.client.post_keyed(erase, "forget", &json!({ "participant": ANN }));
+    let both = json!({ "participant": ANN, "participants": 2 });
+    let answer = town.client.post_keyed(erase, "forget", &both);
     let receipt = ok(&answer);
     let names: Vec<_> = receipt["events"].as_array().unwrap().iter().map(|e| e["type"].clone()).collect();
     assert_eq!(names, ["person-erased", "pair-ended"]);
@@ -579,7 +581,7 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
     assert_eq!(access["texts"], json!([]));
 
     // Told again, it is what it was; without the key it is too late.
-    let again = town.client.post_keyed(erase, "forget", &json!({ "participant": ANN }));
+    let again = town.client.post_keyed(erase, "forget", &both);
     assert_eq!(again.header("idempotent-replayed"), Some("true"));
     assert_eq!(again.json(), receipt);
     let answer = town.client.post(erase, &json!({ "participant": ANN }));
@@ -613,6 +615,78 @@ fn who_is_erased_is_gone_from_every_file_and_nothing_that_was_counted_changes() 
     }
 }
 
+#[test]
+fn who_is_said_to_be_one_human_being_is_recorded_without_a_name_and_can_be_taken_back() {
+    let mut town = Town::lived_in();
+    let same = json!({ "a": { "program": "spring", "participant": ANN },
+        "b": { "program": "autumn", "participant": ANNA } });
+    let said = ok(&town.client.post("/v1/people/same", &same));
+    assert_eq!(said["participants"], 2);
+    let last = registry(&*town.log).pop().unwrap();
+    let RegistryEvent::PeopleJoined(joined) = &last.event else { panic!("{last:?}") };
+    assert_eq!(
+        (said["link"].as_str().unwrap(), last.principal.as_str()),
+        (&*joined.link.to_string(), "local")
+    );
+    let size = last.seq;
+    // Known already: nothing is done.
+    let again = ok(&town.client.post("/v1/people/same", &same));
+    assert_eq!(again, json!({ "participants": 2, "link": null }));
+    assert_eq!(registry(&*town.log).pop().unwrap().seq, size);
+
+    // Nobody is erased by the way.
+    let mut town = town.restart();
+    let erase = "/v1/programs/spring/commands/erase-person";
+    for participants in [None, Some(1), Some(3)] {
+        let mut body = json!({ "participant": ANN });
+        if let Some(participants) = participants {
+            body["participants"] = json!(participants);
+        }
+        let refused = town.client.post_keyed(erase, "forget", &body);
+        assert_eq!(code(&refused), (409, "erases-others".to_owned()), "{participants:?}");
+        assert_eq!(refused.json()["participants"], 2);
+    }
+    let links = |town: &mut Town, program: &str, who: &str| {
+        let path = format!("/v1/programs/{program}/participants/{who}/subject-access");
+        ok(&town.client.get(&path))["links"].clone()
+    };
+    let with = |program: &str, participant: &str| json!([{ "link": said["link"], "same": true, "program": program, "participant": participant }]);
+    assert_eq!(links(&mut town, "spring", ANN), with(AUTUMN, ANNA));
+    assert_eq!(links(&mut town, "autumn", ANNA), with(SPRING, ANN));
+    assert_eq!(links(&mut town, "spring", BOB), json!([]));
+
+    // Taken back, which is recorded too; once.
+    let apart = json!({ "program": "spring", "participant": ANN });
+    let parted = ok(&town.client.post("/v1/people/apart", &apart));
+    assert_eq!(parted["participants"], 1, "of Anna");
+    let last = registry(&*town.log).pop().unwrap();
+    assert!(
+        matches!(last.event, RegistryEvent::PeopleParted(said) if parted["link"] == said.link.to_string())
+    );
+    let refused = town.client.post("/v1/people/apart", &apart);
+    assert_eq!(code(&refused), (409, "not-joined".to_owned()));
+    let of_ann = links(&mut town, "spring", ANN);
+    assert!(
+        of_ann.as_array().unwrap().contains(&json!({ "link": parted["link"], "same": false })),
+        "{of_ann}"
+    );
+    for record in town.log.read(LedgerId::REGISTRY, 0, 10_000).unwrap() {
+        assert!(![ANN, ANNA].iter().any(|who| holds(record.bytes(), who)));
+    }
+    let refused = town.client.post(erase, &json!({ "participant": ANN, "participants": 2 }));
+    assert_eq!(code(&refused), (409, "erases-others".to_owned()), "whoever says two is mistaken");
+    ok(&town.client.post(erase, &json!({ "participant": ANN })));
+    let anna = ok(&town.client.get(&format!("/v1/programs/autumn/participants/{ANNA}/personal")));
+    assert_eq!(anna["personal"]["name"], SECRETS[0]);
+    // Of whom Ann was held to be, nothing is left to be read.
+    assert_eq!(links(&mut town, "autumn", ANNA), json!([]));
+    for (path, body) in [("/v1/people/apart", &apart), ("/v1/people/same", &same)] {
+        assert_eq!(code(&town.client.post(path, body)), (410, "participant-erased".to_owned()), "{path}");
+    }
+    let unknown = json!({ "program": "spring", "participant": CYD });
+    assert_eq!(code(&town.client.post("/v1/people/apart", &unknown)), (404, "not-found".to_owned()));
+}
+
 /// How the erasing of a person was cut short.
 #[derive(Debug, Clone, Copy)]
 enum Cut {
@@ -630,7 +704,7 @@ fn erased_but_cut(two_programs: bool, cut: Cut) -> bool {
     if two_programs {
         let same = json!({ "a": { "program": "spring", "participant": ANN },
             "b": { "program": "autumn", "participant": ANNA } });
-        assert_eq!(town.client.post("/v1/people/same", &same).json(), json!({ "participants": 2 }));
+        assert_eq!(town.client.post("/v1/people/same", &same).json()["participants"], 2);
     }
     let Town { service, log, data: lived_in, .. } = town;
     service.stop();
@@ -650,7 +724,10 @@ fn erased_but_cut(two_programs: bool, cut: Cut) -> bool {
     let faulty = Arc::new(FaultyLog::failing_at(beneath, at, fault, 1));
     let started = Service::sealing(faulty.clone(), heads, data.path(), machine.clone(), stop.clone());
     let erase = "/v1/programs/spring/commands/erase-person";
-    let body = json!({ "participant": ANN });
+    let mut body = json!({ "participant": ANN });
+    if two_programs {
+        body["participants"] = json!(2);
+    }
     let answered = match started {
         Err(error) => {
             assert!(stop.is_some(), "{error}");
@@ -1141,6 +1218,7 @@ fn nothing_that_is_sealed_stands_in_a_log_line_or_in_a_file_of_the_service() {
     let dir = tempfile::tempdir().unwrap();
     let (data, stderr, key) = (dir.path().join("data"), dir.path().join("stderr"), dir.path().join("kek"));
     fs::write(&key, KEK).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let start = || {
         Process::started(
             {

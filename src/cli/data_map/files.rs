@@ -148,10 +148,10 @@ pub const FILES: &[File] = &[
         path: "people/rows.redb",
         what: "the sealed rows: ciphertext only",
         fields: &[
-            id("key", "Ledger, event and field of a row.", Purpose::OwnWords, Retention::UntilErased),
+            id("rows.key", "Ledger, event and field of a row.", Purpose::OwnWords, Retention::UntilErased),
             id("about", "Which participants a row is about.", Purpose::Erasure, Retention::UntilErased),
             sealed(
-                "row",
+                "rows",
                 "Salt and value, encrypted with XChaCha20-Poly1305 under the keys of all it is about.",
                 Subject::Pair,
                 Audience::Personal,
@@ -168,9 +168,15 @@ pub const FILES: &[File] = &[
                 Purpose::Erasure,
                 Retention::Installation,
             ),
+            sealed(
+                "links",
+                "Whom a participant was said to be the same human being as, or not; encrypted under their key.",
+                Subject::Participant,
+                Audience::Personal,
+            ),
             inner(
                 "meta",
-                "Installation; epoch and slots of the keyring; whether anything was removed.",
+                "format; installation; epoch and slots of the keyring; leftovers: whether anything was removed.",
                 Purpose::Recovery,
                 Retention::Installation,
             ),
@@ -307,6 +313,29 @@ pub const FILES: &[File] = &[
                     Audience::Record,
                 ),
             },
+            Field {
+                name: "sessions",
+                what: "Of a browser's session: a hash of its secret, the token it was opened with, and until when.",
+                kept: kept(
+                    Purpose::Access,
+                    Personal::Pseudonymous,
+                    Subject::Caller,
+                    Retention::Session,
+                    Audience::Operator,
+                ),
+            },
+            Field {
+                name: "peers",
+                what: "Addresses of those who are connected, or were a moment ago (of IPv6 the first 64 bits), to count \
+                       connections and requests by.",
+                kept: kept(
+                    Purpose::Access,
+                    Personal::Address,
+                    Subject::Caller,
+                    Retention::WhileRunning,
+                    Audience::Operator,
+                ),
+            },
             id(
                 "receipts",
                 "Keyed hashes of idempotency keys, and where the entries of their commands are.",
@@ -340,12 +369,55 @@ pub const FILES: &[File] = &[
     File {
         path: "(standard error)",
         what: "the service's log",
-        fields: &[inner(
-            "lines",
-            "What happened, for the operator; no names, no text of clients, no secrets.",
-            Purpose::Recovery,
-            Retention::UntilDeleted,
-        )],
+        fields: &[
+            inner(
+                "lines",
+                "What happened, for the operator; no names, no text of clients, no secrets.",
+                Purpose::Recovery,
+                Retention::UntilDeleted,
+            ),
+            Field {
+                name: "requests",
+                what: "Of each request: method, route, status, time taken, principal and token; a token may be bound to a \
+                       participant, and then says what they did and when.",
+                kept: kept(
+                    Purpose::Accountability,
+                    Personal::Pseudonymous,
+                    Subject::Caller,
+                    Retention::UntilDeleted,
+                    Audience::Operator,
+                ),
+            },
+        ],
+    },
+    File {
+        path: "(browser)",
+        what: "the cookie of whoever shows a token in a browser",
+        fields: &[Field {
+            name: "session",
+            what: "32 random bytes: the secret of a session, in this browser alone; no script reads it.",
+            kept: kept(
+                Purpose::Access,
+                Personal::Pseudonymous,
+                Subject::Caller,
+                Retention::Session,
+                Audience::Holder,
+            ),
+        }],
+    },
+    File {
+        path: "(temporary folder)",
+        what: "large answers while they are made, copies the doctor looks at, tables an import compares with; removed \
+               when that is done",
+        fields: &[
+            entries(Purpose::Exchange, Retention::Answer, Audience::Operator),
+            sealed(
+                "rows",
+                "As in rows.redb, of a copy the doctor looks at.",
+                Subject::Pair,
+                Audience::Operator,
+            ),
+        ],
     },
     File {
         path: "(backup and export)",

@@ -46,6 +46,8 @@ pub fn erasure_in(event: &RegistryEvent) -> Option<ErasureId> {
         | RegistryEvent::ReportPublished(_)
         | RegistryEvent::TokenIssued(_)
         | RegistryEvent::TokenRevoked(_)
+        | RegistryEvent::PeopleJoined(_)
+        | RegistryEvent::PeopleParted(_)
         | RegistryEvent::PersonalRead(_) => None,
     }
 }

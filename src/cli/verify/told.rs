@@ -86,6 +86,8 @@ impl Told {
             | RegistryEvent::ReportPublished(_)
             | RegistryEvent::TokenIssued(_)
             | RegistryEvent::TokenRevoked(_)
+            | RegistryEvent::PeopleJoined(_)
+            | RegistryEvent::PeopleParted(_)
             | RegistryEvent::PersonalRead(_)
             | RegistryEvent::ErasureRequested(_)
             | RegistryEvent::ErasureCompleted(_) => {}
