@@ -556,10 +556,14 @@ impl ReadModels {
         let mut seqs = Vec::new();
         match (asked.basis, asked.subject) {
             (Basis::Record, Subject::Pairs) => {
-                rows.iter().for_each(|row| seqs.extend(self.postings.of(self.pairs[*row].events)));
+                for row in rows {
+                    seqs.extend(self.postings.of(self.pairs[row].events));
+                }
             }
             (Basis::Record, Subject::Participants) => {
-                rows.iter().for_each(|row| seqs.extend(self.postings.of(self.participants[*row].events)));
+                for row in rows {
+                    seqs.extend(self.postings.of(self.participants[row].events));
+                }
             }
             (Basis::Activity, subject) => {
                 let is_of = |session: &Session| match subject {

@@ -218,8 +218,9 @@ pub fn months(sheet: Sheet<'_>, columns: &[(&str, u64)], unfinished: bool) -> Ma
     let last = columns.len().saturating_sub(1);
     let greatest = columns.iter().position(|(_, number)| *number == most);
     let is_named = |at: usize| at.is_multiple_of(every) && last.saturating_sub(at) + 1 >= every.min(2);
-    let named = (0..columns.len()).filter(|at| is_named(*at));
-    let names: Vec<(usize, String)> = named.clone().zip(month_ticks(named.map(|at| columns[at].0))).collect();
+    let places = (0..columns.len()).filter(|at| is_named(*at));
+    let names: Vec<(usize, String)> =
+        places.clone().zip(month_ticks(places.map(|at| columns[at].0))).collect();
     let inside = html! {
         (hatch(&sheet))
         @for (at, (_, number)) in columns.iter().enumerate() {
@@ -563,8 +564,8 @@ fn lines(text: &str, most: usize) -> Vec<String> {
     if text.chars().count() <= most {
         return vec![text.to_owned()];
     }
-    let breaks = text.match_indices(' ').map(|(at, _)| at);
-    let best = breaks.filter(|at| text[..*at].chars().count() <= most).last();
+    let mut breaks = text.match_indices(' ').map(|(at, _)| at);
+    let best = breaks.rfind(|at| text[..*at].chars().count() <= most);
     match best {
         None => vec![cut(text, most)],
         Some(at) => vec![text[..at].to_owned(), cut(&text[at + 1..], most)],

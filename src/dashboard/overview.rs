@@ -239,9 +239,12 @@ fn what_to_do(here: &Here, overview: &Overview<'_>) -> Markup {
                 div.notice {
                     p { "The program is archived since " (time(program.since)) ": nothing more happens in it." }
                     @if confirmation.backlog.count + confirmation.disputed > 0 {
+                        @let (backlog, disputed) = (confirmation.backlog.count, confirmation.disputed);
                         p {
-                            a href=(here.link("/sessions", &[("waiting", "unconfirmed")])) { (of(confirmation.backlog.count, "session was", "sessions were")) " never confirmed" }
-                            ", " a href=(here.link("/sessions", &[("waiting", "disputed")])) { (of(confirmation.disputed, "dispute was", "disputes were")) " never settled" } "."
+                            @if backlog > 0 { a href=(here.link("/sessions", &[("waiting", "unconfirmed")])) { (of(backlog, "session was", "sessions were")) " never confirmed" } }
+                            @if backlog > 0 && disputed > 0 { ", " }
+                            @if disputed > 0 { a href=(here.link("/sessions", &[("waiting", "disputed")])) { (of(disputed, "dispute was", "disputes were")) " never settled" } }
+                            "."
                         }
                     }
                 }

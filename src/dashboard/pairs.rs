@@ -73,6 +73,10 @@ pub fn list(here: &Here, asked: PairsAsked, pairs: &Listing<PairView>, idle: &[O
             label.check { input #stalled type="checkbox" name="stalled" value="true" checked[asked.stalled]; span { "only stalled ones" } }
             button type="submit" { "Show" }
         }
+        p.quiet {
+            "Of all pairs: " a href=(here.link("/sessions", &[("waiting", "unconfirmed")])) { "sessions to confirm" } ", "
+            a href=(here.link("/sessions", &[("waiting", "disputed")])) { "sessions in dispute" } "."
+        }
         @if pairs.items.is_empty() {
             (empty("Pairs", if pairs.total == 0 { "No pair is like that. Pairs appear when somebody proposes one." } else { "There are no more." }))
         } @else { (rows(here, &pairs.items, idle)) }

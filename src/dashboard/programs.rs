@@ -41,7 +41,11 @@ pub fn page(reader: &Reader, cards: &[Card], counts: bool, why: Option<&str>) ->
                 }
             }
         } @else {
-            p.lead { (of(cards.len() as u64, "program", "programs")) ", each with a ledger of its own that anybody can check." }
+            p.lead { (of(cards.len() as u64, "program", "programs")) ", each with a ledger of its own that anybody can check."
+                @if cards.iter().any(|card| card.leads_to.as_ref().is_some_and(|(_, says)| says.is_empty())) {
+                    " This list is of the present; the pages of a program can be moved to any moment of its past."
+                }
+            }
             ul.cards {
                 @for Card { view: program, taking_part, leads_to } in cards {
                     li {

@@ -111,14 +111,22 @@ fn worth(here: &Here, close: &WeekClose) -> Markup {
     }
 }
 
-fn concentration(close: &WeekClose) -> Markup {
+fn concentration(here: &Here, close: &WeekClose) -> Markup {
     let nothing = close.exchange_minutes.iter().all(|flow| flow.minutes == Some(0));
+    let Behind { numerator, denominator } = behind(here, close, "teaching-gini");
     let (value, says) = match close.teaching_gini {
-        Some(gini) => (percent(Some(gini)), "Gini coefficient of minutes taught"),
-        None if nothing => (NOTHING.to_owned(), "undefined: nothing was taught yet"),
-        None => (WITHHELD.to_owned(), "not told: it would tell what few people did"),
+        Some(gini) => (
+            percent(Some(gini)),
+            html! {
+                @if let Some((sessions, people)) = numerator.zip(denominator) {
+                    "Gini coefficient of the minutes of " a.behind href=(sessions) { "these sessions" } " over " a.behind href=(people) { "these people" }
+                } @else { "Gini coefficient of minutes taught" }
+            },
+        ),
+        None if nothing => (NOTHING.to_owned(), html! { "undefined: nothing was taught yet" }),
+        None => (WITHHELD.to_owned(), html! { "not told: it would tell what few people did" }),
     };
-    number("Concentration of teaching", "teaching-gini", &value, &cell(says))
+    number("Concentration of teaching", "teaching-gini", &value, &says)
 }
 
 fn figures(here: &Here, close: &WeekClose) -> Markup {
@@ -136,7 +144,7 @@ fn figures(here: &Here, close: &WeekClose) -> Markup {
                 (share(&behind("dual-role-share"), "People in both roles", "dual-role-share", "people", &figures.dual_role_share))
                 (worth(here, close))
                 (share(&behind("confirmation-ratio"), "Confirmed sessions", "confirmation-ratio", "sessions", &figures.confirmation_ratio))
-                (concentration(close))
+                (concentration(here, close))
             }
         }
         section aria-labelledby="h-lasting" { h2 #h-lasting { "How long pairs last" } (lasting(close)) }

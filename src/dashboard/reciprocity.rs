@@ -215,9 +215,9 @@ fn balance(balances: &Balances) -> Markup {
 /// Names of months along an axis, so many that they do not touch.
 pub fn month_ticks(months: &[MonthOf], most: usize) -> Vec<(f64, String)> {
     let every = months.len().div_ceil(most).max(1);
-    let named = || months.iter().enumerate().step_by(every);
-    let names = numbers::month_ticks(named().map(|(_, one)| one.month.as_str()));
-    named().zip(names).map(|((at, _), name)| (at as f64, name)).collect()
+    let some = || months.iter().enumerate().step_by(every);
+    let names = numbers::month_ticks(some().map(|(_, one)| one.month.as_str()));
+    some().zip(names).map(|((at, _), name)| (at as f64, name)).collect()
 }
 
 fn over_time(months: &[MonthOf]) -> Markup {

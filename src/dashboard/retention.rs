@@ -172,7 +172,7 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
         Subject::Participants => "people",
     };
     let from = counted_from(measured);
-    let after = measured.landmark_days.map_or_else(String::new, |landmark| format!(" after day {landmark}"));
+    let since = measured.landmark_days.map_or_else(String::new, |landmark| format!(" since day {landmark}"));
     let (all, ended) = (behind(here, measured, false), behind(here, measured, true));
     let confirmed = Behind::events(here, "confirmation-ratio");
     let main = html! {
@@ -191,10 +191,10 @@ pub fn page(here: &Here, curves: &Curves<'_>) -> Markup {
             @for one in drawn(measured) {
                 @let name = group_name(measured, &one.name);
                 @let name = if measured.by.is_none() { String::new() } else { format!(": {name}") };
-                (number(&format!("Half had ended{name}"), "median-life",
-                    &one.median.map_or_else(|| NOTHING.to_owned(), |days| format!("{} days{after}", count(u64::from(days)))),
+                (number(&format!("Half had ended{since}{name}"), "median-life",
+                    &one.median.map_or_else(|| NOTHING.to_owned(), |days| format!("{} days", count(u64::from(days)))),
                     &median_says(one, measured.by.is_none().then_some((ended.as_deref(), all.as_deref())))))
-                (number(&format!("Days lived of the first {}{after}{name}", one.rmst.tau), "restricted-mean",
+                (number(&format!("Days lived of the first {}{since}{name}", one.rmst.tau), "restricted-mean",
                     &one.rmst.value.map_or_else(|| NOTHING.to_owned(), |days| format!("{days:.0} days")),
                     &html! { @match one.rmst.se {
                         None => { "nobody was watched that long" }

@@ -973,8 +973,8 @@ fn figure_asked(
         return Ok((history::Figure { name: "retention", says, asked }, Box::new(seqs)));
     }
     let Ok(counted) = name.parse::<Counted>() else {
-        let names = Counted::ALL.map(Counted::as_str).join(", ");
-        let detail = format_args!("`behind` must be reciprocity, retention or one of {names}");
+        let all = Counted::ALL.map(Counted::as_str).join(", ");
+        let detail = format_args!("`behind` must be reciprocity, retention or one of {all}");
         return Err(Problem::new(Code::MalformedParameter, detail).with("parameter", "behind"));
     };
     let part = part.unwrap_or(Part::Denominator);

@@ -79,7 +79,7 @@ for (const { name: look, width, height, colorScheme } of windows) {
     const hidden = await page.evaluate(() => [...document.querySelectorAll("main *, header *")].filter((one) => {
       const scrolls = ["auto", "scroll", "hidden"].includes(getComputedStyle(one).overflowX) && one.scrollWidth > one.clientWidth + 1;
       const spills = one.matches(".acts *, .stat *") && getComputedStyle(one).display !== "inline" && one.clientWidth > 2 && one.scrollWidth > one.clientWidth + 1;
-      return spills || scrolls && one.clientWidth > 2 && !one.matches("pre, .scroll, input, #docs *");
+      return spills || scrolls && one.clientWidth > 2 && !one.matches(".scroll, input, #docs *");
     }).map((one) => one.outerHTML.slice(0, 80)));
     if (hidden.length) found(where, `hidden sideways: ${hidden.slice(0, 3).join(" | ")}`);
     // Text of a drawing that is not on the drawing was cut off, or lies over what is beside it.
@@ -116,7 +116,7 @@ for (const { name: look, width, height, colorScheme } of windows) {
     await page.evaluate(() => dispatchEvent(new Event("beforeprint")));
     const closed = await page.evaluate(() => document.querySelectorAll("details.data:not([open])").length);
     if (closed) found(`${name} (print)`, `${closed} tables are closed`);
-    const seen = await page.evaluate(() => [...document.querySelectorAll("nav a, form, .live, .skip")].filter((one) => one.getClientRects().length).length);
+    const seen = await page.evaluate(() => [...document.querySelectorAll("nav a, form, .live, .skip, .button")].filter((one) => one.getClientRects().length).length);
     if (seen) found(`${name} (print)`, `${seen} controls are printed`);
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
     if (wide > 0) found(`${name} (print)`, `is ${wide} px wider than the paper`);

@@ -767,7 +767,7 @@ fn the_published_numbers_are_those_that_are_published() {
         let week = answer["published"]["week"].as_str().unwrap().to_owned();
         let earlier = page(&mut town, "/p/spring/published").text().to_owned();
         for (query, path) in
-            [("".to_owned(), "".to_owned()), (format!("?week={week}"), "?as_of=2026-11-29".to_owned())]
+            [(String::new(), String::new()), (format!("?week={week}"), "?as_of=2026-11-29".to_owned())]
         {
             let api = &api(&mut town, "/published-figures", &query)["published"];
             let published = page(&mut town, &format!("/p/spring/published{path}")).text().to_owned();
