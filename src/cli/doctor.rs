@@ -113,6 +113,7 @@ struct Report {
 
 pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     let data = &arguments.data;
+    serve::refuse_incomplete(data)?;
     if !["INSTALLATION", "sled", "tail"].iter().any(|name| data.join(name).exists()) {
         return Err(Failure::new(format_args!(
             "{} is not a data directory: name one with --data",

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use zeroize::Zeroizing;
 
-use super::Failure;
+use super::{Failure, serve};
 use crate::people::{self, Kek, Look, People, PeopleError};
 
 /// The key itself, where the environment holds it.
@@ -164,6 +164,7 @@ fn status(arguments: &Status) -> Result<(), Failure> {
         let data = data.display();
         return Err(Failure::new(format_args!("{data} is not a data directory: name one with --data")));
     }
+    serve::refuse_incomplete(data)?;
     let kek = arguments.personal_key.read(data)?;
     let looked = people::look(&data.join("people"), &std::env::temp_dir(), kek.as_ref());
     let looked = looked.map_err(|error| failure(&error))?;
@@ -204,6 +205,7 @@ fn table(look: &Look) -> String {
 
 fn rewrap(arguments: &Rewrap) -> Result<(), Failure> {
     let data = &arguments.data;
+    serve::refuse_incomplete(data)?;
     let dir = data.join("people");
     let installation = people::installation_of(&dir).map_err(|error| failure(&error))?;
     let installation = installation.ok_or_else(|| {

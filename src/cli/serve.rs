@@ -176,16 +176,21 @@ pub const INCOMPLETE: &str = "INCOMPLETE";
 
 /// Opens the store of a data directory.
 pub fn open_log(data: &Path) -> Result<Opened, Failure> {
+    refuse_incomplete(data)?;
+    SledLog::open(data, &open_options(data)?).map_err(open_failure)
+}
+
+/// Refuses a directory into which a restore was cut short: who was erased may still be in it.
+pub fn refuse_incomplete(data: &Path) -> Result<(), Failure> {
     let marker = data.join(INCOMPLETE);
     match std::fs::read_to_string(&marker) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(Failure::new(format_args!("{}: {error}", marker.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Failure::new(format_args!("{}: {error}", marker.display()))),
         Ok(text) => {
             let (marker, why) = (marker.display(), text.lines().next().unwrap_or("it was not finished"));
-            return Err(Failure::coded(5, format_args!("{marker} is there: {why}; restore it once more")));
+            Err(Failure::coded(5, format_args!("{marker} is there: {why}; restore it once more")))
         }
     }
-    SledLog::open(data, &open_options(data)?).map_err(open_failure)
 }
 
 /// How the store of a data directory is opened.
@@ -326,6 +331,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
     );
     let _ = ready.send(());
     runtime.block_on(starting).map_err(Failure::new)?;
+    // Before anybody is told that it serves: a signal that comes at once is to end it in order.
+    let stop = {
+        let _entered = runtime.enter();
+        stop_signal()?
+    };
     welcome(&app, address, &arguments.data, programs.first().map(|program| program.slug.as_str()));
     runtime.block_on(async {
         let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
@@ -344,7 +354,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Failure> {
                 let _ = tokio::task::spawn_blocking(move || surveyed.survey()).await;
             }
         });
-        let stop = stop_signal()?;
         let stopping = manager.clone();
         let stop = async move {
             stop.await;

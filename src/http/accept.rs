@@ -6,6 +6,9 @@ use axum::http::{HeaderMap, HeaderName, header};
 /// A weight, in thousandths.
 const WHOLE: u16 = 1000;
 
+/// How much a form is wanted: its weight, how exactly it is named, how early.
+type Rank = (u16, u8, std::cmp::Reverse<usize>);
+
 /// The form the caller prefers, of media types in the order in which they are given where nothing is said. `None` if
 /// the caller takes none of them.
 ///
@@ -16,7 +19,7 @@ pub(super) fn preferred<T: Copy>(headers: &HeaderMap, forms: &[(&str, T)]) -> Op
     if said.is_empty() {
         return forms.first().map(|(_, form)| *form);
     }
-    let mut best: Option<((u16, u8, std::cmp::Reverse<usize>), T)> = None;
+    let mut best: Option<(Rank, T)> = None;
     for (media, form) in forms {
         let matching = said.iter().enumerate().filter_map(|(place, said)| {
             let specific = specificity(&said.range, media)?;

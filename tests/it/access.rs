@@ -458,6 +458,125 @@ fn nobody_is_let_in_anywhere_but_where_the_design_says_and_a_denied_request_appe
 }
 
 #[test]
+fn what_is_sealed_is_answered_to_those_it_is_for_and_stands_in_nobody_elses_answer() {
+    const OF_ANN: &str = "Ann Quetzal-Sealed";
+    const OF_BOB: &str = "Bob Wombat-Sealed";
+    const BOB_ON_ANN: &str = "haggles like a wombat";
+    const ANN_ON_BOB: &str = "borrows like a quetzal";
+    const GOAL: &str = "to haggle, in confidence";
+    let mut hall = Hall::without_tokens();
+    hall.service.take().unwrap().stop();
+    let (log, machine) = (hall.log.clone(), hall.machine.clone());
+    let service = Service::sealing(log, hall.log.heads(), hall.data.path(), machine, None).unwrap();
+    (hall.client, hall.service) = (service.client(), Some(service));
+    for (who, name) in [(ANN, OF_ANN), (BOB, OF_BOB)] {
+        hall.local("spring", "set-personal", &json!({ "participant": who, "name": name }));
+    }
+    for (learner, teacher, skill, comment) in
+        [(BOB, ANN, "negotiation", BOB_ON_ANN), (ANN, BOB, "rust", ANN_ON_BOB)]
+    {
+        let body = json!({ "actor": format!("participant:{learner}"), "session": SESSION, "teacher": teacher,
+            "skill": skill, "rating": 3, "comment": comment });
+        hall.local("spring", "revise-rating", &body);
+    }
+    let goal = json!({ "actor": format!("participant:{ANN}"), "pair": PAIR, "skill": "rust", "text": GOAL });
+    hall.local("spring", "set-goal", &goal);
+    let admin = hall.client.post("/v1/tokens", &json!({ "principal": "ops", "role": "admin" }));
+    let admin = admin.json()["secret"].as_str().unwrap().to_owned();
+
+    let mut askers = vec![("admin".to_owned(), admin.clone())];
+    for role in ["service", "manager", "auditor", "viewer"] {
+        askers.push((role.to_owned(), hall.scoped(&admin, role, role)));
+        let elsewhere = json!({ "principal": role, "role": role, "programs": ["autumn"] });
+        askers.push((format!("{role} elsewhere"), hall.issue(&admin, &elsewhere)));
+    }
+    askers.push(("bound".to_owned(), hall.bound(&admin, "app", ANN)));
+    askers.push(("bound to cyd".to_owned(), hall.bound(&admin, "app", CYD)));
+    let of = |what: &str| format!("/v1/programs/spring/{what}");
+    let openings = json!({ "subject": SESSION }).to_string().into_bytes();
+    let everything = [OF_ANN, OF_BOB, BOB_ON_ANN, ANN_ON_BOB, GOAL];
+    // What is asked for, what a manager finds there, and what Ann does; whoever is not named finds nothing.
+    let ways: [(&str, String, &[u8], &[&str], Option<&[&str]>); 8] = [
+        ("GET", of(&format!("participants/{ANN}/personal")), b"", &[OF_ANN], Some(&[OF_ANN])),
+        ("GET", of(&format!("participants/{BOB}/personal")), b"", &[OF_BOB], None),
+        (
+            "GET",
+            of(&format!("participants/{ANN}/subject-access")),
+            b"",
+            &[OF_ANN, BOB_ON_ANN, ANN_ON_BOB, GOAL],
+            Some(&[OF_ANN, ANN_ON_BOB, GOAL]),
+        ),
+        (
+            "GET",
+            of(&format!("participants/{BOB}/subject-access")),
+            b"",
+            &[OF_BOB, BOB_ON_ANN, ANN_ON_BOB, GOAL],
+            None,
+        ),
+        (
+            "GET",
+            of(&format!("sessions/{SESSION}/sealed")),
+            b"",
+            &[BOB_ON_ANN, ANN_ON_BOB],
+            Some(&[ANN_ON_BOB]),
+        ),
+        ("GET", of(&format!("pairs/{PAIR}/sealed")), b"", &[GOAL], Some(&[GOAL])),
+        ("GET", of(&format!("pairs/{OTHER_PAIR}/sealed")), b"", &[], None),
+        ("POST", of("openings"), &openings, &[BOB_ON_ANN, ANN_ON_BOB], None),
+    ];
+    let mut found = String::new();
+    for (method, path, body, of_manager, of_bound) in &ways {
+        let stranger = hall.client.send(method, path, &[JSON], body);
+        assert_eq!(stranger.status, 401, "{path}");
+        assert!(everything.iter().all(|text| !stranger.text().contains(text)));
+        for (name, secret) in &askers {
+            let before = hall.sizes();
+            let answer = hall.ask(secret, method, path, body);
+            let _ = writeln!(found, "{} {name}: {method} {path}", answer.status);
+            let theirs: Option<&[&str]> = match name.as_str() {
+                "manager" => Some(of_manager),
+                "bound" => *of_bound,
+                "bound to cyd" if path.contains(OTHER_PAIR) => Some(&[]),
+                _ => None,
+            };
+            assert_eq!(theirs.is_some(), answer.status == 200, "{name}: {path}: {}", answer.text());
+            for text in everything {
+                let is_theirs = theirs.is_some_and(|theirs| theirs.contains(&text));
+                assert_eq!(answer.text().contains(text), is_theirs, "{name}: {path}: {text}");
+            }
+            if theirs.is_none() {
+                assert!([403, 404].contains(&answer.status), "{name}: {path}: {}", answer.status);
+                assert_eq!(hall.sizes(), before, "{name}: {path}: a denied read is no read");
+            }
+        }
+    }
+    insta::assert_snapshot!("sealed_matrix", found);
+
+    // Whoever is erased is gone for those who might have read it, and there is no more to be learned for the others.
+    let manager = askers.iter().find(|(name, _)| name == "manager").unwrap().1.clone();
+    let erase = json!({ "participant": BOB }).to_string().into_bytes();
+    assert_eq!(hall.ask(&manager, "POST", &of("commands/erase-person"), &erase).status, 201);
+    for path in [
+        format!("participants/{BOB}/personal"),
+        format!("sessions/{SESSION}/sealed"),
+        format!("pairs/{PAIR}/sealed"),
+    ] {
+        for (name, secret) in &askers {
+            let answer = hall.get(secret, &of(&path));
+            let is_bobs = path.contains(BOB);
+            let wanted = match name.as_str() {
+                "manager" => 410,
+                "bound" if !is_bobs => 410,
+                "bound to cyd" if !is_bobs => 404,
+                name if name.starts_with("manager") => 404,
+                _ => 403,
+            };
+            assert_eq!(answer.status, wanted, "{name}: {path}: {}", answer.text());
+        }
+    }
+}
+
+#[test]
 fn no_route_is_added_anywhere_but_in_the_table() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
     let mut found = Vec::new();

@@ -782,6 +782,26 @@ fn a_restore_that_is_cut_short_is_not_served_and_leaves_no_keyring_behind() {
     assert!(!town.path("again").exists(), "it was cut short");
     let refused = run(&["serve", "--data", half.to_str().unwrap(), "--listen", "127.0.0.1:0"], 5);
     assert!(text(&refused.stderr).contains("a restore into this directory was cut short"), "{refused:?}");
+    let (half_at, kek_again) = (half.to_str().unwrap(), town.at("kek-again"));
+    run(&["keyring", "init", "--out", &kek_again], 0);
+    for asked in [
+        vec!["doctor", "--data", half_at],
+        vec!["doctor", "--data", half_at, "--repair"],
+        vec!["keyring", "status", "--data", half_at],
+        vec![
+            "keyring",
+            "rewrap",
+            "--data",
+            half_at,
+            "--personal-key-file",
+            &kek,
+            "--new-key-file",
+            &kek_again,
+        ],
+    ] {
+        let refused = run(&asked, 5);
+        assert!(text(&refused.stderr).contains("was cut short"), "{asked:?}: {refused:?}");
+    }
     // As it is when the keyring is there already, whole or in part. Another name of the file shows what became of it.
     fs::create_dir_all(half.join("people/keyring")).unwrap();
     let epoch = keyrings(&town.path("data")).remove(0);

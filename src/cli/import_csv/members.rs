@@ -32,7 +32,7 @@ struct Participant {
 }
 
 #[derive(Deserialize)]
-struct Pair {
+struct Couple {
     pair: PairId,
     a: ParticipantId,
     b: ParticipantId,
@@ -70,7 +70,7 @@ impl Members {
         if self.is_empty() {
             return Ok(self);
         }
-        each(runtime, connection, &format!("/v1/programs/{program}/pairs"), |seen: Pair| {
+        each(runtime, connection, &format!("/v1/programs/{program}/pairs"), |seen: Couple| {
             self.pairs.insert(seen.pair);
             if seen.started_at.is_some() {
                 self.begun.insert((seen.a.min(seen.b), seen.a.max(seen.b)));
