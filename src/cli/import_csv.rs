@@ -472,6 +472,10 @@ impl Table {
         reader.byte_headers().map_err(|error| self.failed(&error))?;
         let mut record = csv::ByteRecord::new();
         while reader.read_byte_record(&mut record).map_err(|error| self.failed(&error))? {
+            // Spreadsheets like to leave rows of nothing but separators at the end.
+            if record.len() > 1 && record.iter().all(|cell| cell.trim_ascii().is_empty()) {
+                continue;
+            }
             let position = record.position().expect("a record that was read has a position");
             take(Place { line: position.line(), byte: position.byte() }, &record)?;
         }

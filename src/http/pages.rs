@@ -1214,7 +1214,11 @@ pub(super) async fn published(
         let when_asked =
             grant.may(Permission::Content).is_ok() && (when.as_of.is_some() || when.known_at.is_some());
         let asked = match week {
-            None if when_asked => Some(Week::of(at(&app, &program, &when)?.as_of.plus_days(-6))),
+            None if when_asked => {
+                let over = Week::of(at(&app, &program, &when)?.as_of.plus_days(-6));
+                // A Sunday that is not over closes nothing yet.
+                program.closed_week(app.published.clock.now()).map(|last| over.min(last))
+            }
             week => week,
         };
         let (close, last) = if week.is_none() && asked.is_some_and(|asked| asked < opened) {

@@ -30,8 +30,8 @@ use crate::writer::published::{Program, View};
 /// Rows taken out of the read models at a time.
 const PAGE: usize = 1000;
 
-/// Columns of `sessions.csv`, a row an exchange. `mentorlog measure` reads the first eight, and so does `import-csv`
-/// but for the generations.
+/// Columns of `sessions.csv`, a row an exchange. `mentorlog measure` reads the first eight and `state`. So does
+/// `import-csv`, but for the generations, and `session`, `pair`, `day`, `session_minutes` and `mode` beside them.
 pub const SESSIONS: [&str; 23] = [
     "occurred_at",
     "teacher",

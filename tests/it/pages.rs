@@ -1259,6 +1259,8 @@ fn a_page_of_another_moment_says_so() {
         ("/p/spring/suggestions?known_at=2026-09-22", "What would have been suggested"),
         ("/p/spring/published?known_at=2026-09-23", "No week of this program was over yet"),
         ("/p/spring/published?as_of=2026-10-04", "2026-W40"),
+        // A Sunday that is not over.
+        ("/p/spring/published?as_of=2026-11-22", "2026-W46"),
     ] {
         let text = page(&mut town, path).text().to_owned();
         assert!(text.contains(says), "{path}: {says}");

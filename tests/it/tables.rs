@@ -246,9 +246,16 @@ fn the_sessions_of_a_table_measure_as_the_service_measures_them() {
     let voided = rows(&server.get("/v1/programs/spring/sessions.csv?state=voided", "text/csv"));
     assert_eq!(voided.len(), 2);
 
+    // The whole table says which sessions do not count, and they do not: with `state=live` or without.
+    let whole =
+        file(dir.path(), "whole.csv", text(&server.get("/v1/programs/spring/sessions.csv", "text/csv")));
+    let of_all = run(&["measure", &whole, "--as-of", "2025-06-30", "--format", "json"], 0);
+    let of_all: Value = serde_json::from_slice(&of_all.stdout).unwrap();
+    assert_eq!((&of_all["input"]["measured"], &of_all["input"]["left_out"]), (&json!(58), &json!(2)));
     let exported = file(dir.path(), "exported.csv", text(&live));
     let measured = run(&["measure", &exported, "--as-of", "2025-06-30", "--format", "json"], 0);
     let measured: Value = serde_json::from_slice(&measured.stdout).unwrap();
+    assert_eq!(measured["figures"], of_all["figures"]);
     let figures = server.json("/v1/programs/spring/reciprocity?as_of=2025-06-30");
     for name in [
         "weighted_reciprocity",
@@ -550,7 +557,7 @@ fn rows_that_cannot_be_leave_nothing_behind_and_a_spreadsheets_semicolons_are_re
     assert_eq!(server.json("/v1/programs")["programs"], json!([]));
 
     // As a spreadsheet writes it where the comma is the decimal sign.
-    let people = "participant;generation;offered\r\nada;boomer;\"rust;music\"\r\nbob;gen-z;\r\n";
+    let people = "participant;generation;offered\r\nada;boomer;\"rust;music\"\r\nbob;gen-z;\r\n;;\r\n";
     insta::assert_snapshot!(import(people, 0));
     let listed = server.json("/v1/programs/spring/participants");
     assert_eq!(listed["items"][0]["offered"], json!(["music", "rust"]));

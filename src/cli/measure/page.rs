@@ -442,6 +442,9 @@ impl Page {
         if let Some(later) = tally.after_as_of.filter(|later| *later > 0) {
             let _ = write!(text, ", {} after that day and left out", grouped(later));
         }
+        if let Some(left_out) = tally.left_out.filter(|left_out| *left_out > 0) {
+            let _ = write!(text, ", {} of disputed or voided sessions and left out", grouped(left_out));
+        }
         self.line(&text);
     }
 

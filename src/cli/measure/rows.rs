@@ -26,6 +26,9 @@ pub struct Tally {
     /// Rows after `as_of`, which have not happened yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_as_of: Option<u64>,
+    /// Rows of disputed and voided sessions, which do not count; `None` where the table does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
 }
 
 /// What stands between the cells of a table with this first line: commas, or the semicolons or tabs that spreadsheets

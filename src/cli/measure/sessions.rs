@@ -248,6 +248,7 @@ struct Columns {
     rating: Option<Column>,
     teacher_generation: Option<Column>,
     learner_generation: Option<Column>,
+    state: Option<Column>,
 }
 
 impl Columns {
@@ -271,6 +272,7 @@ impl Columns {
             rating: table.column("rating")?,
             teacher_generation: table.column("teacher_generation")?,
             learner_generation: table.column("learner_generation")?,
+            state: table.column("state")?,
         })
     }
 }
@@ -505,8 +507,13 @@ pub fn measure(
     let mut table = Table::open(input)?;
     let columns = Columns::find(&table)?;
     let mut sums = Sums::default();
-    let mut after_as_of = 0;
+    let (mut after_as_of, mut not_live) = (0, 0);
     let (rows, rejected) = table.each(reject, |cells| {
+        // As `sessions.csv` has it. What other tables call a state is none of these.
+        if matches!(cells.optional(columns.state)?, Some("disputed" | "voided")) {
+            not_live += 1;
+            return Ok(());
+        }
         let row = Row::read(cells, &columns, &question)?;
         if question.as_of.is_some_and(|as_of| row.day > as_of) {
             after_as_of += 1;
@@ -563,7 +570,13 @@ pub fn measure(
     let outlasted = watched.map(|days| days.saturating_sub(question.landmark));
     let groups = [("one-way", &one_way), ("two-way", &two_way)];
     Ok(Report {
-        input: Tally { rows, measured: sums.sessions, rejected, after_as_of: Some(after_as_of) },
+        input: Tally {
+            rows,
+            measured: sums.sessions,
+            rejected,
+            after_as_of: Some(after_as_of),
+            left_out: columns.state.map(|_| not_live),
+        },
         first_day,
         last_day,
         as_of,

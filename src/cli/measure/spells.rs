@@ -109,7 +109,7 @@ pub fn measure(
     })?;
     let named = || groups.iter().map(|(name, lives)| (name.as_str(), lives));
     Ok(Report {
-        input: Tally { rows, measured: rows - rejected, rejected, after_as_of: None },
+        input: Tally { rows, measured: rows - rejected, rejected, after_as_of: None, left_out: None },
         by_cause: columns.by_cause,
         strata: named()
             .map(|(name, lives)| Stratum::of(name, lives, None, columns.by_cause, horizons))

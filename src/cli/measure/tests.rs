@@ -373,6 +373,25 @@ fn too_many_groups_are_a_mistaken_column() {
 }
 
 #[test]
+fn disputed_and_voided_sessions_of_an_exported_table_do_not_count() {
+    let row =
+        |minutes: u32, state: &str| format!("2026-01-05,ann,bob,{minutes},{state}\n2026-01-06,bob,ann,10,\n");
+    let table = |state: &str| format!("occurred_at,teacher,learner,minutes,state\n{}", row(30, state));
+    for (state, measured, left_out) in [
+        ("voided", 1, 1),
+        ("disputed", 1, 1),
+        ("logged", 2, 0),
+        ("confirmed", 2, 0),
+        ("Bavaria", 2, 0),
+        ("", 2, 0),
+    ] {
+        let (report, complaints) = of_sessions(&table(state), question()).unwrap();
+        let input = (report.input.rows, report.input.measured, report.input.left_out, complaints.len());
+        assert_eq!(input, (2, measured, Some(left_out), 0), "{state}");
+    }
+}
+
+#[test]
 fn the_civil_day_is_the_zones_and_later_rows_have_not_happened() {
     let csv = "occurred_at,teacher,learner,minutes\n\
                2026-01-05T23:30:00Z,ann,bob,30\n2026-01-06 23:59,bob,ann,30\n2026-01-07,bob,ann,30\n\
