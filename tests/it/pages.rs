@@ -861,10 +861,13 @@ fn lines(town: &mut Town, path: &str) -> Vec<u64> {
     seqs
 }
 
+/// The teacher, minutes and quarter-minutes of an exchange.
+type Counted = (String, u64, u64);
+
 /// What a list of events adds up to when somebody counts it again, as the definitions say.
 struct Recount {
-    /// Live sessions that are named: their pair's two people, and teacher, minutes and quarter-minutes of each exchange.
-    sessions: Vec<(Value, Vec<(String, u64, u64)>)>,
+    /// Live sessions that are named: their pair's two people, and their exchanges.
+    sessions: Vec<(Value, Vec<Counted>)>,
     pairs: BTreeSet<String>,
     people: BTreeSet<String>,
 }
