@@ -16,11 +16,18 @@ const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// The newer way to say the same, among other things.
 const TUNABLES: &str = "GLIBC_TUNABLES";
 
+/// Set in a process that was begun anew: the loader takes malloc's variables from a program with capabilities of its own
+/// (ld.so(8), "secure-execution mode"), which must not begin anew for ever.
+const BEGUN: &str = "MENTORLOG_BEGUN_ANEW";
+
 /// Begins the process anew with one arena, unless it was begun so already or somebody has decided otherwise. Returns where
 /// there is nothing to do, or where it cannot be done. Before anything else: what is open is open no more.
 pub fn one_arena() {
     // Other libraries have no arenas, and do not read the variable.
     if !cfg!(all(target_os = "linux", target_env = "gnu")) {
+        return;
+    }
+    if std::env::var_os(BEGUN).is_some() {
         return;
     }
     if is_decided(std::env::var_os(ARENAS).as_deref(), std::env::var_os(TUNABLES).as_deref()) {
@@ -44,7 +51,12 @@ fn begin_anew() -> Result<Infallible, std::io::Error> {
     if !ours.contains(&program.file_name()) {
         return Err(std::io::Error::other(format!("{} is not this program", program.display())));
     }
-    Err(std::process::Command::new(program).arg0(called).args(arguments).env(ARENAS, "1").exec())
+    Err(std::process::Command::new(program)
+        .arg0(called)
+        .args(arguments)
+        .env(ARENAS, "1")
+        .env(BEGUN, "1")
+        .exec())
 }
 
 #[cfg(test)]

@@ -132,6 +132,12 @@ pub struct Read {
 }
 
 impl Read {
+    /// Whether reading once more would find the same: not where the configuration came through a pipe.
+    pub fn can_be_read_again(&self) -> bool {
+        let file = leaf(&self.matches).try_get_one::<PathBuf>("config").ok().flatten();
+        file.is_none_or(|file| std::fs::metadata(file).is_ok_and(|metadata| metadata.is_file()))
+    }
+
     /// The answer to `serve --print-config`, if that is what was asked: a configuration file that says the same.
     pub fn printed(&self) -> Option<String> {
         let leaf = leaf(&self.matches);

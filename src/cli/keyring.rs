@@ -54,7 +54,10 @@ impl PersonalKey {
 pub fn failure(error: &PeopleError) -> Failure {
     match error {
         PeopleError::InUse(_) => Failure::coded(4, format_args!("{error}: stop the server first")),
-        PeopleError::Io { .. } | PeopleError::KekMissing(_) | PeopleError::WrongKek(_) => Failure::new(error),
+        PeopleError::Io { .. }
+        | PeopleError::KekMissing(_)
+        | PeopleError::NoKeyForErased(_)
+        | PeopleError::WrongKek(_) => Failure::new(error),
         PeopleError::Rows { .. }
         | PeopleError::Corrupted { .. }
         | PeopleError::KeyringMissing(_)

@@ -188,7 +188,8 @@ fn started() -> Result<(), Failure> {
         return std::io::stdout().write_all(text.as_bytes()).map_err(Failure::new);
     }
     let arguments = Arguments::from_arg_matches(&read.matches).map_err(Failure::new)?;
-    if arguments.command.holds_a_history() {
+    // A configuration that can be read once only has been read.
+    if arguments.command.holds_a_history() && read.can_be_read_again() {
         arena::one_arena();
     }
     match arguments.command {

@@ -100,7 +100,8 @@ struct EdgeArguments {
     /// proxy all strangers are one peer.
     #[arg(long, value_name = "N", env = "MENTORLOG_STRANGERS", default_value_t = STRANGERS_PER_MINUTE)]
     strangers: u32,
-    /// Speak HTTP/2, too, to clients that know beforehand (h2c). Browsers do not, and proxies need not.
+    /// Speak HTTP/2, too, to clients that know beforehand (h2c). Browsers do not, and proxies need not: one answer that
+    /// nobody takes ends its connection, and whatever else is on it.
     #[arg(long, env = "MENTORLOG_HTTP2")]
     http2: bool,
     /// How lines are written to stderr; `json` adds one about every request.

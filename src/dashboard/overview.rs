@@ -319,9 +319,9 @@ fn half_a_year(here: &Here, retention: &Retention) -> Markup {
         (None, _) => html! { "undefined: there is no pair yet" },
         (Some(_), None) => html! { "undefined: no pair could be watched for 180 days yet" },
         (Some(all), Some((at_risk, _))) => html! {
-            (counted(ended_by(all, 180), lives(here, "numerator").as_deref())) " of "
-            (counted(all.n, lives(here, "denominator").as_deref())) " pairs ended by then, "
-            (count(at_risk)) " were still watched"
+            // Those that ended later are behind the same figure of other days: no link is to these alone.
+            (count(ended_by(all, 180))) " of " (counted(all.n, lives(here, "denominator").as_deref()))
+            " pairs ended by then; " (count(at_risk)) " were watched for 180 days or more"
         },
     };
     let interval = point

@@ -242,6 +242,9 @@ pub(super) fn is_still_honoured(app: &App, grant: &Grant) -> bool {
     if grant.session.is_some_and(|key| app.access.sessions.token(key, now).is_none()) {
         return false;
     }
+    if grant.participant.is_some_and(|(program, participant)| is_gone(app, program, participant)) {
+        return false;
+    }
     let tokens = app.published.tokens();
     match by(grant) {
         By::Operator => true,

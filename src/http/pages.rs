@@ -2,6 +2,7 @@
 //! Never reckons a figure otherwise than the API does, and never on a thread that serves requests.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -72,7 +73,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Longest page that begins before it is there.
-const LATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+const LATE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A page, or what is wrong with the question.
 pub(super) type Shell = Result<Response, Problem>;
@@ -160,20 +161,29 @@ pub(super) async fn dressed(State(app): State<Arc<App>>, request: Request, next:
         () = late, if is_get => {}
     }
     let (sender, receiver) = mpsc::channel(2);
+    let is_whole = Arc::new(AtomicBool::new(false));
+    let lines = Lines::whole_when_said(receiver, is_whole.clone());
     tokio::spawn(async move {
+        // It counts as a request at work as long as it is made.
+        let Ok(_working) = app.edge.load.begin() else { return };
         let beginning = frame::beginning().as_bytes();
         // Whoever has gone meanwhile takes the rest with them.
         let _ = sender.send(Ok(Bytes::from_static(beginning))).await;
-        let response = answer.await;
+        let response = tokio::select! {
+            response = answer => response,
+            // Nobody waits for it any more: what waits for its turn gives it up.
+            () = sender.closed() => return,
+        };
         if let Some(ProblemCode(code)) = response.extensions().get() {
             tracing::warn!(code, "a page that had begun could not be made");
         }
         let whole = axum::body::to_bytes(response.into_body(), LATE_BYTES_MAX).await;
         let rest = whole.ok().filter(|whole| whole.starts_with(beginning));
         let rest = rest.map(|whole| whole.slice(beginning.len()..));
+        is_whole.store(rest.is_some(), Ordering::Release);
         let _ = sender.send(rest.ok_or_else(|| std::io::Error::other("the page could not be made"))).await;
     });
-    with_headers(Body::new(Lines::endless(receiver)).into_response(), HTML)
+    with_headers(Body::new(lines).into_response(), HTML)
 }
 
 /// Around what programs ask for and people come upon: a problem becomes a page for a browser that looks for one.
@@ -1010,8 +1020,9 @@ async fn behind_a_figure(
         let known = Known { as_of: behind.as_of, size: behind.size, root: behind.root.0 };
         let view = named(&app, &program)?;
         let mut here = here(&program, &view, reader, known, &when, Section::History);
-        // A figure is of a day, and so is what is behind it.
-        here.axes = Axes::Both;
+        // A figure is of a day, and so is what is behind it; but proposals are told as the ledger knows them.
+        let of_no_day = [Counted::Acceptance, Counted::Proposals].map(Counted::as_str).contains(&figure.name);
+        here.axes = if of_no_day { Axes::KnownAt } else { Axes::Both };
         here.keep = vec![("behind", figure.name.to_owned())];
         here.keep.extend(figure.asked.iter().cloned());
         let next = behind.next.map(|next| ("after", next));

@@ -229,7 +229,9 @@ pub async fn participant(
     at_least(&app, &program, min_size).await?;
     let view = program.view();
     let body = view.models.participant(participant).ok_or_else(|| not_found("participant", participant))?;
-    if body.state == ParticipantState::Erased {
+    // The keys go before the ledger says so, and where it cannot say so any more.
+    let has_gone = app.published.people().is_some_and(|people| people.is_erased(program.id, participant));
+    if has_gone || body.state == ParticipantState::Erased {
         return Err(Rejection::ParticipantErased { participant }.into());
     }
     let version = body.version;
@@ -804,6 +806,14 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// What is whole when it is said to be, by the flag.
+    pub(super) fn whole_when_said(
+        receiver: tokio::sync::mpsc::Receiver<Block>,
+        is_whole: Arc<AtomicBool>,
+    ) -> Self {
+        Self { receiver, is_whole }
+    }
+
     /// A feed that has no end and may stop anywhere between two blocks.
     pub(super) fn endless(receiver: tokio::sync::mpsc::Receiver<Block>) -> Self {
         Self { receiver, is_whole: Arc::new(AtomicBool::new(true)) }

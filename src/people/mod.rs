@@ -109,6 +109,12 @@ pub enum PeopleError {
         .0.display()
     )]
     KekMissing(PathBuf),
+    /// It is written down who was erased, and there is no key.
+    #[error(
+        "{} says who was erased, and is read with a key only: give one with --personal-key-file (`mentorlog keyring init` \
+         makes it), so that they stay erased", .0.display()
+    )]
+    NoKeyForErased(PathBuf),
     /// There are sealed rows, and the keyring they are sealed under is not there.
     #[error(
         "there are sealed rows and no keyring in {}: restore it from its backup, or, if it is gone for good, move \
@@ -381,7 +387,14 @@ impl People {
         let listed = keyring::epochs(&ring_dir);
         let (epochs, _) = listed.map_err(|error| PeopleError::Io { path: ring_dir.clone(), error })?;
         match (kek, epochs.as_slice()) {
-            (None, []) => Ok(None),
+            (None, []) => {
+                // A restore without the keyring has left who was erased: they stay so only where this is read.
+                let has_rows = dir.join(rows::FILE).exists();
+                if has_rows && !Rows::open(&Disk::stopping(stop), dir, installation)?.erasures()?.is_empty() {
+                    return Err(PeopleError::NoKeyForErased(dir.join(rows::FILE)));
+                }
+                Ok(None)
+            }
             (None, [..]) => Err(PeopleError::KekMissing(ring_dir)),
             (Some(kek), _) => Self::settled(Disk::stopping(stop), dir, installation, kek).map(Some),
         }

@@ -135,6 +135,16 @@ impl Writer {
         b: (ProgramId, ParticipantId),
         caller: Caller,
     ) -> Result<Said, SameRefusal> {
+        let writer = self.clone();
+        whatever_happens(async move { writer.join_people(a, b, caller).await }).await
+    }
+
+    async fn join_people(
+        self,
+        a: (ProgramId, ParticipantId),
+        b: (ProgramId, ParticipantId),
+        caller: Caller,
+    ) -> Result<Said, SameRefusal> {
         let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
         let _turn = self.published().erasing.lock().await;
         if people.are_same(a, b) {
@@ -158,6 +168,11 @@ impl Writer {
         who: (ProgramId, ParticipantId),
         caller: Caller,
     ) -> Result<Said, SameRefusal> {
+        let writer = self.clone();
+        whatever_happens(async move { writer.part_people(who, caller).await }).await
+    }
+
+    async fn part_people(self, who: (ProgramId, ParticipantId), caller: Caller) -> Result<Said, SameRefusal> {
         let people = self.published().people().cloned().ok_or(Rejection::SealingUnavailable)?;
         let _turn = self.published().erasing.lock().await;
         if people.is_erased(who.0, who.1) {
@@ -230,6 +245,15 @@ impl Writer {
 
 fn new_link() -> LinkId {
     LinkId(uuid::Builder::from_random_bytes(seeded().random_bytes()).into_uuid())
+}
+
+/// What has begun goes on though nobody waits for it any more: between what is recorded and what is done of it nobody
+/// who hangs up comes in.
+async fn whatever_happens(
+    work: impl Future<Output = Result<Said, SameRefusal>> + Send + 'static,
+) -> Result<Said, SameRefusal> {
+    let stopped = |_| Err(SameRefusal::Stopped("it may or may not have been done".to_owned()));
+    tokio::spawn(work).await.unwrap_or_else(stopped)
 }
 
 /// The same caller without the participant they speak as: the registry names nobody.
@@ -312,6 +336,9 @@ impl Decider {
         if late.is_empty() || self.published.log.is_read_only() || self.published.stopped().is_some() {
             return;
         }
+        // Whoever erases holds the turn until all is done: of theirs, keys may still be going.
+        let published = self.published.clone();
+        let Ok(_turn) = published.erasing.try_lock() else { return };
         if let Err(refusal) = self.finish_erasures(|erasure| late.contains(&erasure.id)) {
             tracing::warn!(%refusal, "{UNFINISHED}");
         }

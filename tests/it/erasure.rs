@@ -731,6 +731,9 @@ fn whoever_had_nothing_sealed_when_the_backup_was_made_comes_up_erased_too() {
         assert!(said.contains("1 participants were erased since and are forgotten"), "{said}");
         let doctor = run(&["doctor", "--data", &town.at(name)], 0);
         assert!(text(&doctor.stdout).contains("; 1 erasures."), "{}", text(&doctor.stdout));
+        // Without a key nobody would know of it, keyring or not.
+        let served = run(&["serve", "--data", &town.at(name), "--listen", "127.0.0.1:0"], 1);
+        assert!(text(&served.stderr).contains("--personal-key-file"), "{}", text(&served.stderr));
         // Twice: what the first start does has to be left alone by the second.
         for _ in 0..2 {
             let process = town.serve(name);

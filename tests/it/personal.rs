@@ -1052,6 +1052,31 @@ fn rows_from_before_somebody_was_known_beside_a_registry_that_has_their_erasure_
 // ----------------------------------------------------------------------------------------------- what goes wrong
 
 #[test]
+fn a_history_that_was_sealed_goes_on_without_its_key_and_what_is_corrected_then_is_void_with_it() {
+    let mut town = Town::lived_in();
+    let path = format!("/v1/programs/spring/sessions/{SESSION}");
+    let told = ok(&town.client.get(&path));
+    let corrected = json!({
+        "actor": by(ANN), "session": SESSION, "occurred_at": told["occurred_at"], "minutes": 25, "mode": "video",
+        "exchanges": [{ "teacher": ANN, "skill": "cobol", "minutes": 2 }],
+    });
+    let Town { service, machine, log, data, .. } = town;
+    service.stop();
+    let without = Service::start(log.clone(), log.heads(), data.path(), machine.clone());
+    let mut client = without.client();
+    let answer = command(&mut client, "spring", "correct-session", &corrected);
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(client.get("/readyz").status, 200, "writing goes on");
+    drop(client);
+    without.stop();
+    let service = Service::sealing(log.clone(), log.heads(), data.path(), machine.clone(), None).unwrap();
+    let client = service.client();
+    let mut town = Town { service, client, machine, log, data };
+    let sealed = town.get(&format!("sessions/{SESSION}/sealed"));
+    assert!(sealed.status == 200 && !sealed.text().contains(SECRETS[3]), "{}", sealed.text());
+}
+
+#[test]
 fn where_nothing_can_be_sealed_it_is_said_how_it_could() {
     let (data, machine) = (tempfile::tempdir().unwrap(), Machine::new());
     let service = Service::start(Arc::new(MemoryLog::new()), BTreeMap::new(), data.path(), machine);

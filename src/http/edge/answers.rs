@@ -102,17 +102,25 @@ impl Answers {
 
     /// Takes room for an answer. When there is none, whoever holds most loses the oldest it has ("longest queue drop",
     /// Suter, Lakshman, Stiliadis and Choudhury, 1999): who holds little is never kept out by those who do not read.
-    /// `None`: with this answer the asker would hold most, and what it has is too young to be taken from it.
+    /// `None`: with this answer the asker would hold most, and what it has, or else what anybody has, is too young to be
+    /// taken away.
     pub fn admit(self: &Arc<Self>, seat: &Arc<Seat>, holder: Holder, held: usize) -> Option<Arc<Admitted>> {
         let mut table = self.table();
         let now = self.now();
         while held > 0 && table.held > 0 && table.held + held > ROOM_BYTES {
             let mine = table.by_holder.get(&holder).copied().unwrap_or(0) + held;
             let (most, bytes) = table.by_holder.iter().max_by_key(|(_, bytes)| **bytes)?;
-            let loser = if *bytes > mine { *most } else { holder };
-            let (number, oldest) =
-                table.long.iter().find(|(_, long)| long.held > 0 && long.holder == loser)?;
-            if loser == holder && now.saturating_sub(oldest.begun) < sweeps(PEACE) {
+            let has_more = *bytes > mine;
+            let oldest_of =
+                |loser: Holder| table.long.iter().find(|(_, long)| long.held > 0 && long.holder == loser);
+            let (number, oldest) = if has_more {
+                oldest_of(*most)?
+            } else {
+                // The asker's own; or, if it has none, anybody's.
+                let any = || table.long.iter().find(|(_, long)| long.held > 0);
+                oldest_of(holder).or_else(any)?
+            };
+            if !has_more && now.saturating_sub(oldest.begun) < sweeps(PEACE) {
                 return None;
             }
             oldest.seat.tell(Order::Cut, Some(Ended::GaveWay));
@@ -414,6 +422,18 @@ mod tests {
         assert!(is_cut(&slow.seat).await && !is_cut(&other.seat).await);
         drop(held);
         assert_eq!(answers.table().held, 0, "nothing is given back twice");
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_most_and_has_nothing_waits_no_longer_than_the_peace_of_others() {
+        let (seats, answers) = (seats(), Arc::new(Answers::default()));
+        let (one, other) = (taken(&seats), taken(&seats));
+        let half = ROOM_BYTES / 2;
+        let _held = answers.admit(&one.seat, token(1), half).unwrap();
+        assert!(answers.admit(&other.seat, token(2), half + 1).is_none(), "the other has just begun");
+        pass(&answers, PEACE);
+        assert!(answers.admit(&other.seat, token(2), half + 1).is_some());
+        assert!(is_cut(&one.seat).await);
     }
 
     #[tokio::test]
