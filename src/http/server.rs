@@ -24,15 +24,13 @@ use tower::Service as _;
 use super::edge::Times;
 use super::edge::answers::{self, Answer, Answers, Holder};
 use super::edge::counts::Limit;
+use super::edge::heads::HEAD_BYTES_MAX;
 use super::edge::seats::{Order, Seat, Seats, Taken};
 use super::edge::stream::{Protocol, Stream, linger, tell_apart};
 use super::problem::{Code, Problem};
 
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 64;
-
-/// Longest head of a request, in bytes.
-pub const HEAD_BYTES_MAX: u32 = 32 * 1024;
 
 /// Most requests at once on one connection of HTTP/2.
 pub const STREAMS_MAX: u32 = 32;
@@ -101,6 +99,29 @@ impl Serving {
         })
     }
 
+    async fn attend_http1(&self, stream: Stream, service: Connected, seat: &Seat) {
+        let mut connection = self.http1.serve_connection(stream, service);
+        loop {
+            tokio::select! {
+                biased;
+                // A client that breaks off is no error of ours.
+                _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
+                order = seat.told() => match order {
+                    Order::Stay => {}
+                    Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
+                    Order::Cut => return,
+                },
+            }
+        }
+        let mut stream = connection.into_parts().io;
+        if seat.order() == Order::Stay {
+            tokio::select! {
+                () = stream.linger() => {}
+                _ = seat.told() => {}
+            }
+        }
+    }
+
     /// Serves one connection to its end.
     async fn attend(self: Arc<Self>, stream: TcpStream, taken: Taken) {
         let seat = &taken.seat;
@@ -112,29 +133,8 @@ impl Serving {
         let Some((protocol, stream)) = told else { return };
         let service = Connected { serving: self.clone(), seat: seat.clone() };
         match protocol {
-            Protocol::Http1 => {
-                let mut connection = self.http1.serve_connection(stream, service);
-                loop {
-                    tokio::select! {
-                        biased;
-                        // A client that breaks off is no error of ours.
-                        _ = poll_fn(|context| connection.poll_without_shutdown(context)) => break,
-                        order = seat.told() => match order {
-                            Order::Stay => {}
-                            Order::Finish => Pin::new(&mut connection).graceful_shutdown(),
-                            Order::Cut => return,
-                        },
-                    }
-                }
-                let mut stream = connection.into_parts().io;
-                if seat.order() == Order::Stay {
-                    tokio::select! {
-                        () = stream.linger() => {}
-                        _ = seat.told() => {}
-                    }
-                }
-            }
-            // Its state is larger, and rarer.
+            // In a box of its own, as below: whoever sends no head takes no room for it.
+            Protocol::Http1 => Box::pin(self.attend_http1(stream, service, seat)).await,
             Protocol::Http2 => {
                 let Some(http2) = &self.http2 else { return };
                 let connection = http2.serve_connection(stream, service);

@@ -1,6 +1,9 @@
 //! Looks over the heads of HTTP/1 requests as their bytes arrive, for what the HTTP library accepts and we do not.
 //! Never parses a request: the library does, and its view counts.
 
+/// Longest head of a request, in bytes.
+pub const HEAD_BYTES_MAX: u32 = 32 * 1024;
+
 /// Longest request line that is kept, in bytes; of a longer one nothing is known.
 const LINE_MAX: usize = 2048;
 

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::heads::HEAD_BYTES_MAX;
 use super::seats::Seat;
 
 /// How a connection of HTTP/2 with prior knowledge begins (RFC 9113, section 3.4).
@@ -27,10 +28,17 @@ pub enum Protocol {
     Http2,
 }
 
-/// Reads until the first bytes say what the client speaks; they are read again by whoever serves it. `None`: it hung
-/// up. Has no time limit of its own: nothing is under way on the seat, so the sweep ends it.
+/// Whether these bytes end with a head's end, or have it near their end: from `from` on.
+fn has_head_end(read: &[u8], from: usize) -> bool {
+    let new = &read[from.saturating_sub(3)..];
+    new.windows(4).any(|four| four == b"\r\n\r\n") || new.windows(2).any(|two| two == b"\n\n")
+}
+
+/// Reads until the first bytes say what the client speaks, and of HTTP/1.1 until the first head is there: what serves a
+/// connection takes ten times the memory of one whose head dribbles in. The bytes are read again by whoever serves it.
+/// `None`: it hung up. Has no time limit of its own: nothing is under way on the seat, so the sweep ends it.
 pub async fn tell_apart(mut stream: TcpStream, seat: &Arc<Seat>) -> Option<(Protocol, Stream)> {
-    let mut read = Vec::new();
+    let (mut read, mut seen) = (Vec::new(), 0);
     let protocol = loop {
         let mut some = [0_u8; 512];
         let count = stream.read(&mut some).await.ok().filter(|count| *count > 0)?;
@@ -38,10 +46,14 @@ pub async fn tell_apart(mut stream: TcpStream, seat: &Arc<Seat>) -> Option<(Prot
         read.extend_from_slice(&some[..count]);
         let common = read.len().min(PREFACE.len());
         if read[..common] != PREFACE[..common] {
-            seat.head().see(&read);
-            break Protocol::Http1;
-        }
-        if common == PREFACE.len() {
+            seat.head().see(&read[seen..]);
+            // Nonsense, e.g. TLS, is answered at once, and so is too much.
+            let is_nonsense = !read[0].is_ascii_alphabetic();
+            if is_nonsense || has_head_end(&read, seen) || read.len() >= HEAD_BYTES_MAX as usize {
+                break Protocol::Http1;
+            }
+            seen = read.len();
+        } else if common == PREFACE.len() {
             break Protocol::Http2;
         }
     };
@@ -160,5 +172,21 @@ impl Write for Stream {
         let written = Pin::new(&mut self.inner).poll_write_vectored(context, parts);
         self.note(parts.iter().map(|part| part.len()).sum(), &written);
         written
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_head_is_found_in_whatever_pieces_it_comes() {
+        let head = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+        for cut in 0..head.len() {
+            assert!(!has_head_end(&head[..cut], 0), "{cut}");
+            assert!(has_head_end(head, cut), "{cut}");
+        }
+        assert!(has_head_end(b"GET / HTTP/1.1\n\n", 15));
+        assert!(!has_head_end(b"GET / HTTP/1.1\r\nhost: x\r\n", 0));
     }
 }
